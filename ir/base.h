@@ -23,14 +23,20 @@ typedef struct Arena Arena;
 
 /* ---- arena --------------------------------------------------------------------------------- */
 
-/* `limit` bytes at most (0: no limit); a request past it, or one the system refuses, longjmps to
- * ctx->oom when set (the driver reports exit code 5), else aborts. */
+/* `limit` bytes at most (0: no limit); a request past it, or one the system refuses, records an
+ * error with exit code 5 and longjmps to ctx->oom (value EXIT_LIMIT) when set, else aborts. */
 Arena *arena_new(Ctx *ctx, size_t limit);
 void arena_free(Arena *);
 /* Zeroed and 16-byte aligned; never NULL. n = 0 gives a valid unique pointer. */
 void *arena_alloc(Arena *, size_t n);
 /* Bytes handed out so far, for `--time` and the memory limit. */
 size_t arena_used(const Arena *);
+/* Bytes left below the limit; SIZE_MAX without one. */
+size_t arena_room(const Arena *);
+/* Raises or lowers the limit (0: none), once the size of the model is known. */
+void arena_limit(Arena *, size_t limit);
+/* For tests: the n-th request from now fails as if the system had no memory (0: none). */
+void arena_fail_at(Arena *, uint64_t n);
 
 #define ctx_new(ctx, T) ((T *)ctx_alloc((ctx), sizeof(T)))
 #define ctx_newn(ctx, T, n) ((T *)ctx_allocn((ctx), (size_t)(n), sizeof(T)))
@@ -134,7 +140,7 @@ bool diag_error(Ctx *ctx, int code, const Loc *loc, const char *fmt, ...) LCC_PR
 /* Adds "note: …" to the last error: what to do. */
 void diag_note(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 /* An invariant of lcc itself is broken: prints pass name and message, exit code 70, longjmps to
- * ctx->oom when set. Never for anything a model's bytes can cause. */
+ * ctx->oom (value EXIT_INTERNAL) when set. Never for anything a model's bytes can cause. */
 _Noreturn void internal_error(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 
 /* ---- the context ----------------------------------------------------------------------------- */
@@ -142,7 +148,8 @@ _Noreturn void internal_error(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 struct Options; /* driver/options.def decides the fields; declared in lower/lower.h */
 
 struct Ctx {
-    Arena *arena;
+    Arena *arena; /* where ctx_alloc takes from; a trial may put a scratch arena here meanwhile */
+    Arena *home;  /* the one ctx_create made: strings and diagnostics always live here */
     struct Interner *strings; /* base.c */
     struct ExprTable *exprs;  /* expr.c: hash-consing */
     struct RuleSet *rules;    /* simplify.c: loaded simplify.rules */
