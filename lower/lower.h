@@ -1,0 +1,121 @@
+/* lower/lower.h — from a tensor Program to a Module of flat loops, for one target.
+ *
+ * The passes, in order, are the rows of passes.def; pipeline.c runs them. Nothing here knows an ONNX
+ * op: everything is asked of equations (kernel_class.c), of the target's tables and of its rules. */
+#ifndef LCC_LOWER_H
+#define LCC_LOWER_H
+
+#include "ir/sched.h"
+
+/* ---- targets ------------------------------------------------------------------------------------ */
+
+/* One machine: a row of codegen/<t>/machines.def. Sizes in bytes. */
+typedef struct Machine {
+    const char *name;    /* "avx512"; what --target takes */
+    const char *isa;     /* what the backend needs to know: "none", "avx2", "avx512" */
+    const char *cflags;  /* for the printed build line: "-mavx2 -mfma" */
+    const char *attr;    /* for target pragmas: "avx2,fma" */
+    int vec;             /* vector register in bytes; 0: no vectors */
+    int nreg;            /* vector registers */
+    int mr[8], nr[4];    /* register tiles to choose from, in rows and in f32 columns; 0 ends */
+    int kc;              /* rows of a packed panel that stay in L1/L2 */
+    int64_t l1, l2;
+    bool fma;
+} Machine;
+
+struct Out;
+typedef struct Target {
+    const char *name;            /* "c" */
+    const Machine *machines;     /* ends with name == NULL */
+    const char *rules;           /* text of rules.sched */
+    bool (*emit)(Ctx *ctx, const Module *m, const Machine *mach, struct Out *out);
+    /* Can the backend spell this op on this (possibly vector) type? Else loop_expand rewrites it. */
+    bool (*spells)(const Machine *mach, Op op, Type t);
+} Target;
+/* codegen/backends.def; NULL when unknown. `native` is resolved by the driver from cpuid. */
+const Target *target_find(const char *name, const Machine **machine);
+/* All machines of all targets in order; NULL ends. */
+const Machine *target_machine(int i);
+/* Machine whose name is nearest to a mistyped one. */
+const char *target_nearest(const char *name);
+
+/* ---- options ------------------------------------------------------------------------------------ */
+
+typedef struct Options {
+    const char *input, *output;     /* paths; "-" = stdin / stdout */
+    const char *emit;               /* "c,h" | "so" | "obj" | "exe" | "json" … as given, or NULL */
+    const char *target, *prefix;
+    const char *weights;            /* c string incbin file obj auto */
+    double weights_growth;          /* 0: the target's default */
+    const char *cc;                 /* C compiler for so, obj, exe */
+    const char *dump, *stop_after;
+    const char *rule, *tune_file;
+    const char *math;               /* lcc fast */
+    bool o0, strict, min_ram, time, json, quiet, make_dep;
+    int verbose, threads;
+    size_t max_memory;              /* 0: from the file's size */
+    const char *flags;              /* the command's flags as one text, for the header comment */
+} Options;
+
+/* ---- the pipeline ------------------------------------------------------------------------------- */
+
+/* Runs every pass; honours opt->dump, stop_after, time. NULL after an error. */
+Module *lower_program(Ctx *ctx, Program *p, const Target *target, const Machine *machine);
+
+/* State of one lowering, passed to every pass. */
+typedef struct Lower {
+    Ctx *ctx;
+    const Target *target;
+    const Machine *machine;
+    Program *prog;
+    Module *module;      /* from kernel_partition on */
+    bool strict, o0;
+    int nkernel;         /* for names */
+} Lower;
+
+typedef struct Pass {
+    const char *level, *name, *holds; /* what holds afterwards */
+    bool (*run)(Lower *lo);
+} Pass;
+const Pass *pass_table(int *count);
+
+/* ---- passes (each documented in its file) ------------------------------------------------------- */
+
+bool graph_fold(Lower *lo);       /* small constant equations become constants */
+bool graph_rewrite(Lower *lo);    /* graph.rules: constant factors into sums, … */
+bool graph_prune(Lower *lo);      /* what no output needs goes */
+bool kernel_partition(Lower *lo); /* Items → kernels; maps and views inlined */
+bool layout_choose(Lower *lo);
+bool sched_choose(Lower *lo);
+bool kernel_loops(Lower *lo);     /* loop_build + sched_apply + loop_lower for each kernel */
+bool kernel_dedup(Lower *lo);
+bool host_plan(Lower *lo);        /* the entry function */
+bool memory_plan(Lower *lo);
+bool const_run(Lower *lo);
+
+/* loop_build.c: the naive loops of a kernel (its executable meaning, = -O0). */
+Func *loop_build(Ctx *ctx, Kernel *k);
+/* After the schedule: tails, vectors, unrolling, flat indices, lets, expansion of what the target can't
+ * spell. */
+bool loop_lower(Lower *lo, Func *f);
+bool loop_tails(Ctx *ctx, Func *f);
+bool loop_vector(Ctx *ctx, Func *f);
+bool loop_unroll(Ctx *ctx, Func *f);
+bool loop_flatten(Ctx *ctx, Func *f);
+bool loop_hoist(Ctx *ctx, Func *f);
+bool loop_let(Ctx *ctx, Func *f);
+bool loop_expand(Lower *lo, Func *f);
+
+/* Side table of kernel_partition, used by host_plan: the Items of each Block with runs of Defs replaced
+ * by kernels. */
+typedef struct PlanItem {
+    Item *item;     /* NULL when a kernel */
+    Kernel *kernel;
+    struct Plan *body[2];
+} PlanItem;
+typedef struct Plan {
+    VEC(PlanItem) items;
+} Plan;
+Plan *lower_plan(Lower *lo); /* of the main block */
+
+#endif
