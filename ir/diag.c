@@ -65,8 +65,9 @@ static void text_arg(Text *t, const char *spec, int stars[2], int nstar, Args *a
     if (conv == 's') {
         const char *s = va_arg(args->ap, const char *);
         const char *dot = strchr(spec, '.');
-        size_t most = !dot ? SIZE_MAX : dot[1] == '*' ? (size_t)stars[nstar - 1]
-                                                      : (size_t)strtol(dot + 1, NULL, 10);
+        size_t most = !dot            ? SIZE_MAX
+                      : dot[1] == '*' ? (size_t)stars[nstar - 1]
+                                      : (size_t)strtol(dot + 1, NULL, 10);
         size_t len = 0;
         s = s ? s : "(none)";
         while (len < most && len <= STRING_MAX && s[len])

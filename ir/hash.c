@@ -101,9 +101,8 @@ static bool sha_has_instructions(void) {
 }
 
 /* The instructions hold the state as (a b e f) and (c d g h), highest word first. */
-__attribute__((target("sha,sse4.1,ssse3"))) static void sha_native(uint32_t h[8],
-                                                                   const unsigned char *p,
-                                                                   size_t blocks) {
+__attribute__((target("sha,sse4.1,ssse3"))) static void
+sha_native(uint32_t h[8], const unsigned char *p, size_t blocks) {
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     __m128i abef = _mm_set_epi32((int)h[0], (int)h[1], (int)h[4], (int)h[5]);
     __m128i cdgh = _mm_set_epi32((int)h[2], (int)h[3], (int)h[6], (int)h[7]);
