@@ -7,6 +7,7 @@
 #define LCC_LOAD_H
 
 #include "ir/base.h"
+#include "frontend/wire.h"
 #include "onnx.pb-c.h"
 
 /* One external file that was read, as named in the model (relative to its folder). */
@@ -33,6 +34,17 @@ typedef struct OnnxFile {
 Onnx__ModelProto *onnx_load(Ctx *ctx, const char *path, OnnxFile *info);
 /* Unmaps external files and closes the folder; harmless on a zeroed struct and when called twice. */
 void onnx_close(OnnxFile *info);
+
+/* The two halves of onnx_load, also for other files: all bytes of `path` ("-": standard input), and
+ * the message of type `desc` in them. `what` names it in errors: "an ONNX model". */
+bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n);
+void *file_unpack(Ctx *ctx, const char *path, unsigned char *at, size_t n,
+                  const ProtobufCMessageDescriptor *desc, const char *what);
+
+/* `length` bytes of the external file `location` from `offset` on, checked against the file as it
+ * is now. NULL with *why (a few words) and *code (an EXIT_ code) when refused. */
+const void *external_range(Ctx *ctx, OnnxFile *info, const char *location, int64_t offset,
+                           int64_t length, const char **why, int *code);
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 

@@ -11,10 +11,15 @@
 
 enum { WIRE_DEPTH_MAX = 100 }; /* nested messages below the outermost one */
 
-/* Checks n bytes against the schema, iteratively. *cost: bytes wire_unpack will allocate.
- * False: *why says what is wrong in a few words, *where is the offset of the byte. */
+/* What is wrong with the bytes: `why` in a few words, in which message type, at which offset. */
+typedef struct WireFault {
+    const char *why, *in;
+    size_t where;
+} WireFault;
+
+/* Checks n bytes against the schema, iteratively. *cost: bytes wire_unpack will allocate. */
 bool wire_scan(const unsigned char *at, size_t n, const ProtobufCMessageDescriptor *desc,
-               uint64_t *cost, const char **why, size_t *where);
+               uint64_t *cost, WireFault *fault);
 
 /* Unpacks bytes that wire_scan accepted; NULL when merging messages that were given twice would
  * take more than `spare` bytes. Byte fields point into `at`, which must live as long as the result
