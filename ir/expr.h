@@ -48,12 +48,6 @@ bool type_is_narrow(Dtype t);        /* a float computed in f32: f16 bf16 f8* f4
 int64_t type_min(Dtype t);           /* of an integer type (0..1 for bool); u64's max is INT64_MAX here */
 int64_t type_max(Dtype t);
 
-/* narrow.c: floats of fewer than 32 bits as their bits. Widening is exact; narrowing rounds once, to
- * nearest even. `saturate` false: f8 overflow gives inf or NaN (CASTW); f16, bf16 overflow to inf. */
-double narrow_value(Dtype t, uint32_t bits);
-uint32_t narrow_bits(Dtype t, double v, bool saturate);
-double narrow_round(Dtype t, double v, bool saturate);
-
 /* ---- ops --------------------------------------------------------------------------------------- */
 
 typedef enum Op {
