@@ -1,8 +1,8 @@
 /* frontend/load.c — opens model files and the external files beneath their folder.
  *
  * A model's bytes are read, not mapped: what wire_scan has checked must not change before
- * wire_unpack uses it. External files hold plain numbers only and are mapped. Only regular files
- * are opened, external ones without following any link. */
+ * wire_unpack uses it. External files hold plain numbers only and are mapped; they must be regular
+ * files with one name, reached without following any link. */
 #define _DEFAULT_SOURCE
 #include "frontend/load.h"
 
@@ -14,108 +14,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-    READ_FIRST = 1 << 20, /* of a stream whose length is unknown */
-    READ_MOST = 1 << 30   /* one read() call */
-};
-
 /* What unpacking may take beside the file itself: together 4 x file + 256 MiB. */
 static uint64_t unpack_budget(size_t n) {
     return 3 * (uint64_t)n + (UINT64_C(256) << 20);
-}
-
-/* ---- reading --------------------------------------------------------------------------------- */
-
-static const char *file_kind(mode_t mode) {
-    return S_ISDIR(mode)    ? "a directory"
-           : S_ISFIFO(mode) ? "a FIFO"
-           : S_ISSOCK(mode) ? "a socket"
-           : S_ISCHR(mode)  ? "a character device"
-           : S_ISBLK(mode)  ? "a block device"
-                            : "not a regular file";
-}
-
-/* Reads up to n bytes; the number got, less only at the end of the file; -1 on an error. */
-static int64_t read_all(int fd, unsigned char *at, size_t n) {
-    size_t got = 0;
-    while (got < n) {
-        ssize_t k = read(fd, at + got, n - got < READ_MOST ? n - got : READ_MOST);
-        if (k == 0)
-            break;
-        if (k > 0)
-            got += (size_t)k;
-        else if (errno != EINTR)
-            return -1;
-    }
-    return (int64_t)got;
-}
-
-static bool read_regular(Ctx *ctx, const Loc *loc, int fd, size_t size, unsigned char **at) {
-    if (size > arena_room(ctx->arena))
-        return diag_error(ctx, EXIT_LIMIT, loc, "a file of %zu MiB is over the memory limit",
-                          size >> 20);
-    *at = ctx_alloc(ctx, size);
-    int64_t got = read_all(fd, *at, size);
-    if (got < 0)
-        return diag_error(ctx, EXIT_IO, loc, "cannot read: %s", strerror(errno));
-    if ((size_t)got < size)
-        return diag_error(ctx, EXIT_IO, loc, "was cut short while it was read");
-    return true;
-}
-
-/* Of a pipe: the length shows at the end. */
-static bool read_stream(Ctx *ctx, const Loc *loc, int fd, unsigned char **at, size_t *n) {
-    size_t cap = READ_FIRST;
-    *at = ctx_alloc(ctx, cap);
-    for (;;) {
-        int64_t got = read_all(fd, *at + *n, cap - *n);
-        if (got < 0)
-            return diag_error(ctx, EXIT_IO, loc, "cannot read: %s", strerror(errno));
-        *n += (size_t)got;
-        if (*n < cap)
-            return true;
-        if (cap > arena_room(ctx->arena) / 2)
-            return diag_error(ctx, EXIT_LIMIT, loc, "more than %zu MiB of input", cap >> 20);
-        unsigned char *more = ctx_alloc(ctx, cap * 2);
-        memcpy(more, *at, *n);
-        *at = more;
-        cap *= 2;
-    }
-}
-
-static bool read_open(Ctx *ctx, const Loc *loc, int fd, bool standard, unsigned char **at,
-                      size_t *n) {
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return diag_error(ctx, EXIT_IO, loc, "cannot read: %s", strerror(errno));
-    if (S_ISDIR(st.st_mode) || (!standard && !S_ISREG(st.st_mode))) {
-        diag_error(ctx, EXIT_IO, loc, "is %s", file_kind(st.st_mode));
-        if (!S_ISDIR(st.st_mode))
-            diag_note(ctx, "only regular files are read; give - to read standard input");
-        return false;
-    }
-    *n = 0;
-    if (S_ISREG(st.st_mode) && !standard) {
-        *n = (size_t)st.st_size;
-        if (!read_regular(ctx, loc, fd, *n, at))
-            return false;
-    } else if (!read_stream(ctx, loc, fd, at, n)) {
-        return false;
-    }
-    return *n > 0 || diag_error(ctx, EXIT_MALFORMED, loc, "the file is empty");
-}
-
-bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n) {
-    bool standard = strcmp(path, "-") == 0;
-    Loc loc = {.file = standard ? "stdin" : path, .node = -1};
-    int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0)
-        return diag_error(ctx, EXIT_IO, &loc, "cannot open: %s",
-                          errno == ENXIO ? "it is a socket or a device" : strerror(errno));
-    bool ok = read_open(ctx, &loc, fd, standard, at, n);
-    if (!standard)
-        close(fd);
-    return ok;
 }
 
 /* ---- unpacking ------------------------------------------------------------------------------- */

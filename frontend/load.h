@@ -35,9 +35,8 @@ Onnx__ModelProto *onnx_load(Ctx *ctx, const char *path, OnnxFile *info);
 /* Unmaps external files and closes the folder; harmless on a zeroed struct and when called twice. */
 void onnx_close(OnnxFile *info);
 
-/* The two halves of onnx_load, also for other files: all bytes of `path` ("-": standard input), and
- * the message of type `desc` in them. `what` names it in errors: "an ONNX model". */
-bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n);
+/* Checks n bytes read from `path` and unpacks the message of type `desc` in them. `what` names it in
+ * errors: "an ONNX model". The bytes belong to the result afterwards. NULL after an error. */
 void *file_unpack(Ctx *ctx, const char *path, unsigned char *at, size_t n,
                   const ProtobufCMessageDescriptor *desc, const char *what);
 

@@ -40,8 +40,9 @@ static const struct TypeRow {
 };
 enum { NTYPE = sizeof TYPES / sizeof *TYPES };
 
-static const char *const STORE_NAME[NSTORE] = {"no field",    "float_data",  "int32_data", "int64_data",
-                                         "uint64_data", "double_data", "string_data"};
+static const char *const STORE_NAME[NSTORE] = {"no field",   "float_data",  "int32_data",
+                                               "int64_data", "uint64_data", "double_data",
+                                               "string_data"};
 
 #define T(name) ONNX__TENSOR_PROTO__DATA_TYPE__##name
 

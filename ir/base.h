@@ -143,6 +143,15 @@ void diag_note(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
  * ctx->oom (value EXIT_INTERNAL) when set. Never for anything a model's bytes can cause. */
 _Noreturn void internal_error(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 
+/* ---- files ----------------------------------------------------------------------------------- */
+
+/* All bytes of a regular file, or of standard input when `path` is "-". An empty file, a folder, a
+ * FIFO, a device … are errors. */
+bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n);
+/* Writes n bytes by way of a temporary and a rename; a file that holds them already is not touched.
+ * "-" is standard output; devices and FIFOs are written to directly. */
+bool file_write(Ctx *ctx, const char *path, const char *at, size_t n);
+
 /* ---- the context ----------------------------------------------------------------------------- */
 
 struct Options; /* driver/options.def decides the fields; declared in lower/lower.h */
