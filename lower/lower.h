@@ -11,23 +11,23 @@
 
 /* One machine: a row of codegen/<t>/machines.def. Sizes in bytes. */
 typedef struct Machine {
-    const char *name;    /* "avx512"; what --target takes */
-    const char *isa;     /* what the backend needs to know: "none", "avx2", "avx512" */
-    const char *cflags;  /* for the printed build line: "-mavx2 -mfma" */
-    const char *attr;    /* for target pragmas: "avx2,fma" */
-    int vec;             /* vector register in bytes; 0: no vectors */
-    int nreg;            /* vector registers */
-    int mr[8], nr[4];    /* register tiles to choose from, in rows and in f32 columns; 0 ends */
-    int kc;              /* rows of a packed panel that stay in L1/L2 */
+    const char *name;   /* "avx512"; what --target takes */
+    const char *isa;    /* what the backend needs to know: "none", "avx2", "avx512" */
+    const char *cflags; /* for the printed build line: "-mavx2 -mfma" */
+    const char *attr;   /* for target pragmas: "avx2,fma" */
+    int vec;            /* vector register in bytes; 0: no vectors */
+    int nreg;           /* vector registers */
+    int mr[8], nr[4];   /* register tiles to choose from, in rows and in f32 columns; 0 ends */
+    int kc;             /* rows of a packed panel that stay in L1/L2 */
     int64_t l1, l2;
     bool fma;
 } Machine;
 
 struct Out;
 typedef struct Target {
-    const char *name;            /* "c" */
-    const Machine *machines;     /* ends with name == NULL */
-    const char *rules;           /* text of rules.sched */
+    const char *name;        /* "c" */
+    const Machine *machines; /* ends with name == NULL */
+    const char *rules;       /* text of rules.sched */
     bool (*emit)(Ctx *ctx, const Module *m, const Machine *mach, struct Out *out);
     /* Can the backend spell this op on this (possibly vector) type? Else loop_expand rewrites it. */
     bool (*spells)(const Machine *mach, Op op, Type t);
@@ -42,19 +42,19 @@ const char *target_nearest(const char *name);
 /* ---- options ------------------------------------------------------------------------------------ */
 
 typedef struct Options {
-    const char *input, *output;     /* paths; "-" = stdin / stdout */
-    const char *emit;               /* "c,h" | "so" | "obj" | "exe" | "json" … as given, or NULL */
+    const char *input, *output; /* paths; "-" = stdin / stdout */
+    const char *emit;           /* "c,h" | "so" | "obj" | "exe" | "json" … as given, or NULL */
     const char *target, *prefix;
-    const char *weights;            /* c string incbin file obj auto */
-    double weights_growth;          /* 0: the target's default */
-    const char *cc;                 /* C compiler for so, obj, exe */
+    const char *weights;   /* c string incbin file obj auto */
+    double weights_growth; /* 0: the target's default */
+    const char *cc;        /* C compiler for so, obj, exe */
     const char *dump, *stop_after;
     const char *rule, *tune_file;
-    const char *math;               /* lcc fast */
+    const char *math; /* lcc fast */
     bool o0, strict, min_ram, time, json, quiet, make_dep;
     int verbose, threads;
-    size_t max_memory;              /* 0: from the file's size */
-    const char *flags;              /* the command's flags as one text, for the header comment */
+    size_t max_memory; /* 0: from the file's size */
+    const char *flags; /* the command's flags as one text, for the header comment */
 } Options;
 
 /* ---- the pipeline ------------------------------------------------------------------------------- */
@@ -68,9 +68,10 @@ typedef struct Lower {
     const Target *target;
     const Machine *machine;
     Program *prog;
-    Module *module;      /* from kernel_partition on */
+    Module *module; /* from kernel_partition on */
     bool strict, o0;
-    int nkernel;         /* for names */
+    struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
+    int nkernel;       /* for names */
 } Lower;
 
 typedef struct Pass {
@@ -81,17 +82,19 @@ const Pass *pass_table(int *count);
 
 /* ---- passes (each documented in its file) ------------------------------------------------------- */
 
-bool graph_fold(Lower *lo);       /* small constant equations become constants */
-bool graph_rewrite(Lower *lo);    /* graph.rules: constant factors into sums, … */
-bool graph_prune(Lower *lo);      /* what no output needs goes */
-bool kernel_partition(Lower *lo); /* Items → kernels; maps and views inlined */
+bool graph_ports(Lower *lo);   /* every output gets a buffer of its own */
+bool graph_fold(Lower *lo);    /* small constant equations become constants */
+bool graph_rewrite(Lower *lo); /* graph.rules: constant factors into sums, … */
+bool graph_prune(Lower *lo);   /* what no output needs goes */
+bool kernel_inline(Lower *lo); /* maps and views go into their readers where that pays */
+bool kernel_partition(
+    Lower *lo); /* Items → kernels: a root and what is computed inside its loops */
 bool layout_choose(Lower *lo);
 bool sched_choose(Lower *lo);
-bool kernel_loops(Lower *lo);     /* loop_build + sched_apply + loop_lower for each kernel */
+bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);
-bool host_plan(Lower *lo);        /* the entry function */
+bool host_plan(Lower *lo); /* the entry function */
 bool memory_plan(Lower *lo);
-bool const_run(Lower *lo);
 
 /* loop_build.c: the naive loops of a kernel (its executable meaning, = -O0). */
 Func *loop_build(Ctx *ctx, Kernel *k);
@@ -102,6 +105,8 @@ bool loop_tails(Ctx *ctx, Func *f);
 bool loop_vector(Ctx *ctx, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
 bool loop_flatten(Ctx *ctx, Func *f);
+/* Offset in elements of a logical index: b->where, or row-major. */
+const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);
 bool loop_hoist(Ctx *ctx, Func *f);
 bool loop_let(Ctx *ctx, Func *f);
 bool loop_expand(Lower *lo, Func *f);
@@ -109,13 +114,25 @@ bool loop_expand(Lower *lo, Func *f);
 /* Side table of kernel_partition, used by host_plan: the Items of each Block with runs of Defs replaced
  * by kernels. */
 typedef struct PlanItem {
-    Item *item;     /* NULL when a kernel */
+    Item *item; /* NULL when a kernel */
     Kernel *kernel;
     struct Plan *body[2];
 } PlanItem;
 typedef struct Plan {
     VEC(PlanItem) items;
 } Plan;
-Plan *lower_plan(Lower *lo); /* of the main block */
+
+/* How many leading axes of the kernel's root an inner Def shares (so that it can be computed inside the
+ * root's loops at that depth, each element once). -1 when d is the root or of another kernel. */
+int kernel_attach(Ctx *ctx, const Kernel *k, const Def *d);
+/* The Def whose loops enclose all others: the last one (none in a scan group). */
+Def *kernel_root(const Kernel *k);
+/* Buffers and symbols the kernel's Defs mention: fills ins, outs, temps, syms, nodes. */
+void kernel_close(Ctx *ctx, Kernel *k);
+/* The normal form of kernel_close.c: reductions below a root that maps them, partial sums as an axis. */
+void kernel_normalise(Ctx *ctx, Kernel *k);
+Str kernel_name(Ctx *ctx, const Kernel *k, int number);
+/* A reduction of products whose operands are each reused along some output axis. */
+bool def_is_contraction(Ctx *ctx, const Def *d);
 
 #endif

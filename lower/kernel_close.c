@@ -1,0 +1,211 @@
+/* Brings a kernel's Defs into the shape every schedule expects, and lists what they touch.
+ *
+ * Normal form: a reduction writes only a temporary; with partial sums (`add[16](k)`) the sums are an
+ * axis of their own; the root maps the result.
+ *
+ *   before  y[i] = add[16](k<K) e[i,k]
+ *   after   y_w[i,j] = add(k0<(K+15)//16 | k0*16+j < K) e[i,k0*16+j] ; y_r[i] = tree of y_w[i,0..15]
+ *           y[i] = y_r[i] */
+#include "ir/graph.h"
+#include "lower/uses.h"
+
+/* ---- partial sums ----------------------------------------------------------------------------------- */
+
+static int ways_axis(const Def *d) {
+    for (int i = 0; i < d->naxis; i++)
+        if (d->axis[i].kind == AXIS_RED && d->axis[i].ways > 1)
+            return i;
+    return -1;
+}
+
+/* Pairwise: halves combined again and again, as ir/tensor.h and the evaluator define it. */
+static const Expr *tree_sum(Ctx *ctx, Op op, const Expr **part, int n) {
+    for (; n > 1; n /= 2)
+        for (int i = 0; i < n / 2; i++)
+            part[i] = expr_2(ctx, op, part[i], part[i + n / 2]);
+    return part[0];
+}
+
+/* The Def of the partial sums; d becomes the map that adds them up. */
+static Def *split_ways(Ctx *ctx, Def *d, int w) {
+    int rank = d->buf->rank, ways = d->axis[w].ways;
+    const Expr *dim[RANK_MAX + 1];
+    for (int i = 0; i < rank; i++)
+        dim[i] = d->buf->dim[i];
+    dim[rank] = expr_i(ctx, ways);
+    Def *part = def_new(ctx, str_f(ctx, "%s_w", d->name), type_dtype(d->buf->type), rank + 1, dim);
+    part->origin = d->origin;
+    part->loc = d->loc;
+    part->combine = d->combine;
+    Sym **from = ctx_newn(ctx, Sym *, d->naxis);
+    const Expr **to = ctx_newn(ctx, const Expr *, d->naxis);
+    const Expr *when = d->when, *whole = d->axis[w].var->extent;
+    for (int i = 0; i < d->naxis; i++) {
+        Axis *a = &d->axis[i];
+        from[i] = a->var;
+        if (i < rank) {
+            to[i] = def_var(ctx, part, i);
+        } else if (i != w) {
+            to[i] = def_axis(ctx, part, a->var->name, AXIS_RED, a->var->extent);
+        } else {
+            const Expr *k0 =
+                def_axis(ctx, part, a->var->name, AXIS_RED, expr_ceildiv(ctx, whole, ways));
+            to[i] = expr_add(ctx, expr_mul(ctx, k0, expr_i(ctx, ways)), def_var(ctx, part, rank));
+        }
+    }
+    part->value = expr_subst(ctx, d->value, d->naxis, from, to);
+    part->when = when ? expr_subst(ctx, when, d->naxis, from, to) : NULL;
+    if (expr_multiple(ctx, whole) % ways)
+        part->when = expr_and(ctx, expr_lt(ctx, to[w], whole), part->when);
+    const Expr *index[RANK_MAX + 1], **sums = ctx_newn(ctx, const Expr *, ways);
+    for (int i = 0; i < rank; i++)
+        index[i] = def_var(ctx, d, i);
+    for (int j = 0; j < ways; j++) {
+        index[rank] = expr_i(ctx, j);
+        sums[j] = buf_load(ctx, part->buf, index);
+    }
+    d->value = tree_sum(ctx, d->combine, sums, ways);
+    if (d->init)
+        d->value = expr_2(ctx, d->combine, d->init, d->value);
+    d->when = d->init = NULL;
+    d->combine = COMBINE_SET;
+    d->naxis = rank;
+    return part;
+}
+
+/* ---- root ------------------------------------------------------------------------------------------- */
+
+/* A reduction that would be the root computes a temporary instead; the new root copies it out. */
+static Def *wrap_reduction(Ctx *ctx, Def *d) {
+    Buf *out = d->buf;
+    Def *root = ctx_new(ctx, Def), *temp = def_clone(ctx, d);
+    temp->buf = buf_new(ctx, str_f(ctx, "%s_r", out->name), type_dtype(out->type), SPACE_ARENA,
+                        out->rank, out->dim);
+    temp->buf->def = temp;
+    temp->buf->ndef = 1;
+    *root = *d;
+    Def *fresh = def_new(ctx, d->name, type_dtype(out->type), out->rank, out->dim);
+    root->axis = fresh->axis;
+    root->naxis = out->rank;
+    root->combine = COMBINE_SET;
+    root->init = root->when = NULL;
+    const Expr *index[RANK_MAX];
+    for (int i = 0; i < out->rank; i++)
+        index[i] = def_var(ctx, root, i);
+    root->value = buf_load(ctx, temp->buf, index);
+    *d = *temp;
+    d->buf->def = d;
+    if (out->def == d || !out->def)
+        out->def = root;
+    return root;
+}
+
+void kernel_normalise(Ctx *ctx, Kernel *k) {
+    if (k->defs.at[0]->scan)
+        return;
+    Kernel old = *k;
+    k->defs.at = NULL;
+    k->defs.len = k->defs.cap = 0;
+    for (int i = 0; i < old.defs.len; i++) {
+        Def *d = old.defs.at[i];
+        int w = d->at ? -1 : ways_axis(d);
+        bool root = i == old.defs.len - 1;
+        if (w >= 0)
+            vec_push(ctx, &k->defs, split_ways(ctx, d, w));
+        Def *wrap = root && !d->at && def_is_reduction(d) ? wrap_reduction(ctx, d) : NULL;
+        vec_push(ctx, &k->defs, d);
+        if (wrap)
+            vec_push(ctx, &k->defs, wrap);
+    }
+}
+
+/* ---- what the kernel touches -------------------------------------------------------------------------- */
+
+typedef struct Closing {
+    Ctx *ctx;
+    Kernel *k;
+    Map *seen, *written;
+} Closing;
+
+static void close_load(Closing *c, Buf *b);
+
+static void close_node(void *data, const Expr *e) {
+    Closing *c = data;
+    if (e->op == OP_LOAD)
+        close_load(c, e->u.buf);
+    if (e->op != OP_SYM || e->u.sym->kind == SYM_AXIS || e->u.sym->kind == SYM_LET ||
+        map_get(c->seen, e->u.sym))
+        return;
+    map_put(c->seen, e->u.sym, e->u.sym);
+    vec_push(c->ctx, &c->k->syms, e->u.sym);
+}
+
+static void close_expr(void *data, const Expr *e) {
+    Closing *c = data;
+    expr_walk(c->ctx, e, close_node, c);
+}
+
+static void close_buf(Closing *c, Buf *b) {
+    for (int i = 0; i < b->rank; i++)
+        close_expr(c, b->dim[i]);
+}
+
+static void close_load(Closing *c, Buf *b) {
+    if (map_get(c->seen, b))
+        return;
+    map_put(c->seen, b, b);
+    close_buf(c, b);
+    if (!map_get(c->written, b))
+        vec_push(c->ctx, &c->k->ins, b);
+}
+
+static bool buf_private(const Kernel *k, const Buf *b) {
+    const Def *root = kernel_root(k);
+    return !root->scan && b != root->buf && b->space == SPACE_ARENA && b->ndef == 1;
+}
+
+void kernel_close(Ctx *ctx, Kernel *k) {
+    Closing c = {ctx, k, map_new(ctx), map_new(ctx)};
+    for (int i = 0; i < k->defs.len; i++) {
+        Buf *b = k->defs.at[i]->buf;
+        if (map_get(c.written, b))
+            continue;
+        map_put(c.written, b, b);
+        if (buf_private(k, b))
+            vec_push(ctx, &k->temps, b);
+        else
+            vec_push(ctx, &k->outs, b);
+    }
+    for (int i = 0; i < k->defs.len; i++) {
+        Def *d = k->defs.at[i];
+        def_exprs(d, close_expr, &c);
+        close_buf(&c, d->buf);
+        for (int a = 0; a < d->naxis; a++)
+            close_expr(&c, d->axis[a].var->extent);
+        bool listed = d->origin == NULL;
+        for (int n = 0; n < k->nodes.len; n++)
+            listed |= k->nodes.at[n] == d->origin;
+        if (!listed)
+            vec_push(ctx, &k->nodes, d->origin);
+    }
+}
+
+/* "k07_conv_relu": number and the origins' op names, at most three. */
+Str kernel_name(Ctx *ctx, const Kernel *k, int number) {
+    Text t = text_new(ctx);
+    text_f(&t, "k%02d", number);
+    Str last = NULL;
+    for (int i = 0, said = 0; i < k->nodes.len && said < 3; i++) {
+        if (k->nodes.at[i]->op == last)
+            continue;
+        last = k->nodes.at[i]->op;
+        text_c(&t, '_');
+        for (const char *c = last; *c; c++)
+            if ((*c >= 'a' && *c <= 'z') || (*c >= '0' && *c <= '9'))
+                text_c(&t, *c);
+            else if (*c >= 'A' && *c <= 'Z')
+                text_c(&t, (char)(*c - 'A' + 'a'));
+        said++;
+    }
+    return str(ctx, t.at);
+}

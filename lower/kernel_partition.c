@@ -1,0 +1,263 @@
+/* Groups Defs into kernels. Each kernel has a root (its last Def) whose loops enclose the others: an inner
+ * Def is read only by Defs of the kernel, at indices whose leading axes are the root's, so that it is
+ * computed inside the root's loops, each element once. Precondition: kernel_inline.
+ *
+ *   before  m[r] = max(k) x[r,k] ; y[r,k] = x[r,k] - m[r]
+ *   after   kernel { m ; y }, m computed inside y's loop r */
+#include "lower/uses.h"
+
+#define LOCAL_MAX (64 * 1024) /* bytes of one inner buffer for one point of the shared axes */
+#define READS_MAX 2.5         /* an inner map is not read more often than this by one reader */
+#define DEFS_MAX 24           /* Defs in one kernel */
+
+typedef struct Partition {
+    Lower *lo;
+    Uses *uses;
+    Map *kernel_of; /* Def → Kernel */
+} Partition;
+
+typedef struct Find {
+    const Buf *buf;
+    const Sym *sym;
+    bool found, missed;
+} Find;
+
+static void find_buf(void *data, Buf *b) {
+    Find *f = data;
+    f->found |= b == f->buf;
+}
+
+static bool def_reads(Ctx *ctx, const Def *d, const Buf *b) {
+    Find f = {b, NULL, false, false};
+    def_loads(ctx, d, find_buf, &f);
+    return f.found;
+}
+
+Def *kernel_root(const Kernel *k) {
+    return k->defs.at[k->defs.len - 1];
+}
+
+/* ---- attach depth ------------------------------------------------------------------------------- */
+
+typedef struct Prefix {
+    Ctx *ctx;
+    const Def *reader;
+    const Buf *buf;
+    int depth;
+} Prefix;
+
+static bool same_axis(const Def *reader, int i, const Buf *b, const Expr *index) {
+    if (i >= def_nout(reader) || reader->axis[i].kind != AXIS_PAR ||
+        reader->axis[i].var->extent != b->dim[i])
+        return false;
+    return (index->op == OP_SYM && index->u.sym == reader->axis[i].var) ||
+           (expr_is(index, 0) && expr_is(b->dim[i], 1));
+}
+
+static void prefix_node(void *data, const Expr *e) {
+    Prefix *p = data;
+    if (e->op != OP_LOAD || e->u.buf != p->buf)
+        return;
+    int i = 0;
+    while (i < p->depth && same_axis(p->reader, i, p->buf, e->kid[i]))
+        i++;
+    p->depth = i;
+}
+
+static void prefix_expr(void *data, const Expr *e) {
+    Prefix *p = data;
+    expr_walk(p->ctx, e, prefix_node, p);
+}
+
+/* Leading axes that every load of b in the reader takes from the reader's own axes. */
+static int shared_prefix(Ctx *ctx, const Def *reader, const Buf *b) {
+    Prefix p = {ctx, reader, b, b->rank};
+    def_exprs(reader, prefix_expr, &p);
+    return p.depth;
+}
+
+int kernel_attach(Ctx *ctx, const Kernel *k, const Def *d) {
+    int last = k->defs.len - 1, at = last;
+    while (at >= 0 && k->defs.at[at] != d)
+        at--;
+    if (at < 0 || at == last)
+        return -1;
+    int *depth = ctx_newn(ctx, int, k->defs.len);
+    depth[last] = RANK_MAX;
+    for (int i = last - 1; i >= at; i--) {
+        const Buf *b = k->defs.at[i]->buf;
+        depth[i] = RANK_MAX;
+        for (int r = i + 1; r <= last; r++) {
+            if (!def_reads(ctx, k->defs.at[r], b))
+                continue;
+            int p = shared_prefix(ctx, k->defs.at[r], b);
+            p = p < depth[r] ? p : depth[r];
+            depth[i] = p < depth[i] ? p : depth[i];
+        }
+    }
+    return depth[at];
+}
+
+/* ---- may d join the kernel of its readers? ------------------------------------------------------- */
+
+typedef struct AxisUse {
+    Ctx *ctx;
+    const Def *def;
+    int loads;
+    bool reuse;
+} AxisUse;
+
+static void axis_use_node(void *data, const Expr *e) {
+    AxisUse *u = data;
+    if (e->op != OP_LOAD)
+        return;
+    u->loads++;
+    for (int i = 0; i < u->def->naxis; i++) {
+        const Axis *a = &u->def->axis[i];
+        if (a->kind != AXIS_RED && !expr_is(a->var->extent, 1) && !expr_uses_sym(e, a->var))
+            u->reuse = true;
+    }
+}
+
+bool def_is_contraction(Ctx *ctx, const Def *d) {
+    if (!def_is_reduction(d))
+        return false;
+    AxisUse u = {ctx, d, 0, false};
+    expr_walk(ctx, d->value, axis_use_node, &u);
+    return u.loads >= 2 && u.reuse;
+}
+
+typedef struct Moved {
+    Partition *pt;
+    int order;
+    bool ok;
+} Moved;
+
+static void moved_source(void *data, Buf *b) {
+    Moved *m = data;
+    BufUse *use = uses_of(m->pt->uses, b);
+    for (int i = 0; b->ndef > 1 && i < use->places.len; i++)
+        if (use->places.at[i].order > m->order)
+            m->ok = false;
+}
+
+/* Computing d later, at its kernel's place, reads the same values: no source is written in between. */
+static bool may_move(Partition *pt, const Def *d) {
+    for (int i = 0; i < d->naxis; i++)
+        if (d->axis[i].kind == AXIS_SEQ)
+            return false;
+    Moved m = {pt, uses_place(pt->uses, d)->order, true};
+    def_loads(pt->lo->ctx, d, moved_source, &m);
+    return m.ok;
+}
+
+/* The part of b for one point of its first `from` axes is small (or symbolic: then in the arena). */
+static bool region_fits(const Buf *b, int from) {
+    int64_t n = type_bytes(type_dtype(b->type)), d;
+    for (int i = from; i < b->rank; i++)
+        if (expr_is_int(b->dim[i], &d) && !mul_ok(n, d, &n))
+            return false;
+    return n <= LOCAL_MAX;
+}
+
+static bool readers_agree(Partition *pt, const Def *d, const BufUse *use, const Kernel *k) {
+    Ctx *ctx = pt->lo->ctx;
+    const Block *block = uses_place(pt->uses, d)->block;
+    for (int i = 0; i < use->readers.len; i++) {
+        Def *r = use->readers.at[i];
+        if (map_get(pt->kernel_of, r) != k || uses_place(pt->uses, r)->block != block)
+            return false;
+        if (!def_is_reduction(d) && def_volume(ctx, r, true) > READS_MAX * def_volume(ctx, d, true))
+            return false;
+    }
+    return true;
+}
+
+/* Puts d in front of the kernel of all its readers, or leaves both as they are. */
+static bool join_kernel(Partition *pt, Def *d) {
+    Ctx *ctx = pt->lo->ctx;
+    BufUse *use = uses_of(pt->uses, d->buf);
+    if (d->at || d->scan || d->buf->ndef != 1 || use->port || use->calls || use->items.len ||
+        !use->readers.len || d->buf->space != SPACE_ARENA || !may_move(pt, d))
+        return false;
+    Kernel *k = map_get(pt->kernel_of, use->readers.at[0]);
+    if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k))
+        return false;
+    Kernel trial = *k;
+    trial.defs.at = ctx_newn(ctx, Def *, k->defs.len + 1);
+    trial.defs.at[0] = d;
+    for (int i = 0; i < k->defs.len; i++)
+        trial.defs.at[i + 1] = k->defs.at[i];
+    trial.defs.len = trial.defs.cap = k->defs.len + 1;
+    int depth = kernel_attach(ctx, &trial, d);
+    if (depth < 1 || !region_fits(d->buf, depth) ||
+        (depth < d->buf->rank && def_is_contraction(ctx, d)))
+        return false;
+    k->defs.at = trial.defs.at;
+    k->defs.len = k->defs.cap = trial.defs.len;
+    map_put(pt->kernel_of, d, k);
+    return true;
+}
+
+static Kernel *kernel_start(Partition *pt, Def *d) {
+    Ctx *ctx = pt->lo->ctx;
+    Kernel *k = ctx_new(ctx, Kernel);
+    if (d->scan) {
+        for (int i = 0; i < d->scan->defs.len; i++) {
+            vec_push(ctx, &k->defs, d->scan->defs.at[i]);
+            map_put(pt->kernel_of, d->scan->defs.at[i], k);
+        }
+    } else {
+        vec_push(ctx, &k->defs, d);
+        map_put(pt->kernel_of, d, k);
+    }
+    return k;
+}
+
+/* ---- blocks --------------------------------------------------------------------------------------- */
+
+static Plan *partition_block(Partition *pt, Block *b) {
+    Ctx *ctx = pt->lo->ctx;
+    Plan *reversed = ctx_new(ctx, Plan), *plan = ctx_new(ctx, Plan);
+    for (int i = b->items.len; i-- > 0;) {
+        Item *it = b->items.at[i];
+        PlanItem pi = {it, NULL, {NULL, NULL}};
+        if (it->kind == ITEM_DEF) {
+            if (map_get(pt->kernel_of, it->def) || join_kernel(pt, it->def))
+                continue;
+            pi.item = NULL;
+            pi.kernel = kernel_start(pt, it->def);
+        }
+        for (int k = 0; k < 2; k++)
+            if (it->body[k])
+                pi.body[k] = partition_block(pt, it->body[k]);
+        vec_push(ctx, &reversed->items, pi);
+    }
+    for (int i = reversed->items.len; i-- > 0;)
+        vec_push(ctx, &plan->items, reversed->items.at[i]);
+    return plan;
+}
+
+static bool close_plan(Lower *lo, Plan *plan) {
+    for (int i = 0; i < plan->items.len; i++) {
+        PlanItem *pi = &plan->items.at[i];
+        for (int k = 0; k < 2; k++)
+            if (pi->body[k] && !close_plan(lo, pi->body[k]))
+                return false;
+        if (!pi->kernel)
+            continue;
+        kernel_normalise(lo->ctx, pi->kernel);
+        kernel_close(lo->ctx, pi->kernel);
+        pi->kernel->name = kernel_name(lo->ctx, pi->kernel, lo->nkernel++);
+        vec_push(lo->ctx, &lo->module->kernels, pi->kernel);
+    }
+    return true;
+}
+
+bool kernel_partition(Lower *lo) {
+    Partition pt = {lo, uses_build(lo->ctx, lo->prog), map_new(lo->ctx)};
+    lo->module = ctx_new(lo->ctx, Module);
+    lo->module->prog = lo->prog;
+    lo->plan = partition_block(&pt, lo->prog->main);
+    return close_plan(lo, lo->plan);
+}
