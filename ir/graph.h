@@ -73,7 +73,8 @@ struct Value {
 
 struct Node {
     Str name, domain, op;  /* domain "" for ai.onnx; op = op_type */
-    int version;           /* of the op, after upgrade: the canonical one */
+    Str overload;          /* which of several model-local functions; "" */
+    int version;           /* after import: of the domain's opset; after upgrade: of the op, canonical */
     int nin, nout;
     Value **in;            /* NULL: absent optional */
     Value **out;           /* NULL: not wanted */
