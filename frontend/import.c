@@ -42,14 +42,6 @@ static Value *scope_find(const NameScope *scope, Str name) {
     return NULL;
 }
 
-/* Notes every name the nodes will define, so that an unknown name can be told from a late one. */
-static void scope_foresee(Import *im, NameScope *scope, size_t n, Onnx__NodeProto **node) {
-    scope->later = map_new(im->ctx);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; node[i] && k < node[i]->n_output; k++)
-            map_put(scope->later, import_str(im, node[i]->output[k]), scope);
-}
-
 /* ---- nodes ----------------------------------------------------------------------------------- */
 
 /* The version of `domain` in the opsets at hand; 0 when it is not imported. */
@@ -71,8 +63,7 @@ static Loc node_loc(Import *im, const Onnx__NodeProto *p, size_t index, const No
     return loc;
 }
 
-static bool node_inputs(Import *im, NameScope *scope, const Onnx__NodeProto *p, size_t count,
-                        Onnx__NodeProto **all, Node *n) {
+static bool node_inputs(Import *im, NameScope *scope, const Onnx__NodeProto *p, Node *n) {
     bool ok = true;
     n->nin = (int)p->n_input;
     n->in = ctx_newn(im->ctx, Value *, p->n_input);
@@ -84,18 +75,9 @@ static bool node_inputs(Import *im, NameScope *scope, const Onnx__NodeProto *p, 
         if (n->in[i])
             continue;
         ok = false;
-        if (!scope->later)
-            scope_foresee(im, scope, count, all);
-        if (map_get(scope->later, name))
-            diag_error(im->ctx, EXIT_MALFORMED, &n->loc,
-                       "input '%s' is used before it is defined: nodes must be in topological "
-                       "order, without cycles",
-                       name);
-        else
-            diag_error(im->ctx, EXIT_MALFORMED, &n->loc,
-                       "input '%s' is neither a graph input, an initializer nor the output of a "
-                       "node",
-                       name);
+        diag_error(im->ctx, EXIT_MALFORMED, &n->loc,
+                   "input '%s' is neither a graph input, an initializer nor the output of a node",
+                   name);
         scope_define(im, scope, name); /* one report a name */
     }
     return ok;
@@ -142,9 +124,7 @@ static bool node_attrs(Import *im, NameScope *scope, const Onnx__NodeProto *p, N
     return ok;
 }
 
-static bool import_node(Import *im, NameScope *scope, size_t index, size_t count,
-                        Onnx__NodeProto **all) {
-    const Onnx__NodeProto *p = all[index];
+static bool import_node(Import *im, NameScope *scope, size_t index, const Onnx__NodeProto *p) {
     if (!p)
         return diag_error(im->ctx, EXIT_MALFORMED, NULL, "node %zu is missing", index);
     if (p->n_input > INT32_MAX || p->n_output > INT32_MAX || p->n_attribute > INT32_MAX)
@@ -159,7 +139,7 @@ static bool import_node(Import *im, NameScope *scope, size_t index, size_t count
     bool ok = true;
     if (!*n->op)
         ok = diag_error(im->ctx, EXIT_MALFORMED, &n->loc, "the node has no op_type");
-    ok &= node_inputs(im, scope, p, count, all, n);
+    ok &= node_inputs(im, scope, p, n);
     ok &= node_attrs(im, scope, p, n);
     ok &= node_outputs(im, scope, p, n);
     vec_push(im->ctx, &scope->graph->nodes, n);
@@ -167,9 +147,12 @@ static bool import_node(Import *im, NameScope *scope, size_t index, size_t count
 }
 
 static bool import_nodes(Import *im, NameScope *scope, size_t n, Onnx__NodeProto **node) {
-    bool ok = true;
-    for (size_t i = 0; i < n && im->ctx->diag.errors <= 10 * DIAG_MAX; i++)
-        ok &= import_node(im, scope, i, n, node);
+    if (n > INT32_MAX / 2)
+        return diag_error(im->ctx, EXIT_LIMIT, NULL, "a graph has %zu nodes", n);
+    const int *order = import_order(im, n, node);
+    bool ok = order;
+    for (size_t i = 0; order && i < n; i++)
+        ok &= import_node(im, scope, (size_t)order[i], node[order[i]]);
     return ok;
 }
 
@@ -205,9 +188,10 @@ static bool import_inputs(Import *im, NameScope *scope, const Onnx__GraphProto *
         const Onnx__ValueInfoProto *in = p->input[i];
         Str name = import_str(im, in ? in->name : NULL);
         if (!*name || map_get(seen, name)) {
-            ok = *name ? diag_error(im->ctx, EXIT_MALFORMED, NULL, "graph input '%s' is given twice",
-                                    name)
-                       : diag_error(im->ctx, EXIT_MALFORMED, NULL, "graph input %zu has no name", i);
+            ok = *name
+                     ? diag_error(im->ctx, EXIT_MALFORMED, NULL, "graph input '%s' is given twice",
+                                  name)
+                     : diag_error(im->ctx, EXIT_MALFORMED, NULL, "graph input %zu has no name", i);
             continue;
         }
         map_put(seen, name, im);
@@ -236,10 +220,10 @@ static bool import_outputs(Import *im, NameScope *scope, const Onnx__GraphProto 
         Str name = import_str(im, out ? out->name : NULL);
         Value *v = *name ? scope_find(scope, name) : NULL;
         if (!v) {
-            ok = *name ? diag_error(im->ctx, EXIT_MALFORMED, loc,
-                                    "graph output '%s' is not computed by any node", name)
-                       : diag_error(im->ctx, EXIT_MALFORMED, loc, "graph output %zu has no name",
-                                    i);
+            ok = *name
+                     ? diag_error(im->ctx, EXIT_MALFORMED, loc,
+                                  "graph output '%s' is not computed by any node", name)
+                     : diag_error(im->ctx, EXIT_MALFORMED, loc, "graph output %zu has no name", i);
             continue;
         }
         if (!v->info && v->by)
@@ -253,8 +237,8 @@ static bool import_outputs(Import *im, NameScope *scope, const Onnx__GraphProto 
 static void import_value_info(Import *im, NameScope *scope, size_t n,
                               Onnx__ValueInfoProto *const *info) {
     for (size_t i = 0; i < n; i++) {
-        Value *v = info[i] && info[i]->name ? map_get(scope->names, import_str(im, info[i]->name))
-                                            : NULL;
+        Value *v =
+            info[i] && info[i]->name ? map_get(scope->names, import_str(im, info[i]->name)) : NULL;
         if (v && !v->info)
             v->info = import_type(im, info[i]->type, v->name, false);
     }
@@ -421,8 +405,8 @@ Model *graph_import(Ctx *ctx, const struct Onnx__ModelProto *p, struct OnnxFile 
     }
     memcpy(m->sha256, file->sha256, sizeof m->sha256);
     check_versions(&im, p);
-    m->opsets.at = import_opsets(&im, p->n_opset_import, p->opset_import, &m->opsets.len,
-                                 "the model");
+    m->opsets.at =
+        import_opsets(&im, p->n_opset_import, p->opset_import, &m->opsets.len, "the model");
     m->opsets.cap = m->opsets.len;
     im.opset = m->opsets.at;
     im.nopset = m->opsets.len;

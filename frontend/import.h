@@ -9,8 +9,8 @@
 
 /* The names visible at one place: those of this graph, then those of the graphs around it. */
 typedef struct NameScope {
-    Map *names;              /* Str → Value */
-    Map *later;              /* Str → anything: all names the graph will define; made on first use */
+    Map *names; /* Str → Value */
+    Map *later; /* Str → anything: all names the graph will define; made on first use */
     struct NameScope *outer; /* NULL at the top and in a function */
     Graph *graph;
     int depth; /* graphs around this one */
@@ -33,6 +33,9 @@ const Literal *import_literal(Import *im, const Onnx__TensorProto *p, const Loc 
 const Literal *import_sparse(Import *im, const Onnx__SparseTensorProto *p, const Loc *loc);
 /* A body: sees the names of `scope`. NULL after an error. */
 Graph *import_body(Import *im, NameScope *scope, const Onnx__GraphProto *p, const Loc *loc);
+/* The order in which to read a graph's nodes, so that values come before their uses; NULL after
+ * reporting a cycle. */
+const int *import_order(Import *im, size_t count, Onnx__NodeProto **node);
 /* "" for absent text; "ai.onnx" as domain is "". */
 Str import_str(Import *im, const char *s);
 Str import_domain(Import *im, const char *s);

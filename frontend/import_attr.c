@@ -126,8 +126,8 @@ static bool import_shape(Import *im, const Onnx__TensorShapeProto *p, Str name, 
                          TypeInfo *info) {
     if (p->n_dim > RANK_MAX) {
         if (strict)
-            diag_error(im->ctx, EXIT_LIMIT, NULL,
-                       "'%s' has rank %zu; at most %d is supported", name, p->n_dim, RANK_MAX);
+            diag_error(im->ctx, EXIT_LIMIT, NULL, "'%s' has rank %zu; at most %d is supported",
+                       name, p->n_dim, RANK_MAX);
         return false;
     }
     info->rank = (int)p->n_dim;
@@ -184,8 +184,7 @@ const TypeInfo *import_type(Import *im, const Onnx__TypeProto *p, Str name, bool
     case ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE:
         if (!p->tensor_type)
             break;
-        return tensor_type(im, (int)p->tensor_type->elem_type, p->tensor_type->shape, name,
-                           strict);
+        return tensor_type(im, (int)p->tensor_type->elem_type, p->tensor_type->shape, name, strict);
     case ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE:
         return compound_type(im, VALUE_SEQUENCE,
                              p->sequence_type ? p->sequence_type->elem_type : NULL, 0, name,

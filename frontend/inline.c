@@ -12,8 +12,8 @@ enum { CALL_DEPTH_MAX = 200, PREFIX_MAX = 200, GROWTH_MAX = 8, GROWTH_FREE = 200
 
 typedef struct Inline {
     Ctx *ctx;
-    Map *by_key;     /* function_key → Function */
-    Value absent;    /* what an input that is not given maps to */
+    Map *by_key;           /* function_key → Function */
+    Value absent;          /* what an input that is not given maps to */
     int64_t emitted, most; /* nodes */
 } Inline;
 

@@ -67,8 +67,8 @@ static uint8_t attr_kind(char letter) {
     static const struct {
         char letter;
         uint8_t kind;
-    } KINDS[] = {{'i', ATTR_INT},  {'f', ATTR_FLOAT},  {'s', ATTR_STRING},  {'t', ATTR_TENSOR},
-                 {'I', ATTR_INTS}, {'F', ATTR_FLOATS}, {'S', ATTR_STRINGS}, {'T', ATTR_TENSORS},
+    } KINDS[] = {{'i', ATTR_INT},   {'f', ATTR_FLOAT},  {'s', ATTR_STRING},  {'t', ATTR_TENSOR},
+                 {'I', ATTR_INTS},  {'F', ATTR_FLOATS}, {'S', ATTR_STRINGS}, {'T', ATTR_TENSORS},
                  {'g', ATTR_GRAPH}, {'G', ATTR_GRAPHS}, {'p', ATTR_TYPE}};
     for (size_t i = 0; i < sizeof KINDS / sizeof *KINDS; i++)
         if (KINDS[i].letter == letter)
