@@ -66,17 +66,19 @@ typedef struct Definer {
     struct DefineState *state; /* define.c: model, functions, depth, budgets */
 } Definer;
 
-/* onnx_ops.def, as an array sorted by (domain, name). */
+/* A row of onnx_ops.def, in the file's order. */
 struct OnnxOp {
     const char *domain, *name;
     int version;           /* the canonical since_version */
     int min_in, max_in;    /* max_in -1: variadic */
     int min_out, max_out;
     uint8_t kind;          /* OPKIND_… */
-    const char *args, *text; /* MAP, REDUCE: see onnx_ops.def */
+    const char *args, *type, *text, *after; /* MAP, REDUCE: see onnx_ops.def */
+    uint8_t combine;       /* REDUCE: Op */
     bool (*define)(Definer *);
 };
 enum { OPKIND_MAP, OPKIND_REDUCE, OPKIND_TENSOR, OPKIND_FUNC, OPKIND_HOST, OPKIND_CTRL };
+/* The first row of the name; rows of one name stand together. NULL: not supported. */
 const OnnxOp *onnx_op_find(const char *domain, const char *name);
 const OnnxOp *onnx_op_table(int *count);
 
@@ -104,6 +106,9 @@ bool define_check(Definer *d, const Expr *cond, int code, const char *what);
 /* a == b as dims: equal by proof, or checked at run time; reports when provably different. */
 bool define_same(Definer *d, const Expr *a, const Expr *b, const char *what);
 
+/* ITEM_CHECK codes: numbers of runtime-stub/lcc.h. */
+enum { CHECK_INDEX = 1, CHECK_CAPACITY = 2, CHECK_DIM = 3 };
+
 /* Outputs. `define_out` makes the Def for output i, named after it, not yet emitted: the definer sets value
  * (combine, init, when, more axes) and calls define_emit. A wanted output must get a Val. */
 Def *define_out(Definer *d, int i, Dtype type, int rank, const Expr *const *dim);
@@ -115,6 +120,8 @@ Val *define_val(Definer *d, Buf *b);            /* a tensor Val */
 /* Constants inside definers. */
 Buf *define_const_i64(Definer *d, int n, const int64_t *v); /* 1-D */
 Buf *define_const_scalar(Definer *d, Dtype t, double v);    /* rank 0 */
+/* An error unless 0 <= rank <= RANK_MAX (exit 5). */
+bool define_rank(Definer *d, int64_t rank);
 /* Runs another op's definer in place; returns its first output (NULL after an error). Attributes as a
  * short text in ONNX syntax: "axis = 1, keepdims = 0", or "". */
 Buf *define_node(Definer *d, const char *op, const char *attrs, int nin, Buf *const *in);
@@ -129,5 +136,30 @@ const Expr *define_load_broadcast(Definer *d, Buf *b, int rank, const Expr *cons
 Call *define_call(Definer *d, const char *fn, int nin, Buf *const *in);
 /* Reports an error at this node; returns false. */
 bool define_error(Definer *d, int code, const char *fmt, ...) LCC_PRINTF(3, 4);
+
+/* ---- scopes and bodies (define.c; used by control.c and inline.c) ---------------------------------- */
+
+/* Names of one graph or function body. Look-ups go outwards; a function's scope has no outer one. Items
+ * made for it go to `block`; symbols bound there are shared inside the block and the blocks within. */
+typedef struct Scope {
+    struct Scope *outer;
+    Block *block;
+    Map *vals;  /* Str → Val */
+    Map *inits; /* Str → Literal: initialisers, made into buffers at first use */
+    Map *binds; /* Expr → Sym: see define_extent */
+} Scope;
+/* `g`: its initialisers become visible (NULL: none). */
+Scope *scope_new(Ctx *ctx, Scope *outer, Block *block, const Graph *g);
+void scope_put(Ctx *ctx, Scope *s, Str name, Val *v);
+Val *scope_get(struct DefineState *st, Scope *s, Str name); /* NULL when absent */
+/* A buffer for a literal; the same one for the same literal. */
+Buf *define_literal(struct DefineState *st, const Literal *lit);
+/* The nodes of a body in order. A node's failure was reported; its outputs then hold a poisoned Val, and
+ * false is returned at the end. `origin`: what names and comments refer to; NULL: each node itself. */
+bool define_nodes(struct DefineState *st, Scope *s, const Graph *g, const Node *origin);
+Ctx *define_ctx(struct DefineState *st);
+/* inline.c: the body of a model's own function in place of d->node (which calls it): inputs and
+ * attributes bound, outputs set. */
+bool define_function(Definer *d, const Function *f);
 
 #endif

@@ -1,0 +1,510 @@
+/* define.c — graph_define: a Model becomes a Program of equations.
+ *
+ * Precondition: graph_upgrade has put every node at its canonical version. Inputs become Bufs whose dims
+ * are constants or DIM symbols, initialisers become constants at their first use, nodes are defined in
+ * order by the rows of onnx_ops.def, model functions by inline.c.
+ *
+ *   y = Relu(x), x f32[N, 4]   →   y f32[N, 4] { i < N, j < 4 } = max(x[i, j], 0.0) */
+#include "frontend/define.h"
+
+#include <string.h>
+
+/* ---- the table ------------------------------------------------------------------------------------ */
+
+#define ONNX ""
+#define ML "ai.onnx.ml"
+#define MS "com.microsoft"
+#define TRAIN "ai.onnx.preview.training"
+#define PREVIEW "ai.onnx.preview"
+#define MAP(domain, name, version, args, type, text)                                               \
+    {domain, #name, version, 0, -1, 1, 1, OPKIND_MAP, args, type, text, NULL, 0, define_map},
+#define REDUCE(domain, name, version, args, type, each, combine, after)                            \
+    {domain,     #name, version, 1,    2,     1,          1,                                       \
+     OPKIND_REDUCE, args,  type,    each, after, OP_##combine, define_reduce},
+#define TENSOR(domain, name, version, min_in, max_in, min_out, max_out, definer)                   \
+    {domain, #name, version, min_in, max_in, min_out, max_out, OPKIND_TENSOR,                      \
+     NULL,   NULL,  NULL,    NULL,   0,      definer},
+#define HOST(domain, name, version, min_in, max_in, min_out, max_out, definer)                     \
+    {domain, #name, version, min_in, max_in, min_out, max_out, OPKIND_HOST,                        \
+     NULL,   NULL,  NULL,    NULL,   0,      definer},
+#define CTRL(domain, name, version, min_in, max_in, min_out, max_out, definer)                     \
+    {domain, #name, version, min_in, max_in, min_out, max_out, OPKIND_CTRL,                        \
+     NULL,   NULL,  NULL,    NULL,   0,      definer},
+static const OnnxOp OPS[] = {
+#include "frontend/onnx_ops.def"
+};
+
+const OnnxOp *onnx_op_table(int *count) {
+    *count = (int)(sizeof OPS / sizeof *OPS);
+    return OPS;
+}
+
+const OnnxOp *onnx_op_find(const char *domain, const char *name) {
+    for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
+        if (OPS[i].name[0] == name[0] && !strcmp(OPS[i].name, name) && !strcmp(OPS[i].domain, domain))
+            return &OPS[i];
+    return NULL;
+}
+
+const Function *model_function(const Model *m, const Node *n) {
+    for (int i = 0; i < m->functions.len; i++)
+        if (m->functions.at[i]->name == n->op && m->functions.at[i]->domain == n->domain)
+            return m->functions.at[i];
+    return NULL;
+}
+
+/* ---- scopes ------------------------------------------------------------------------------------------ */
+
+Scope *scope_new(Ctx *ctx, Scope *outer, Block *block, const Graph *g) {
+    Scope *s = ctx_new(ctx, Scope);
+    *s = (Scope){outer, block, map_new(ctx), map_new(ctx), map_new(ctx)};
+    for (int i = 0; g && i < g->values.len; i++)
+        if (g->values.at[i]->init)
+            map_put(s->inits, g->values.at[i]->name, (void *)(uintptr_t)g->values.at[i]->init);
+    return s;
+}
+
+void scope_put(Ctx *ctx, Scope *s, Str name, Val *v) {
+    (void)ctx;
+    map_put(s->vals, name, v);
+}
+
+Buf *define_literal(DefineState *st, const Literal *lit) {
+    Buf *b = map_get(st->literals, lit);
+    if (!b) {
+        Str name = lit->name ? lit->name : str(st->ctx, "constant");
+        b = buf_const(st->ctx, name, lit->data, lit->rank, lit->dim);
+        map_put(st->literals, lit, b);
+        vec_push(st->ctx, &st->prog->consts, b);
+    }
+    return b;
+}
+
+static Val *tensor_val(Ctx *ctx, Buf *b) {
+    Val *v = ctx_new(ctx, Val);
+    v->kind = VAL_TENSOR;
+    v->buf = b;
+    return v;
+}
+
+Val *scope_get(DefineState *st, Scope *s, Str name) {
+    for (; s; s = s->outer) {
+        Val *v = map_get(s->vals, name);
+        if (v)
+            return v;
+        const Literal *lit = map_get(s->inits, name);
+        if (lit) {
+            v = tensor_val(st->ctx, define_literal(st, lit));
+            map_put(s->vals, name, v);
+            return v;
+        }
+    }
+    return NULL;
+}
+
+Ctx *define_ctx(DefineState *st) {
+    return st->ctx;
+}
+
+/* ---- inputs ------------------------------------------------------------------------------------------- */
+
+static const DimBind *dim_bound(const DefineState *st, Str name) {
+    for (int i = 0; i < st->bound.len; i++)
+        if (st->bound.at[i].name == name)
+            return &st->bound.at[i];
+    return NULL;
+}
+
+/* A dimension called `name`: the same one for the same name. */
+static const Expr *dim_named(DefineState *st, Str name) {
+    const DimBind *b = dim_bound(st, name);
+    if (b && b->min == b->max)
+        return expr_i(st->ctx, b->min);
+    Sym *s = map_get(st->dims, name);
+    if (!s) {
+        s = sym_new(st->ctx, SYM_DIM, name, b ? b->min : 1, b ? b->max : DIM_MAX);
+        s->mult = b && b->mult > 0 ? b->mult : 1;
+        map_put(st->dims, name, s);
+        vec_push(st->ctx, &st->prog->dims, s);
+    }
+    return expr_sym(st->ctx, s);
+}
+
+static const Expr *parse_sum(DefineState *st, Lex *lex);
+
+static const Expr *parse_factor(DefineState *st, Lex *lex) {
+    const Expr *e = NULL;
+    if (lex_take(lex, "(")) {
+        e = parse_sum(st, lex);
+        return e && lex_take(lex, ")") ? e : NULL;
+    }
+    if (lex->kind == 'i')
+        e = expr_i(st->ctx, lex->i);
+    if (lex->kind == 'n') {
+        Str name = str(st->ctx, lex->tok);
+        if (map_get(st->plain, name))
+            e = dim_named(st, name);
+    }
+    lex_next(lex);
+    return e;
+}
+
+static const Expr *parse_product(DefineState *st, Lex *lex) {
+    const Expr *a = parse_factor(st, lex), *b;
+    while (a) {
+        bool mul = lex_is(lex, "*");
+        if (!mul && !lex_is(lex, "/") && !lex_is(lex, "//"))
+            break;
+        lex_next(lex);
+        b = parse_factor(st, lex);
+        a = !b ? NULL : mul ? expr_mul(st->ctx, a, b) : expr_fdiv(st->ctx, a, b);
+    }
+    return a;
+}
+
+static const Expr *parse_sum(DefineState *st, Lex *lex) {
+    const Expr *a = parse_product(st, lex), *b;
+    while (a && (lex_is(lex, "+") || lex_is(lex, "-"))) {
+        bool add = lex_is(lex, "+");
+        lex_next(lex);
+        b = parse_product(st, lex);
+        a = !b ? NULL : add ? expr_add(st->ctx, a, b) : expr_sub(st->ctx, a, b);
+    }
+    return a;
+}
+
+static bool is_expression(const char *s) {
+    return strpbrk(s, "+-*/") && strspn(s, "+-*/() _.0123456789abcdefghijklmnopqrstuvwxyz"
+                                           "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(s);
+}
+
+/* A dim_param: an expression over dims that stand alone elsewhere, else a dimension of its own. */
+static const Expr *dim_param(DefineState *st, Str param) {
+    if (is_expression(param) && !dim_bound(st, param)) {
+        Lex lex;
+        lex_init(&lex, st->ctx, "dim_param", param);
+        const Expr *e = parse_sum(st, &lex);
+        if (e && !lex.kind)
+            return e;
+    }
+    return dim_named(st, param);
+}
+
+static Str dim_name(DefineState *st, const Value *v, int axis) {
+    return v->info->param[axis] ? v->info->param[axis]
+                                : str_f(st->ctx, "%s_%d", v->name, axis);
+}
+
+/* What --shape says becomes bindings of the dims concerned. */
+static bool bind_shape(DefineState *st, const ShapeBind *sb) {
+    const Graph *g = st->model->graph;
+    for (int i = 0; i < g->inputs.len; i++) {
+        const Value *v = g->inputs.at[i];
+        if (v->name != sb->input)
+            continue;
+        if (v->info->rank >= 0 && v->info->rank != sb->rank)
+            return diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the input has rank %d, not %d",
+                              v->name, v->info->rank, sb->rank);
+        for (int a = 0; a < sb->rank; a++) {
+            int64_t is = v->info->rank < 0 ? -1 : v->info->dim[a];
+            if (sb->dim[a] < 0)
+                continue;
+            if (is >= 0 && is != sb->dim[a])
+                return diag_error(st->ctx, EXIT_USAGE, NULL,
+                                  "--shape %s: axis %d is %lld in the model, not %lld", v->name, a,
+                                  (long long)is, (long long)sb->dim[a]);
+            if (is >= 0 || v->info->rank < 0)
+                continue;
+            DimBind b = {dim_name(st, v, a), sb->dim[a], sb->dim[a], 1};
+            const DimBind *old = dim_bound(st, b.name);
+            if (old && (b.min < old->min || b.min > old->max))
+                return diag_error(st->ctx, EXIT_USAGE, NULL,
+                                  "--shape %s: dim %s is bound to another value", v->name, b.name);
+            vec_push(st->ctx, &st->bound, b);
+        }
+        return true;
+    }
+    return diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the model has no such input", sb->input);
+}
+
+static const ShapeBind *shape_given(const DefineState *st, Str input) {
+    for (int i = 0; i < st->opt->shapes.len; i++)
+        if (st->opt->shapes.at[i].input == input)
+            return &st->opt->shapes.at[i];
+    return NULL;
+}
+
+static bool define_input(DefineState *st, Scope *s, const Value *v) {
+    Ctx *ctx = st->ctx;
+    const TypeInfo *t = v->info;
+    Loc loc = {.file = ctx->file, .name = v->name, .op = "input", .node = -1};
+    if (!t || t->kind != VALUE_TENSOR || t->type == T_NONE)
+        return diag_error(ctx, EXIT_UNSUPPORTED, &loc, "an input that is no tensor of known type");
+    const ShapeBind *sb = shape_given(st, v->name);
+    if (t->rank < 0 && !sb)
+        return diag_error(ctx, EXIT_USAGE, &loc,
+                          "the input has no shape in the model: give --shape %s=…", v->name);
+    const Expr *dim[RANK_MAX];
+    int rank = t->rank < 0 ? sb->rank : t->rank;
+    for (int a = 0; a < rank; a++) {
+        if (t->rank < 0)
+            dim[a] = sb->dim[a] >= 0 ? expr_i(ctx, sb->dim[a])
+                                     : dim_named(st, str_f(ctx, "%s_%d", v->name, a));
+        else if (t->dim[a] >= 0)
+            dim[a] = expr_i(ctx, t->dim[a]);
+        else
+            dim[a] = t->param[a] ? dim_param(st, t->param[a]) : dim_named(st, dim_name(st, v, a));
+    }
+    Buf *b = buf_new(ctx, v->name, t->type, SPACE_INPUT, rank, dim);
+    Port p = {v->name, b};
+    vec_push(ctx, &st->prog->inputs, p);
+    scope_put(ctx, s, v->name, tensor_val(ctx, b));
+    return true;
+}
+
+/* Which dims stand alone as an extent, so that their value can be read from an input. */
+static void collect_plain(DefineState *st) {
+    const Graph *g = st->model->graph;
+    for (int i = 0; i < g->inputs.len; i++) {
+        const TypeInfo *t = g->inputs.at[i]->info;
+        for (int a = 0; t && t->kind == VALUE_TENSOR && a < t->rank; a++)
+            if (t->dim[a] < 0 && t->param[a] && !strpbrk(t->param[a], "+-*/"))
+                map_put(st->plain, t->param[a], st);
+    }
+}
+
+static bool define_inputs(DefineState *st, Scope *s) {
+    const Graph *g = st->model->graph;
+    bool ok = true;
+    for (int i = 0; i < st->opt->dims.len; i++)
+        vec_push(st->ctx, &st->bound, st->opt->dims.at[i]);
+    for (int i = 0; i < st->opt->shapes.len; i++)
+        ok &= bind_shape(st, &st->opt->shapes.at[i]);
+    collect_plain(st);
+    for (int i = 0; ok && i < g->inputs.len; i++)
+        ok &= define_input(st, s, g->inputs.at[i]);
+    return ok;
+}
+
+/* ---- nodes --------------------------------------------------------------------------------------------- */
+
+static void poison(DefineState *st, Scope *s, const Node *n) {
+    for (int i = 0; i < n->nout; i++)
+        if (n->out[i])
+            scope_put(st->ctx, s, n->out[i]->name, st->poison);
+}
+
+/* Finds the inputs; false when one is poisoned or missing. */
+static bool find_inputs(Definer *d) {
+    const Node *n = d->node;
+    d->in = ctx_newn(d->ctx, Val *, n->nin);
+    d->out = ctx_newn(d->ctx, Val *, n->nout);
+    for (int i = 0; i < n->nin; i++) {
+        if (!n->in[i])
+            continue;
+        d->in[i] = scope_get(d->state, d->scope, n->in[i]->name);
+        if (!d->in[i])
+            return define_error(d, EXIT_MALFORMED, "input '%s' is not defined", n->in[i]->name);
+        if (d->in[i] == d->state->poison)
+            return false;
+    }
+    return true;
+}
+
+/* The number and kind of inputs and outputs against the row. */
+static bool check_arity(Definer *d) {
+    const Node *n = d->node;
+    const OnnxOp *op = d->op;
+    int nin = n->nin, nout = n->nout;
+    while (nin > 0 && !d->in[nin - 1])
+        nin--;
+    while (nout > 0 && !n->out[nout - 1])
+        nout--;
+    if (nin < op->min_in || (op->max_in >= 0 && nin > op->max_in))
+        return define_error(d, EXIT_MALFORMED, "%d inputs where the op takes %d to %d", nin, op->min_in,
+                            op->max_in);
+    if (op->max_out >= 0 && nout > op->max_out)
+        return define_error(d, EXIT_MALFORMED, "%d outputs where the op has at most %d", nout,
+                            op->max_out);
+    for (int i = 0; i < nin; i++) {
+        if (!d->in[i] && i < op->min_in && op->kind != OPKIND_MAP)
+            return define_error(d, EXIT_MALFORMED, "input %d is missing", i);
+        if (d->in[i] && d->in[i]->kind != VAL_TENSOR && op->kind != OPKIND_CTRL)
+            return define_error(d, EXIT_MALFORMED, "input %d is not a tensor", i);
+    }
+    return true;
+}
+
+static bool define_one(Definer *d) {
+    DefineState *st = d->state;
+    if (!find_inputs(d))
+        return false;
+    if (st->depth > DEPTH_MAX || ++st->nodes > NODES_MAX)
+        return define_error(d, EXIT_LIMIT, "functions and bodies are nested or expanded too far");
+    d->op = onnx_op_find(d->node->domain, d->node->op);
+    const Function *f = d->op ? NULL : model_function(st->model, d->node);
+    if (!d->op && !f)
+        return define_error(d, EXIT_UNSUPPORTED, "the op is not supported");
+    st->depth++;
+    bool ok = f ? define_function(d, f) : check_arity(d) && d->op->define(d);
+    st->depth--;
+    for (int i = 0; ok && i < d->node->nout; i++)
+        if (d->node->out[i]) {
+            if (!d->out[i])
+                internal_error(d->ctx, "%s left output %d undefined", d->node->op, i);
+            scope_put(d->ctx, d->scope, d->node->out[i]->name, d->out[i]);
+        }
+    return ok;
+}
+
+bool define_nodes(DefineState *st, Scope *s, const Graph *g, const Node *origin) {
+    bool ok = true;
+    for (int i = 0; i < g->nodes.len; i++) {
+        const Node *n = g->nodes.at[i];
+        Definer d = {.ctx = st->ctx,
+                     .prog = st->prog,
+                     .block = s->block,
+                     .node = n,
+                     .origin = origin ? origin : n,
+                     .scope = s,
+                     .state = st};
+        int errors = st->ctx->diag.errors;
+        if (!define_one(&d) || st->ctx->diag.errors > errors) {
+            poison(st, s, n);
+            ok = false;
+        }
+    }
+    return ok;
+}
+
+/* ---- what is not supported ------------------------------------------------------------------------------ */
+
+static void check_graph(DefineState *st, const Graph *g, Map *seen);
+
+static void check_node(DefineState *st, const Node *n, Map *seen) {
+    const Function *f = NULL;
+    if (!onnx_op_find(n->domain, n->op)) {
+        f = model_function(st->model, n);
+        if (!f)
+            diag_error(st->ctx, EXIT_UNSUPPORTED, &n->loc, "%s%s%s is not supported", n->domain,
+                       n->domain[0] ? "." : "", n->op);
+        else if (!map_get(seen, f)) {
+            map_put(seen, f, st);
+            check_graph(st, f->body, seen);
+        }
+    }
+    for (int i = 0; i < n->nattr; i++)
+        if (n->attr[i].graph)
+            check_graph(st, n->attr[i].graph, seen);
+}
+
+static void check_graph(DefineState *st, const Graph *g, Map *seen) {
+    if (++st->depth < DEPTH_MAX)
+        for (int i = 0; i < g->nodes.len; i++)
+            check_node(st, g->nodes.at[i], seen);
+    st->depth--;
+}
+
+/* ---- outputs ---------------------------------------------------------------------------------------------- */
+
+static void json_text(Text *t, const char *s) {
+    text_c(t, '"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\')
+            text_f(t, "\\%c", *s);
+        else if ((unsigned char)*s < 32)
+            text_f(t, "\\u%04x", *s);
+        else
+            text_c(t, *s);
+    }
+    text_c(t, '"');
+}
+
+/* The caller owns an output's storage: a buffer that is one already gets a copy. */
+static Buf *output_buf(DefineState *st, Scope *s, Str name, Buf *b) {
+    if (b->space == SPACE_ARENA) {
+        b->space = SPACE_OUTPUT;
+        return b;
+    }
+    if (b->space != SPACE_OUTPUT)
+        return b;
+    Def *def = def_new(st->ctx, name, type_dtype(b->type), b->rank, b->dim);
+    const Expr *index[RANK_MAX];
+    for (int i = 0; i < b->rank; i++)
+        index[i] = def_var(st->ctx, def, i);
+    def->value = buf_load(st->ctx, b, index);
+    def->origin = NULL;
+    item_new(st->ctx, s->block, ITEM_DEF)->def = def;
+    def->buf->space = SPACE_OUTPUT;
+    return def->buf;
+}
+
+/* The tree of an output (docs/bridge.md): `"tensor": 3`, and so on, without the braces. */
+static void output_tree(DefineState *st, Scope *s, Str name, Val *v, Text *t) {
+    if (v->kind == VAL_TENSOR) {
+        Port p = {name, output_buf(st, s, name, v->buf)};
+        text_f(t, "\"tensor\": %d", st->prog->outputs.len);
+        vec_push(st->ctx, &st->prog->outputs, p);
+        return;
+    }
+    if (v->kind == VAL_OPTIONAL) {
+        text_s(t, v->elems.len ? "\"optional\": {" : "\"none\": true");
+        if (v->elems.len) {
+            output_tree(st, s, name, v->elems.at[0], t);
+            text_c(t, '}');
+        }
+        return;
+    }
+    text_s(t, "\"sequence\": [");
+    for (int i = 0; i < v->elems.len; i++) {
+        text_s(t, i ? ", {" : "{");
+        output_tree(st, s, str_f(st->ctx, "%s.%d", name, i), v->elems.at[i], t);
+        text_c(t, '}');
+    }
+    text_c(t, ']');
+}
+
+static bool define_outputs(DefineState *st, Scope *s) {
+    const Graph *g = st->model->graph;
+    Text args = text_new(st->ctx), results = text_new(st->ctx);
+    for (int i = 0; i < g->inputs.len; i++) {
+        text_s(&args, i ? ", {\"name\": " : "[{\"name\": ");
+        json_text(&args, g->inputs.at[i]->name);
+        text_f(&args, ", \"tensor\": %d}", i);
+    }
+    text_s(&args, g->inputs.len ? "]" : "[]");
+    for (int i = 0; i < g->outputs.len; i++) {
+        Str name = g->outputs.at[i]->name;
+        Val *v = scope_get(st, s, name);
+        if (!v)
+            return diag_error(st->ctx, EXIT_MALFORMED, NULL, "output '%s' is not defined", name);
+        text_s(&results, i ? ", {\"name\": " : "[{\"name\": ");
+        json_text(&results, name);
+        text_s(&results, ", ");
+        output_tree(st, s, name, v, &results);
+        text_c(&results, '}');
+    }
+    text_s(&results, g->outputs.len ? "]" : "[]");
+    st->prog->args = str(st->ctx, args.at);
+    st->prog->results = str(st->ctx, results.at);
+    return true;
+}
+
+Program *graph_define(Ctx *ctx, Model *m, const DefineOptions *opt) {
+    static const DefineOptions NONE;
+    DefineState st = {.ctx = ctx, .model = m, .opt = opt ? opt : &NONE};
+    st.prog = ctx_new(ctx, Program);
+    st.prog->name = m->graph->name;
+    st.prog->main = ctx_new(ctx, Block);
+    st.dims = map_new(ctx);
+    st.plain = map_new(ctx);
+    st.literals = map_new(ctx);
+    st.poison = ctx_new(ctx, Val);
+    int errors = ctx->diag.errors;
+    check_graph(&st, m->graph, map_new(ctx));
+    if (ctx->diag.errors > errors)
+        return NULL;
+    Scope *s = scope_new(ctx, NULL, st.prog->main, m->graph);
+    bool ok = define_inputs(&st, s) && define_nodes(&st, s, m->graph, NULL) && define_outputs(&st, s);
+    return ok && ctx->diag.errors == errors ? st.prog : NULL;
+}

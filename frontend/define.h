@@ -1,0 +1,27 @@
+/* frontend/define.h — the state of graph_define, shared by define.c and define_help.c. */
+#ifndef LCC_DEFINE_H
+#define LCC_DEFINE_H
+
+#include "frontend/definers.h"
+
+#define DIM_MAX ((int64_t)1 << 31) /* of a symbolic dim nothing is said about */
+#define DEPTH_MAX 64               /* nested functions and bodies */
+#define NODES_MAX 4000000          /* nodes defined, functions expanded */
+
+typedef struct DefineState {
+    Ctx *ctx;
+    Program *prog;
+    Model *model;
+    const DefineOptions *opt;
+    VEC(DimBind) bound; /* by --dim and --shape */
+    Map *dims;          /* name → Sym */
+    Map *plain;         /* names of dims that stand alone as an extent of an input */
+    Map *literals;      /* Literal → Buf */
+    Val *poison;        /* the outputs of nodes that failed */
+    int depth, nodes;
+} DefineState;
+
+/* The model's own function a node calls, or NULL. */
+const Function *model_function(const Model *m, const Node *n);
+
+#endif
