@@ -1,8 +1,8 @@
 /* define.c — graph_define: a Model becomes a Program of equations.
  *
- * Precondition: graph_upgrade has put every node at its canonical version. Inputs become Bufs whose dims
- * are constants or DIM symbols, initialisers become constants at their first use, nodes are defined in
- * order by the rows of onnx_ops.def, model functions by inline.c.
+ * Precondition: functions are inlined and every node is at its canonical version (graph_upgrade).
+ * Inputs become Bufs whose dims are constants or DIM symbols, initialisers become constants at their
+ * first use, nodes are defined in order by the rows of onnx_ops.def.
  *
  *   y = Relu(x), x f32[N, 4]   →   y f32[N, 4] { i < N, j < 4 } = max(x[i, j], 0.0) */
 #include "frontend/define.h"
@@ -19,17 +19,17 @@
 #define MAP(domain, name, version, args, type, text)                                               \
     {domain, #name, version, 0, -1, 1, 1, OPKIND_MAP, args, type, text, NULL, 0, define_map},
 #define REDUCE(domain, name, version, args, type, each, combine, after)                            \
-    {domain,     #name, version, 1,    2,     1,          1,                                       \
-     OPKIND_REDUCE, args,  type,    each, after, OP_##combine, define_reduce},
+    {domain, #name,        version,      1, 2, 1, 1, OPKIND_REDUCE, args, type, each,              \
+     after,  OP_##combine, define_reduce},
 #define TENSOR(domain, name, version, min_in, max_in, min_out, max_out, definer)                   \
-    {domain, #name, version, min_in, max_in, min_out, max_out, OPKIND_TENSOR,                      \
-     NULL,   NULL,  NULL,    NULL,   0,      definer},
+    {domain,        #name, version, min_in, max_in, min_out, max_out,                              \
+     OPKIND_TENSOR, NULL,  NULL,    NULL,   NULL,   0,       definer},
 #define HOST(domain, name, version, min_in, max_in, min_out, max_out, definer)                     \
-    {domain, #name, version, min_in, max_in, min_out, max_out, OPKIND_HOST,                        \
-     NULL,   NULL,  NULL,    NULL,   0,      definer},
+    {domain,      #name, version, min_in, max_in, min_out, max_out,                                \
+     OPKIND_HOST, NULL,  NULL,    NULL,   NULL,   0,       definer},
 #define CTRL(domain, name, version, min_in, max_in, min_out, max_out, definer)                     \
-    {domain, #name, version, min_in, max_in, min_out, max_out, OPKIND_CTRL,                        \
-     NULL,   NULL,  NULL,    NULL,   0,      definer},
+    {domain,      #name, version, min_in, max_in, min_out, max_out,                                \
+     OPKIND_CTRL, NULL,  NULL,    NULL,   NULL,   0,       definer},
 static const OnnxOp OPS[] = {
 #include "frontend/onnx_ops.def"
 };
@@ -41,21 +41,15 @@ const OnnxOp *onnx_op_table(int *count) {
 
 const OnnxOp *onnx_op_find(const char *domain, const char *name) {
     for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++)
-        if (OPS[i].name[0] == name[0] && !strcmp(OPS[i].name, name) && !strcmp(OPS[i].domain, domain))
+        if (OPS[i].name[0] == name[0] && !strcmp(OPS[i].name, name) &&
+            !strcmp(OPS[i].domain, domain))
             return &OPS[i];
-    return NULL;
-}
-
-const Function *model_function(const Model *m, const Node *n) {
-    for (int i = 0; i < m->functions.len; i++)
-        if (m->functions.at[i]->name == n->op && m->functions.at[i]->domain == n->domain)
-            return m->functions.at[i];
     return NULL;
 }
 
 /* ---- scopes ------------------------------------------------------------------------------------------ */
 
-Scope *scope_new(Ctx *ctx, Scope *outer, Block *block, const Graph *g) {
+Scope *define_scope(Ctx *ctx, Scope *outer, Block *block, const Graph *g) {
     Scope *s = ctx_new(ctx, Scope);
     *s = (Scope){outer, block, map_new(ctx), map_new(ctx), map_new(ctx)};
     for (int i = 0; g && i < g->values.len; i++)
@@ -64,7 +58,7 @@ Scope *scope_new(Ctx *ctx, Scope *outer, Block *block, const Graph *g) {
     return s;
 }
 
-void scope_put(Ctx *ctx, Scope *s, Str name, Val *v) {
+void define_bind(Ctx *ctx, Scope *s, Str name, Val *v) {
     (void)ctx;
     map_put(s->vals, name, v);
 }
@@ -87,7 +81,7 @@ static Val *tensor_val(Ctx *ctx, Buf *b) {
     return v;
 }
 
-Val *scope_get(DefineState *st, Scope *s, Str name) {
+Val *define_lookup(DefineState *st, Scope *s, Str name) {
     for (; s; s = s->outer) {
         Val *v = map_get(s->vals, name);
         if (v)
@@ -191,8 +185,7 @@ static const Expr *dim_param(DefineState *st, Str param) {
 }
 
 static Str dim_name(DefineState *st, const Value *v, int axis) {
-    return v->info->param[axis] ? v->info->param[axis]
-                                : str_f(st->ctx, "%s_%d", v->name, axis);
+    return v->info->param[axis] ? v->info->param[axis] : str_f(st->ctx, "%s_%d", v->name, axis);
 }
 
 /* What --shape says becomes bindings of the dims concerned. */
@@ -203,8 +196,9 @@ static bool bind_shape(DefineState *st, const ShapeBind *sb) {
         if (v->name != sb->input)
             continue;
         if (v->info->rank >= 0 && v->info->rank != sb->rank)
-            return diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the input has rank %d, not %d",
-                              v->name, v->info->rank, sb->rank);
+            return diag_error(st->ctx, EXIT_USAGE, NULL,
+                              "--shape %s: the input has rank %d, not %d", v->name, v->info->rank,
+                              sb->rank);
         for (int a = 0; a < sb->rank; a++) {
             int64_t is = v->info->rank < 0 ? -1 : v->info->dim[a];
             if (sb->dim[a] < 0)
@@ -224,7 +218,8 @@ static bool bind_shape(DefineState *st, const ShapeBind *sb) {
         }
         return true;
     }
-    return diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the model has no such input", sb->input);
+    return diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the model has no such input",
+                      sb->input);
 }
 
 static const ShapeBind *shape_given(const DefineState *st, Str input) {
@@ -258,7 +253,7 @@ static bool define_input(DefineState *st, Scope *s, const Value *v) {
     Buf *b = buf_new(ctx, v->name, t->type, SPACE_INPUT, rank, dim);
     Port p = {v->name, b};
     vec_push(ctx, &st->prog->inputs, p);
-    scope_put(ctx, s, v->name, tensor_val(ctx, b));
+    define_bind(ctx, s, v->name, tensor_val(ctx, b));
     return true;
 }
 
@@ -291,7 +286,7 @@ static bool define_inputs(DefineState *st, Scope *s) {
 static void poison(DefineState *st, Scope *s, const Node *n) {
     for (int i = 0; i < n->nout; i++)
         if (n->out[i])
-            scope_put(st->ctx, s, n->out[i]->name, st->poison);
+            define_bind(st->ctx, s, n->out[i]->name, st->poison);
 }
 
 /* Finds the inputs; false when one is poisoned or missing. */
@@ -302,7 +297,7 @@ static bool find_inputs(Definer *d) {
     for (int i = 0; i < n->nin; i++) {
         if (!n->in[i])
             continue;
-        d->in[i] = scope_get(d->state, d->scope, n->in[i]->name);
+        d->in[i] = define_lookup(d->state, d->scope, n->in[i]->name);
         if (!d->in[i])
             return define_error(d, EXIT_MALFORMED, "input '%s' is not defined", n->in[i]->name);
         if (d->in[i] == d->state->poison)
@@ -321,8 +316,8 @@ static bool check_arity(Definer *d) {
     while (nout > 0 && !n->out[nout - 1])
         nout--;
     if (nin < op->min_in || (op->max_in >= 0 && nin > op->max_in))
-        return define_error(d, EXIT_MALFORMED, "%d inputs where the op takes %d to %d", nin, op->min_in,
-                            op->max_in);
+        return define_error(d, EXIT_MALFORMED, "%d inputs where the op takes %d to %d", nin,
+                            op->min_in, op->max_in);
     if (op->max_out >= 0 && nout > op->max_out)
         return define_error(d, EXIT_MALFORMED, "%d outputs where the op has at most %d", nout,
                             op->max_out);
@@ -340,19 +335,18 @@ static bool define_one(Definer *d) {
     if (!find_inputs(d))
         return false;
     if (st->depth > DEPTH_MAX || ++st->nodes > NODES_MAX)
-        return define_error(d, EXIT_LIMIT, "functions and bodies are nested or expanded too far");
+        return define_error(d, EXIT_LIMIT, "bodies are nested or expanded too far");
     d->op = onnx_op_find(d->node->domain, d->node->op);
-    const Function *f = d->op ? NULL : model_function(st->model, d->node);
-    if (!d->op && !f)
+    if (!d->op)
         return define_error(d, EXIT_UNSUPPORTED, "the op is not supported");
     st->depth++;
-    bool ok = f ? define_function(d, f) : check_arity(d) && d->op->define(d);
+    bool ok = check_arity(d) && d->op->define(d);
     st->depth--;
     for (int i = 0; ok && i < d->node->nout; i++)
         if (d->node->out[i]) {
             if (!d->out[i])
                 internal_error(d->ctx, "%s left output %d undefined", d->node->op, i);
-            scope_put(d->ctx, d->scope, d->node->out[i]->name, d->out[i]);
+            define_bind(d->ctx, d->scope, d->node->out[i]->name, d->out[i]);
         }
     return ok;
 }
@@ -379,29 +373,17 @@ bool define_nodes(DefineState *st, Scope *s, const Graph *g, const Node *origin)
 
 /* ---- what is not supported ------------------------------------------------------------------------------ */
 
-static void check_graph(DefineState *st, const Graph *g, Map *seen);
-
-static void check_node(DefineState *st, const Node *n, Map *seen) {
-    const Function *f = NULL;
-    if (!onnx_op_find(n->domain, n->op)) {
-        f = model_function(st->model, n);
-        if (!f)
-            diag_error(st->ctx, EXIT_UNSUPPORTED, &n->loc, "%s%s%s is not supported", n->domain,
-                       n->domain[0] ? "." : "", n->op);
-        else if (!map_get(seen, f)) {
-            map_put(seen, f, st);
-            check_graph(st, f->body, seen);
-        }
-    }
-    for (int i = 0; i < n->nattr; i++)
-        if (n->attr[i].graph)
-            check_graph(st, n->attr[i].graph, seen);
-}
-
-static void check_graph(DefineState *st, const Graph *g, Map *seen) {
+static void check_graph(DefineState *st, const Graph *g) {
     if (++st->depth < DEPTH_MAX)
-        for (int i = 0; i < g->nodes.len; i++)
-            check_node(st, g->nodes.at[i], seen);
+        for (int i = 0; i < g->nodes.len; i++) {
+            const Node *n = g->nodes.at[i];
+            if (!onnx_op_find(n->domain, n->op))
+                diag_error(st->ctx, EXIT_UNSUPPORTED, &n->loc, "%s%s%s is not supported", n->domain,
+                           n->domain[0] ? "." : "", n->op);
+            for (int k = 0; k < n->nattr; k++)
+                if (n->attr[k].graph)
+                    check_graph(st, n->attr[k].graph);
+        }
     st->depth--;
 }
 
@@ -475,7 +457,7 @@ static bool define_outputs(DefineState *st, Scope *s) {
     text_s(&args, g->inputs.len ? "]" : "[]");
     for (int i = 0; i < g->outputs.len; i++) {
         Str name = g->outputs.at[i]->name;
-        Val *v = scope_get(st, s, name);
+        Val *v = define_lookup(st, s, name);
         if (!v)
             return diag_error(st->ctx, EXIT_MALFORMED, NULL, "output '%s' is not defined", name);
         text_s(&results, i ? ", {\"name\": " : "[{\"name\": ");
@@ -501,10 +483,11 @@ Program *graph_define(Ctx *ctx, Model *m, const DefineOptions *opt) {
     st.literals = map_new(ctx);
     st.poison = ctx_new(ctx, Val);
     int errors = ctx->diag.errors;
-    check_graph(&st, m->graph, map_new(ctx));
+    check_graph(&st, m->graph);
     if (ctx->diag.errors > errors)
         return NULL;
-    Scope *s = scope_new(ctx, NULL, st.prog->main, m->graph);
-    bool ok = define_inputs(&st, s) && define_nodes(&st, s, m->graph, NULL) && define_outputs(&st, s);
+    Scope *s = define_scope(ctx, NULL, st.prog->main, m->graph);
+    bool ok =
+        define_inputs(&st, s) && define_nodes(&st, s, m->graph, NULL) && define_outputs(&st, s);
     return ok && ctx->diag.errors == errors ? st.prog : NULL;
 }

@@ -5,8 +5,8 @@
 #include "frontend/definers.h"
 
 #define DIM_MAX ((int64_t)1 << 31) /* of a symbolic dim nothing is said about */
-#define DEPTH_MAX 64               /* nested functions and bodies */
-#define NODES_MAX 4000000          /* nodes defined, functions expanded */
+#define DEPTH_MAX 64               /* nested bodies */
+#define NODES_MAX 4000000          /* nodes defined */
 
 typedef struct DefineState {
     Ctx *ctx;
@@ -20,8 +20,5 @@ typedef struct DefineState {
     Val *poison;        /* the outputs of nodes that failed */
     int depth, nodes;
 } DefineState;
-
-/* The model's own function a node calls, or NULL. */
-const Function *model_function(const Model *m, const Node *n);
 
 #endif

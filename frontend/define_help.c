@@ -201,7 +201,8 @@ bool define_check(Definer *d, const Expr *cond, int code, const char *what) {
     if (!cond || expr_is(cond, 1) || expr_proves(d->ctx, cond))
         return true;
     if (expr_is(cond, 0) || expr_proves(d->ctx, expr_not(d->ctx, cond)))
-        return define_error(d, EXIT_MALFORMED, "%s: %s does not hold", what, expr_str(d->ctx, cond));
+        return define_error(d, EXIT_MALFORMED, "%s: %s does not hold", what,
+                            expr_str(d->ctx, cond));
     for (Scope *s = d->scope; s; s = s->outer)
         if (map_get(s->binds, cond))
             return true;
@@ -337,8 +338,8 @@ Def *define_out(Definer *d, int i, Dtype type, int rank, const Expr *const *dim)
 
 Def *define_temp(Definer *d, const char *name, Dtype type, int rank, const Expr *const *dim) {
     bool named = d->node->nout && d->node->out[0];
-    return make_def(d, str_f(d->ctx, "%s.%s", named ? d->node->out[0]->name : d->node->op, name), type,
-                    rank, dim);
+    return make_def(d, str_f(d->ctx, "%s.%s", named ? d->node->out[0]->name : d->node->op, name),
+                    type, rank, dim);
 }
 
 void define_emit(Definer *d, Def *def) {
@@ -443,9 +444,15 @@ bool define_node_n(Definer *d, const char *op, const char *attrs, int nin, Buf *
     Node *n = ctx_new(ctx, Node);
     const OnnxOp *row = onnx_op_find("", op);
     if (!row)
-        return define_error(d, EXIT_UNSUPPORTED, "the op is made of %s, which is not supported", op);
-    *n = (Node){.name = d->node->name, .domain = str(ctx, ""), .op = str(ctx, op), .nin = nin,
-                .nout = nout, .version = row->version, .loc = d->node->loc};
+        return define_error(d, EXIT_UNSUPPORTED, "the op is made of %s, which is not supported",
+                            op);
+    *n = (Node){.name = d->node->name,
+                .domain = str(ctx, ""),
+                .op = str(ctx, op),
+                .nin = nin,
+                .nout = nout,
+                .version = row->version,
+                .loc = d->node->loc};
     parse_attrs(ctx, n, attrs);
     n->in = ctx_newn(ctx, Value *, nin);
     n->out = ctx_newn(ctx, Value *, nout);

@@ -139,7 +139,7 @@ bool define_error(Definer *d, int code, const char *fmt, ...) LCC_PRINTF(3, 4);
 
 /* ---- scopes and bodies (define.c; used by control.c and inline.c) ---------------------------------- */
 
-/* Names of one graph or function body. Look-ups go outwards; a function's scope has no outer one. Items
+/* Names of one graph or function body. Look-ups go outwards; Items
  * made for it go to `block`; symbols bound there are shared inside the block and the blocks within. */
 typedef struct Scope {
     struct Scope *outer;
@@ -149,17 +149,14 @@ typedef struct Scope {
     Map *binds; /* Expr → Sym: see define_extent */
 } Scope;
 /* `g`: its initialisers become visible (NULL: none). */
-Scope *scope_new(Ctx *ctx, Scope *outer, Block *block, const Graph *g);
-void scope_put(Ctx *ctx, Scope *s, Str name, Val *v);
-Val *scope_get(struct DefineState *st, Scope *s, Str name); /* NULL when absent */
+Scope *define_scope(Ctx *ctx, Scope *outer, Block *block, const Graph *g);
+void define_bind(Ctx *ctx, Scope *s, Str name, Val *v);
+Val *define_lookup(struct DefineState *st, Scope *s, Str name); /* NULL when absent */
 /* A buffer for a literal; the same one for the same literal. */
 Buf *define_literal(struct DefineState *st, const Literal *lit);
 /* The nodes of a body in order. A node's failure was reported; its outputs then hold a poisoned Val, and
  * false is returned at the end. `origin`: what names and comments refer to; NULL: each node itself. */
 bool define_nodes(struct DefineState *st, Scope *s, const Graph *g, const Node *origin);
 Ctx *define_ctx(struct DefineState *st);
-/* inline.c: the body of a model's own function in place of d->node (which calls it): inputs and
- * attributes bound, outputs set. */
-bool define_function(Definer *d, const Function *f);
 
 #endif

@@ -201,7 +201,10 @@ static const Infix LEVELS[6][6] = {
     {{"||", OP_OR, false}},
     {{"&&", OP_AND, false}},
     {{"<=", OP_LE, false}, {"<", OP_LT, false}, {"==", OP_EQ, false}, {"!=", OP_NE, false}},
-    {{"<<", OP_SHL, false}, {">>", OP_SHR, false}, {"&", OP_BAND, false}, {"|", OP_BOR, false},
+    {{"<<", OP_SHL, false},
+     {">>", OP_SHR, false},
+     {"&", OP_BAND, false},
+     {"|", OP_BOR, false},
      {"^", OP_BXOR, false}},
     {{"+", OP_ADD, false}, {"-", OP_SUB, false}},
     {{"*", OP_MUL, false}, {"/", OP_DIV, false}, {"%", OP_MOD, false}},
@@ -351,7 +354,8 @@ static bool row_fits(const Definer *d, const char *args) {
 const OnnxOp *map_row(Definer *d) {
     int n;
     const OnnxOp *all = onnx_op_table(&n), *op = d->op;
-    for (; op < all + n && !strcmp(op->name, d->op->name) && !strcmp(op->domain, d->op->domain); op++)
+    for (; op < all + n && !strcmp(op->name, d->op->name) && !strcmp(op->domain, d->op->domain);
+         op++)
         if (row_fits(d, op->args))
             return op;
     define_error(d, EXIT_UNSUPPORTED, "these input types or attributes are not defined for the op");

@@ -12,12 +12,12 @@ typedef struct MapName {
 /* What the names of a text stand for. */
 typedef struct MapEnv {
     VEC(MapName) names;
-    Type type;               /* computed in; the type of T and of numbers that stand alone */
-    bool wrap;               /* narrow floats are computed in f32 */
+    Type type; /* computed in; the type of T and of numbers that stand alone */
+    bool wrap; /* narrow floats are computed in f32 */
     const char *variadic_name;
-    int nvariadic;           /* number of inputs of a variadic row, else 0 */
+    int nvariadic; /* number of inputs of a variadic row, else 0 */
     const Expr **variadic;
-    const char *text;        /* being parsed; for messages */
+    const char *text; /* being parsed; for messages */
 } MapEnv;
 
 void map_env_put(Ctx *ctx, MapEnv *env, const char *name, const Expr *e); /* replaces */
