@@ -316,7 +316,8 @@ static void element_unpack(Unpacker *u, const Field *f, const Token *t, void *to
 static void packed_unpack(const Field *f, const Token *t, FieldState *s, char *array) {
     size_t size = field_size(f);
     if (field_wire(f) != WIRE_VARINT) {
-        memcpy(array + s->fill * size, t->data, t->len);
+        if (t->len)
+            memcpy(array + s->fill * size, t->data, t->len);
         s->fill += t->len / size;
         return;
     }
