@@ -133,6 +133,30 @@ const Expr *expr_not(Ctx *ctx, const Expr *a);
 const Expr *expr_select(Ctx *ctx, const Expr *c, const Expr *a, const Expr *b);
 const Expr *expr_cast(Ctx *ctx, Type t, const Expr *a);
 const Expr *expr_ceildiv(Ctx *ctx, const Expr *a, int64_t b);
+/* Vectors. A constant of vector type has the value in every lane; BCAST is never of a constant, of a
+ * vector or to one lane, and any op whose kids are all uniform is a BCAST. */
+const Expr *expr_bcast(Ctx *ctx, const Expr *a, int lanes);
+const Expr *expr_ramp(Ctx *ctx, const Expr *base, const Expr *stride, int lanes);
+const Expr *expr_lane(Ctx *ctx, const Expr *v, int i); /* v itself when scalar */
+const Expr *expr_mload(Ctx *ctx, Buf *buf, const Expr *mask, int n, const Expr *const *index);
+
+/* ---- scalar semantics: what constructors fold with and the evaluator computes with --------------- */
+
+/* One constant: i for integers and bool (sign- or zero-extended, u64 by its bits), f for floats (a
+ * value representable in the type). */
+typedef union Scalar {
+    int64_t i;
+    double f;
+} Scalar;
+/* op on scalars of type `from` (kid 0's type) giving type `to`; exactly as ops.def says. False for ops
+ * without a scalar meaning (LOAD, SELECT, vector ops, a float op on integers). */
+bool scalar_op(Op op, Dtype from, Dtype to, const Scalar *kid, Scalar *out);
+/* Floats below 32 bits (type_is_narrow) as stored bits. saturate: beyond the largest value, infinities
+ * included, gives the largest value; else inf, or NaN where the type has no inf. */
+float narrow_to_f32(Dtype t, uint32_t bits);
+uint32_t narrow_from_f32(Dtype t, float v, bool saturate);
+/* f64 -> f16 rounds once; the other types go through f32, as the reference implementations do. */
+uint32_t narrow_from_f64(Dtype t, double v, bool saturate);
 
 /* ---- questions --------------------------------------------------------------------------------- */
 

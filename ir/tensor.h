@@ -94,7 +94,7 @@ typedef enum AxisKind {
 typedef struct Axis {
     Sym *var; /* SYM_AXIS; var->extent is the extent; unique to this Def (a group's axis is shared) */
     uint8_t kind;
-    uint8_t ways; /* RED: number of interleaved partial sums, combined by a pairwise tree; 0, 1: one */
+    uint8_t ways; /* RED: partial sums, a power of two; 0, 1: one. See Def. */
 } Axis;
 
 /* Defs that share their outermost SEQ axis (by pointer) and run together, one step at a time: at each
@@ -112,6 +112,9 @@ typedef struct Group {
  *                             values where `when` holds      (the first rank axes are the output's)
  *   at != NULL, combine SET:  buf[at]            = value     where `when` holds
  *   at != NULL, otherwise:    buf[at]            = combine(buf[at], value)   where `when` holds
+ * One RED axis may have ways = w > 1: accumulator j takes the elements whose position along that axis
+ * % w == j, in ascending order of all RED axes. Accumulator 0 starts at init, the others at the identity
+ * of combine; at the end a[i] = combine(a[i], a[i + h]) for h = w/2, w/4 … 1; the result is a[0].
  * With `at` the Def updates part of the Buf; its axes need not match the Buf's rank, and `at` must be in
  * bounds wherever `when` holds. Axes of an `at` Def are PAR only if no two points store to one element.
  * `value` may load from its own Buf only along SEQ axes. */
