@@ -4,8 +4,8 @@
     tests = onnx.backend.test.BackendTest(lepton.backend.LeptonBackend, __name__)
     globals().update(tests.test_cases)
 
-This module alone imports onnx. $LEPTON_TARGET (default native) and $LEPTON_OPTIONS choose how lcc is
-called when `prepare` is not told. A model lcc refuses fails its test: it is never reported as skipped.
+This module alone imports onnx. $LEPTON_TARGET (default native) and $LEPTON_OPTIONS choose how lcc
+is called when `prepare` is not told. A model lcc refuses fails its test, it is never skipped.
 """
 import os
 
@@ -30,8 +30,8 @@ def is_tensor(value_info):
 
 
 class LeptonRep(BackendRep):
-    """A prepared model. One with sequence or optional inputs is compiled when their lengths are known:
-    at the first run, and again for other lengths."""
+    """A prepared model. One with sequence or optional inputs is compiled when their lengths are
+    known: at the first run, and again for other lengths."""
 
     def __init__(self, model, target, options):
         initialised = {t.name for t in model.graph.initializer}
@@ -76,7 +76,7 @@ class LeptonBackend(Backend):
 
     @classmethod
     def run_node(cls, node, inputs, device="CPU", outputs_info=None, **kwargs):
-        """Runs a single node on arrays; `outputs_info` is not needed, lcc infers types and shapes."""
+        """Runs a single node on arrays; `outputs_info` is not needed, lcc infers shapes."""
         names = [name for name in node.input if name]
         values = [onnx.helper.make_tensor_value_info(
             name, onnx.helper.np_dtype_to_tensor_dtype(np.asarray(v).dtype), np.shape(v))
@@ -93,5 +93,8 @@ class LeptonBackend(Backend):
         return device == "CPU"
 
 
-prepare, run_model, run_node = LeptonBackend.prepare, LeptonBackend.run_model, LeptonBackend.run_node
-supports_device, is_compatible = LeptonBackend.supports_device, LeptonBackend.is_compatible
+is_compatible = LeptonBackend.is_compatible
+prepare = LeptonBackend.prepare
+run_model = LeptonBackend.run_model
+run_node = LeptonBackend.run_node
+supports_device = LeptonBackend.supports_device

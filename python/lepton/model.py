@@ -1,7 +1,7 @@
 """A compiled model: the shared object that `lcc --emit=so` wrote, called through its bridge.
 
-The bridge is docs/bridge.md: flat tensors in and out, a JSON signature that says how the graph's own
-inputs and outputs (tensors, sequences, optionals, maps) are made of them, symbolic dims solved here.
+The bridge is docs/bridge.md: flat tensors in and out, a JSON signature that says how the graph's
+own inputs and outputs (tensors, sequences, optionals, maps) are made of them, dims solved here.
 """
 import ctypes
 import json
@@ -31,8 +31,8 @@ class RunError(RuntimeError):
 
 
 class Port(NamedTuple):
-    """One input or output of the graph. dtype and shape are None for what is no tensor; an extent is
-    an int, a text over symbolic dims, or None where it depends on data."""
+    """One input or output of the graph. dtype and shape are None for what is no tensor; an extent
+    is an int, a text over symbolic dims, or None where it depends on data."""
     name: str
     kind: str
     dtype: Optional[np.dtype]
@@ -152,9 +152,10 @@ class Model:
         self._run.argtypes = [ctypes.c_void_p] * 4
         sig = json.loads(self._library.lepton_signature().decode("utf-8"))
         if sig["schema"] != SCHEMA:
-            raise ValueError(f"{path}: signature schema {sig['schema']}, this package reads {SCHEMA}")
+            raise ValueError(f"{path}: signature schema {sig['schema']}, {SCHEMA} expected")
         self.signature = sig
-        self._in, self._out = [Flat(e) for e in sig["inputs"]], [Flat(e) for e in sig["outputs"]]
+        self._in = [Flat(e) for e in sig["inputs"]]
+        self._out = [Flat(e) for e in sig["outputs"]]
         self._dims = [(d["name"], d) for d in sig.get("dims", [])]
         self._seen = {name: [(i, axis) for i, flat in enumerate(self._in)
                              for axis, e in enumerate(flat.shape) if e == name]
@@ -180,9 +181,9 @@ class Model:
         return f"<lepton.Model {name} for {target}: {self.path}>"
 
     def run(self, inputs=(), out=None):
-        """Outputs in graph order. `inputs`: a list in graph order or {name: value}. `out`: a list of
-        arrays (or None) in graph order to write tensor outputs into; the result holds them, cut to
-        the true shape where that is smaller."""
+        """Outputs in graph order. `inputs`: a list in graph order or {name: value}. `out`: a list
+        of arrays (or None) in graph order to write tensor outputs into; the result holds them, cut
+        to the true shape where that is smaller."""
         arrays = [None] * len(self._in)
         for tree, value in zip(self.signature["args"], self._arrange(inputs)):
             self._put(tree, value, arrays)
@@ -197,12 +198,13 @@ class Model:
         return results
 
     def _arrange(self, inputs):
+        """The values in graph order."""
         if isinstance(inputs, dict):
             names = [port.name for port in self.inputs]
             unknown = [name for name in inputs if name not in names]
             missing = [name for name in names if name not in inputs]
             if unknown or missing:
-                wrong = f"no input '{unknown[0]}'" if unknown else f"input '{missing[0]}' is missing"
+                wrong = f"no input '{unknown[0]}'" if unknown else f"no value for '{missing[0]}'"
                 raise ValueError(f"{wrong}; the model's inputs are {', '.join(names) or 'none'}")
             return [inputs[name] for name in names]
         values = list(inputs)
@@ -243,7 +245,7 @@ class Model:
         for i in [tree["tensor"]] if "tensor" in tree else tree["packed"].values():
             flat = self._in[i]
             shape = [e if isinstance(e, int) else 0 for e in flat.shape]
-            arrays[i] = np.full(shape, "", object) if flat.type == "str" else np.zeros(shape, flat.dtype)
+            arrays[i] = np.full(shape, "" if flat.type == "str" else 0, flat.dtype)
 
     def _put_packed(self, tree, value, arrays):
         flat, shapes = self._in[tree["data"]], self._in[tree["shapes"]]
@@ -269,9 +271,10 @@ class Model:
                 raise ValueError(f"dim '{name}' stands in no input")
             i, axis = self._seen[name][0]
             env[name] = n = arrays[i].shape[axis]
-            if not facts.get("min", 0) <= n <= facts.get("max", n) or n % facts.get("multiple", 1):
-                raise ValueError(f"input '{self._in[i].name}': axis {axis} is {n}, outside what dim "
-                                 f"'{name}' was compiled for")
+            fits = facts.get("min", 0) <= n <= facts.get("max", n)
+            if not fits or n % facts.get("multiple", 1):
+                raise ValueError(f"input '{self._in[i].name}': axis {axis} is {n}, outside what "
+                                 f"dim '{name}' was compiled for")
         for flat, array in zip(self._in, arrays):
             if array.shape == flat.static:
                 continue

@@ -20,27 +20,37 @@ typedef struct {
 } text;
 
 const char *lepton_signature(void) {
-    return "{\"schema\":1,\"name\":\"hand\",\"target\":\"c\",\"dims\":[{\"name\":\"N\",\"min\":1,\"max\":100000},"
+    return "{\"schema\":1,\"name\":\"hand\",\"target\":\"c\",\"dims\":[{\"name\":\"N\",\"min\":1,"
+           "\"max\":100000},"
            "{\"name\":\"L\"},{\"name\":\"T\"}],"
            "\"inputs\":[{\"name\":\"x\",\"type\":\"f32\",\"shape\":[\"N\"]},"
-           "{\"name\":\"y\",\"type\":\"f32\",\"shape\":[\"max(N, 1)\"]},{\"name\":\"s\",\"type\":\"str\",\"shape\":[2]},"
-           "{\"name\":\"q\",\"type\":\"i4\",\"shape\":[3]},{\"name\":\"p\",\"type\":\"f32\",\"shape\":[\"T\"]},"
-           "{\"name\":\"ps\",\"type\":\"i64\",\"shape\":[\"L\",2]},{\"name\":\"o\",\"type\":\"i32\",\"shape\":[]},"
+           "{\"name\":\"y\",\"type\":\"f32\",\"shape\":[\"max(N, "
+           "1)\"]},{\"name\":\"s\",\"type\":\"str\",\"shape\":[2]},"
+           "{\"name\":\"q\",\"type\":\"i4\",\"shape\":[3]},{\"name\":\"p\",\"type\":\"f32\","
+           "\"shape\":[\"T\"]},"
+           "{\"name\":\"ps\",\"type\":\"i64\",\"shape\":[\"L\",2]},{\"name\":\"o\",\"type\":"
+           "\"i32\",\"shape\":[]},"
            "{\"name\":\"has\",\"type\":\"bool\",\"shape\":[]}],"
            "\"outputs\":[{\"name\":\"sum\",\"type\":\"f32\",\"shape\":[\"N\"]},"
-           "{\"name\":\"twice\",\"type\":\"str\",\"shape\":[2]},{\"name\":\"half\",\"type\":\"i4\",\"shape\":[3]},"
-           "{\"name\":\"pos\",\"type\":\"i64\",\"shape\":[1,null]},{\"name\":\"p\",\"type\":\"f32\",\"shape\":[null]},"
-           "{\"name\":\"ps\",\"type\":\"i64\",\"shape\":[\"L\",2]},{\"name\":\"o\",\"type\":\"i32\",\"shape\":[]},"
+           "{\"name\":\"twice\",\"type\":\"str\",\"shape\":[2]},{\"name\":\"half\",\"type\":\"i4\","
+           "\"shape\":[3]},"
+           "{\"name\":\"pos\",\"type\":\"i64\",\"shape\":[1,null]},{\"name\":\"p\",\"type\":"
+           "\"f32\",\"shape\":[null]},"
+           "{\"name\":\"ps\",\"type\":\"i64\",\"shape\":[\"L\",2]},{\"name\":\"o\",\"type\":"
+           "\"i32\",\"shape\":[]},"
            "{\"name\":\"has\",\"type\":\"bool\",\"shape\":[]}],"
-           "\"args\":[{\"name\":\"x\",\"tensor\":0},{\"name\":\"y\",\"tensor\":1},{\"name\":\"s\",\"tensor\":2},"
+           "\"args\":[{\"name\":\"x\",\"tensor\":0},{\"name\":\"y\",\"tensor\":1},{\"name\":\"s\","
+           "\"tensor\":2},"
            "{\"name\":\"q\",\"tensor\":3},{\"name\":\"p\",\"packed\":{\"data\":4,\"shapes\":5}},"
            "{\"name\":\"o\",\"optional\":{\"tensor\":6},\"present\":7}],"
            "\"results\":[{\"name\":\"sum\",\"tensor\":0},{\"name\":\"twice\",\"tensor\":1},"
            "{\"name\":\"half\",\"tensor\":2},{\"name\":\"pos\",\"tensor\":3},"
            "{\"name\":\"parts\",\"packed\":{\"data\":4,\"shapes\":5}},"
-           "{\"name\":\"o\",\"optional\":{\"tensor\":6},\"present\":7},{\"name\":\"nothing\",\"none\":true},"
+           "{\"name\":\"o\",\"optional\":{\"tensor\":6},\"present\":7},{\"name\":\"nothing\","
+           "\"none\":true},"
            "{\"name\":\"both\",\"sequence\":[{\"tensor\":0},{\"tensor\":2}]},"
-           "{\"name\":\"maps\",\"rows\":3,\"keys\":[\"a\",\"b\"]}],\"arena_bytes\":null,\"weights_bytes\":0}";
+           "{\"name\":\"maps\",\"rows\":3,\"keys\":[\"a\",\"b\"]}],\"arena_bytes\":null,\"weights_"
+           "bytes\":0}";
 }
 
 size_t lepton_arena_bytes(const int64_t *dims) {

@@ -153,7 +153,8 @@ class Compiling(unittest.TestCase):
 class Extents(unittest.TestCase):
     def test_values(self):
         for text, n, want in [("N", 5, 5), ("(N + 3) / 4", 5, 2), ("(N - 9) // 4", 4, -2),
-                              ("(N - 9) / 4", 4, -1), ("N % 3 * 2", 5, 4), ("min(N, 4) - 1 - 1", 9, 2),
+                              ("(N - 9) / 4", 4, -1), ("N % 3 * 2", 5, 4),
+                              ("min(N, 4) - 1 - 1", 9, 2),
                               ("select((N < 4), 1, 2)", 4, 2), ("N == 4 ? 7 : N > 4 ? 8 : 9", 5, 8),
                               ("!(N < 2) && N != 3", 3, 0), ("rem(-N, 3)", 5, -2), ("N / 0", 5, 0)]:
             self.assertEqual(extent_parse(text)({"N": n}), want, text)
