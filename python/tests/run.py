@@ -133,6 +133,14 @@ class Compiling(unittest.TestCase):
         os.replace(f"{ROOT}/short", path)  # a new file: the old one is still mapped
         lepton.compile(b"model two\n").run(arguments())
 
+    def test_race(self):
+        code = "import sys; sys.path.insert(0, sys.argv[1]); import lepton; " \
+               "print(lepton.compile(b'model three\\n').path)"
+        racing = [subprocess.Popen([sys.executable, "-c", code, os.path.dirname(HERE)],
+                                   stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        paths = {p.communicate()[0] for p in racing}
+        self.assertEqual(([p.returncode for p in racing], len(paths)), ([0] * 4, 1))
+
     def test_external_file(self):
         path, before = f"{ROOT}/e.onnx", self.calls()
         with open(path, "wb") as f:
