@@ -293,11 +293,11 @@ static bool arg_next(const char **at, Arg *a) {
     s += a->variadic ? 3 : a->condition ? 1 : 0;
     for (int i = 0; *s && !strchr(" :?=", *s) && i < 31; s++)
         a->name[i++] = *s;
-    if (*s == ':')
-        for (int i = (s++, 0); *s && !strchr(" ?=", *s) && i < 15; s++)
-            a->class[i++] = *s;
     if (*s == '?')
         a->optional = true, s++;
+    if (*s == ':')
+        for (int i = (s++, 0); *s && !strchr(" =", *s) && i < 15; s++)
+            a->class[i++] = *s;
     if (*s == '=') {
         for (int i = (s++, 0); *s && *s != ' ' && i < 39; s++)
             a->value[i++] = *s;
@@ -348,7 +348,7 @@ static bool row_fits(const Definer *d, const char *args) {
             return false;
         before = t;
     }
-    return i >= d->node->nin;
+    return i >= d->node->nin || d->op->kind == OPKIND_REDUCE;
 }
 
 const OnnxOp *map_row(Definer *d) {
