@@ -49,18 +49,14 @@ const OnnxOp *onnx_op_find(const char *domain, const char *name) {
 
 /* ---- scopes ------------------------------------------------------------------------------------------ */
 
-Scope *define_scope(Ctx *ctx, Scope *outer, Block *block, const Graph *g) {
+Scope *define_scope(Ctx *ctx, Scope *outer, Block *block) {
     Scope *s = ctx_new(ctx, Scope);
-    *s = (Scope){outer, block, map_new(ctx), map_new(ctx), map_new(ctx)};
-    for (int i = 0; g && i < g->values.len; i++)
-        if (g->values.at[i]->init)
-            map_put(s->inits, g->values.at[i]->name, (void *)(uintptr_t)g->values.at[i]->init);
+    *s = (Scope){outer, block, map_new(ctx), map_new(ctx)};
     return s;
 }
 
-void define_bind(Ctx *ctx, Scope *s, Str name, Val *v) {
-    (void)ctx;
-    map_put(s->vals, name, v);
+void define_bind(Scope *s, const Value *v, Val *val) {
+    map_put(s->vals, v, val);
 }
 
 Buf *define_literal(DefineState *st, const Literal *lit) {
@@ -81,17 +77,13 @@ static Val *tensor_val(Ctx *ctx, Buf *b) {
     return v;
 }
 
-Val *define_lookup(DefineState *st, Scope *s, Str name) {
+Val *define_lookup(DefineState *st, Scope *s, const Value *v) {
+    if (v->init)
+        return tensor_val(st->ctx, define_literal(st, v->init));
     for (; s; s = s->outer) {
-        Val *v = map_get(s->vals, name);
-        if (v)
-            return v;
-        const Literal *lit = map_get(s->inits, name);
-        if (lit) {
-            v = tensor_val(st->ctx, define_literal(st, lit));
-            map_put(s->vals, name, v);
-            return v;
-        }
+        Val *val = map_get(s->vals, v);
+        if (val)
+            return val;
     }
     return NULL;
 }
@@ -253,7 +245,7 @@ static bool define_input(DefineState *st, Scope *s, const Value *v) {
     Buf *b = buf_new(ctx, v->name, t->type, SPACE_INPUT, rank, dim);
     Port p = {v->name, b};
     vec_push(ctx, &st->prog->inputs, p);
-    define_bind(ctx, s, v->name, tensor_val(ctx, b));
+    define_bind(s, v, tensor_val(ctx, b));
     return true;
 }
 
@@ -286,7 +278,7 @@ static bool define_inputs(DefineState *st, Scope *s) {
 static void poison(DefineState *st, Scope *s, const Node *n) {
     for (int i = 0; i < n->nout; i++)
         if (n->out[i])
-            define_bind(st->ctx, s, n->out[i]->name, st->poison);
+            define_bind(s, n->out[i], st->poison);
 }
 
 /* Finds the inputs; false when one is poisoned or missing. */
@@ -297,7 +289,7 @@ static bool find_inputs(Definer *d) {
     for (int i = 0; i < n->nin; i++) {
         if (!n->in[i])
             continue;
-        d->in[i] = define_lookup(d->state, d->scope, n->in[i]->name);
+        d->in[i] = define_lookup(d->state, d->scope, n->in[i]);
         if (!d->in[i])
             return define_error(d, EXIT_MALFORMED, "input '%s' is not defined", n->in[i]->name);
         if (d->in[i] == d->state->poison)
@@ -346,7 +338,7 @@ static bool define_one(Definer *d) {
         if (d->node->out[i]) {
             if (!d->out[i])
                 internal_error(d->ctx, "%s left output %d undefined", d->node->op, i);
-            define_bind(d->ctx, d->scope, d->node->out[i]->name, d->out[i]);
+            define_bind(d->scope, d->node->out[i], d->out[i]);
         }
     return ok;
 }
@@ -457,7 +449,7 @@ static bool define_outputs(DefineState *st, Scope *s) {
     text_s(&args, g->inputs.len ? "]" : "[]");
     for (int i = 0; i < g->outputs.len; i++) {
         Str name = g->outputs.at[i]->name;
-        Val *v = define_lookup(st, s, name);
+        Val *v = define_lookup(st, s, g->outputs.at[i]);
         if (!v)
             return diag_error(st->ctx, EXIT_MALFORMED, NULL, "output '%s' is not defined", name);
         text_s(&results, i ? ", {\"name\": " : "[{\"name\": ");
@@ -486,7 +478,7 @@ Program *graph_define(Ctx *ctx, Model *m, const DefineOptions *opt) {
     check_graph(&st, m->graph);
     if (ctx->diag.errors > errors)
         return NULL;
-    Scope *s = define_scope(ctx, NULL, st.prog->main, m->graph);
+    Scope *s = define_scope(ctx, NULL, st.prog->main);
     bool ok =
         define_inputs(&st, s) && define_nodes(&st, s, m->graph, NULL) && define_outputs(&st, s);
     return ok && ctx->diag.errors == errors ? st.prog : NULL;

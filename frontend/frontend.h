@@ -139,19 +139,17 @@ bool define_error(Definer *d, int code, const char *fmt, ...) LCC_PRINTF(3, 4);
 
 /* ---- scopes and bodies (define.c; used by control.c and inline.c) ---------------------------------- */
 
-/* Names of one graph or function body. Look-ups go outwards; Items
+/* What the values of one graph or body stand for. Look-ups go outwards; Items
  * made for it go to `block`; symbols bound there are shared inside the block and the blocks within. */
 typedef struct Scope {
     struct Scope *outer;
     Block *block;
-    Map *vals;  /* Str → Val */
-    Map *inits; /* Str → Literal: initialisers, made into buffers at first use */
+    Map *vals;  /* Value → Val; initialisers need no entry */
     Map *binds; /* Expr → Sym: see define_extent */
 } Scope;
-/* `g`: its initialisers become visible (NULL: none). */
-Scope *define_scope(Ctx *ctx, Scope *outer, Block *block, const Graph *g);
-void define_bind(Ctx *ctx, Scope *s, Str name, Val *v);
-Val *define_lookup(struct DefineState *st, Scope *s, Str name); /* NULL when absent */
+Scope *define_scope(Ctx *ctx, Scope *outer, Block *block);
+void define_bind(Scope *s, const Value *v, Val *val);
+Val *define_lookup(struct DefineState *st, Scope *s, const Value *v); /* NULL when absent */
 /* A buffer for a literal; the same one for the same literal. */
 Buf *define_literal(struct DefineState *st, const Literal *lit);
 /* The nodes of a body in order. A node's failure was reported; its outputs then hold a poisoned Val, and

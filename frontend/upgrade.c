@@ -1,7 +1,7 @@
 /* frontend/upgrade.c — graph_upgrade: every node at its op's newest version.
  *
  * Precondition: graph_import. Postcondition: node->version is the newest of the op, attributes are those
- * of that version, operand counts fit the op's row in onnx_ops.def, which exists.
+ * of that version, and the op has a row in onnx_ops.def.
  *   opset 9:   y = Clip <min = 0.0> (x)      →      m = [0.0]   y = Clip (x, m)
  * What cannot be read is collected and reported at the end, once an op, with the names of its nodes. */
 #include "frontend/upgrade.h"
@@ -195,23 +195,6 @@ static bool check_known(Upgrade *u, Node *n, int *since) {
     return refuse(u, n, EXIT_UNSUPPORTED, "is not a known op");
 }
 
-static bool check_operands(Ctx *ctx, Node *n, const OnnxOp *row) {
-    while (n->nin > row->min_in && !n->in[n->nin - 1])
-        n->nin--;
-    while (n->nout > row->min_out && !n->out[n->nout - 1])
-        n->nout--;
-    if (n->nin < row->min_in || (row->max_in >= 0 && n->nin > row->max_in))
-        return diag_error(ctx, EXIT_MALFORMED, &n->loc, "%s has %d inputs, not %d", n->op,
-                          n->nin < row->min_in ? row->min_in : row->max_in, n->nin);
-    if (n->nout < row->min_out || (row->max_out >= 0 && n->nout > row->max_out))
-        return diag_error(ctx, EXIT_MALFORMED, &n->loc, "%s has %d outputs, not %d", n->op,
-                          n->nout < row->min_out ? row->min_out : row->max_out, n->nout);
-    for (int i = 0; i < row->min_in; i++)
-        if (!n->in[i])
-            return diag_error(ctx, EXIT_MALFORMED, &n->loc, "input %d is missing", i);
-    return true;
-}
-
 static bool upgrade_node(Upgrade *u, Up *up) {
     Node *n = up->n;
     if (!check_known(u, n, &up->since))
@@ -230,7 +213,7 @@ static bool upgrade_node(Upgrade *u, Up *up) {
         return refuse(u, n, EXIT_UNSUPPORTED, "is not supported yet");
     }
     n->version = row->version;
-    return schema_check(u->ctx, n) && check_operands(u->ctx, n, row);
+    return schema_check(u->ctx, n);
 }
 
 static bool upgrade_graph(Upgrade *u, Graph *g) {
