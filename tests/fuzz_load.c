@@ -6,7 +6,9 @@
  *                           each outcome must be a result or one error with a documented code.
  *                           Accepted bytes must mean the same to protobuf-c.
  *   fuzz_load --values      reads lines "KIND IN OUT" (KIND as OnnxKind), copies the value in IN
- *                           to OUT; how the test data of other programs is compared. */
+ *                           to OUT; how the test data of other programs is compared.
+ *   fuzz_load --weights     reads lines "MODEL OUT", writes the model's initialisers to OUT as one
+ *                           sequence, or prints "MODEL CODE" and the error. */
 #include "frontend/load.h"
 
 #include <setjmp.h>
@@ -230,20 +232,38 @@ static int damage_run(const char *path, size_t step) {
     return tally.failed > 0;
 }
 
-static int values_run(void) {
+/* All initialisers of a model as one sequence. */
+static bool weights_copy(Ctx *ctx, const char *in, const char *out) {
+    OnnxFile file;
+    Onnx__ModelProto *m = onnx_load(ctx, in, &file);
+    OnnxValue all = {.kind = ONNX_SEQUENCE};
+    bool ok = m != NULL;
+    if (ok) {
+        all.nitem = (int)m->graph->n_initializer;
+        all.item = ctx_newn(ctx, OnnxValue, all.nitem);
+    }
+    for (int i = 0; ok && i < all.nitem; i++)
+        ok = onnx_tensor_bytes(ctx, &file, m->graph->initializer[i], NULL, &all.item[i].tensor);
+    ok = ok && onnx_value_write(ctx, out, &all, NULL);
+    onnx_close(&file);
+    return ok;
+}
+
+/* Lines of "KIND IN OUT", or of "IN OUT" when `weights`. */
+static int copy_run(bool weights) {
     char in[2048], out[2048];
-    int kind, passed = 0, failed = 0;
-    while (scanf("%d %2047s %2047s", &kind, in, out) == 3) {
+    int kind = 0, passed = 0, failed = 0;
+    while ((weights || scanf("%d", &kind) == 1) && scanf("%2047s %2047s", in, out) == 2) {
         Ctx *ctx = ctx_create(0);
         OnnxValue v;
         Str name;
-        if (onnx_value_file(ctx, in, (OnnxKind)kind, &v, &name) &&
-            onnx_value_write(ctx, out, &v, name)) {
-            passed++;
-        } else {
-            failed++;
-            fputs(ctx->diag.text.at, stdout);
-        }
+        bool ok = weights ? weights_copy(ctx, in, out)
+                          : onnx_value_file(ctx, in, (OnnxKind)kind, &v, &name) &&
+                                onnx_value_write(ctx, out, &v, name);
+        passed += ok;
+        failed += !ok;
+        if (!ok)
+            printf("%s %d %s", in, ctx->diag.exit_code, ctx->diag.text.at);
         ctx_free(ctx);
     }
     printf("%d passed, %d failed\n", passed, failed);
@@ -252,9 +272,11 @@ static int values_run(void) {
 
 int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--values") == 0)
-        return values_run();
+        return copy_run(false);
+    if (argc == 2 && strcmp(argv[1], "--weights") == 0)
+        return copy_run(true);
     if (argc == 3 && atoi(argv[2]) > 0)
         return damage_run(argv[1], (size_t)atoi(argv[2]));
-    fprintf(stderr, "usage: fuzz_load MODEL STEP | fuzz_load --values\n");
+    fprintf(stderr, "usage: fuzz_load MODEL STEP | fuzz_load --values | fuzz_load --weights\n");
     return 2;
 }
