@@ -18,11 +18,11 @@ typedef struct LoopRef {
 typedef struct Step {
     uint8_t op, tail, space;
     Str def, in;       /* Defs or buffers named by the step */
-    int nloop, nnum;
+    int nloop, nnum, nword;
     LoopRef *loop;
     int64_t *num;
+    Str *word;         /* W operands: names of new loops, an axis order, an instruction */
     Dtype as;
-    Str text;          /* tensorize: the instruction's name */
     Loc loc;
 } Step;
 
