@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Malformed, hostile and merely odd models: points 1-12 and 20 of docs' list of promises.
+"""Malformed, hostile and merely odd models: points 1-13 and 20 of what lcc promises.
 
 usage: LCC=build/lcc tests/run_malformed.py [quick|full]
 
@@ -527,6 +527,19 @@ case("12 data: odd int4, legal", OK, UNSUPPORTED)(
 case("12 data: an attribute tensor cut short", MALFORMED)(
     lambda: IR + OPS + msg(7, msg(1, msg(2, "y") + msg(4, "Constant") + msg(5, msg(1, "value") + num(
         20, 4) + msg(5, tensor(body=msg(9, bytes(3)))))) + msg(12, value("y").SerializeToString())))
+
+# ---- 13 small files that ask for much memory -------------------------------------------------------
+
+def merge_bomb():
+    """An optional type given twice on each of 45 levels: merging copies the inside every time."""
+    body = msg(6, "d" * 5_000_000)
+    for _ in range(45):
+        body = msg(9, msg(1, body)) + msg(9, msg(1, b""))
+    return wrap_type(body)
+
+
+case("13 much: 10^7 empty nodes", LIMIT)(lambda: IR + OPS + msg(7, b"\x0a\0" * 10 ** 7))
+case("13 much: merging nested messages", LIMIT)(merge_bomb)
 
 # ---- 20 names ------------------------------------------------------------------------------------
 
