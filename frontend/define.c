@@ -5,6 +5,7 @@
  * first use, nodes are defined in order by the rows of onnx_ops.def.
  *
  *   y = Relu(x), x f32[N, 4]   →   y f32[N, 4] { i < N, j < 4 } = max(x[i, j], 0.0) */
+#include "frontend/composite.h"
 #include "frontend/define.h"
 
 #include <string.h>
@@ -16,6 +17,7 @@
 #define MS "com.microsoft"
 #define TRAIN "ai.onnx.preview.training"
 #define PREVIEW "ai.onnx.preview"
+#define LCC "lcc"
 #define MAP(domain, name, version, args, type, text)                                               \
     {domain, #name, version, 0, -1, 1, 1, OPKIND_MAP, args, type, text, NULL, 0, define_map},
 #define REDUCE(domain, name, version, args, type, each, combine, after)                            \
@@ -24,6 +26,9 @@
 #define TENSOR(domain, name, version, min_in, max_in, min_out, max_out, definer)                   \
     {domain,        #name, version, min_in, max_in, min_out, max_out,                              \
      OPKIND_TENSOR, NULL,  NULL,    NULL,   NULL,   0,       definer},
+#define FUNC(domain, name, version, min_in, max_in, min_out, max_out)                              \
+    {domain,      #name, version, min_in, max_in, min_out, max_out,                                \
+     OPKIND_FUNC, NULL,  NULL,    NULL,   NULL,   0,       define_composite},
 #define HOST(domain, name, version, min_in, max_in, min_out, max_out, definer)                     \
     {domain,      #name, version, min_in, max_in, min_out, max_out,                                \
      OPKIND_HOST, NULL,  NULL,    NULL,   NULL,   0,       definer},

@@ -9,6 +9,7 @@ bool define_reduce(Definer *d);
 
 #define MAP(domain, name, version, args, type, text)
 #define REDUCE(domain, name, version, args, type, each, combine, after)
+#define FUNC(domain, name, version, min_in, max_in, min_out, max_out)
 #define TENSOR(domain, name, version, min_in, max_in, min_out, max_out, definer)                   \
     bool definer(Definer *d);
 #define HOST TENSOR
