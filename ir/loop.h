@@ -33,6 +33,7 @@ typedef enum Tail { TAIL_NONE, TAIL_PEEL, TAIL_MASK, TAIL_SHIFT, TAIL_ROUNDUP, T
 
 struct Stmt {
     uint8_t op, run, tail;
+    uint8_t kind;           /* FOR: AxisKind of the axis it came from */
     int16_t nindex;
     Sym *var;
     const Expr *a, *b;      /* STORE: b = mask (bool vector) or NULL. CHECK: b = code as INT */

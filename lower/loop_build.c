@@ -9,8 +9,10 @@
 static Stmt *nest(Ctx *ctx, Def *d, const Sym *outer, bool red, Stmt *body) {
     for (int i = d->naxis; i-- > 0;) {
         Axis *a = &d->axis[i];
-        if (a->var != outer && (red || a->kind != AXIS_RED))
-            body = stmt_for(ctx, a->var, a->var->extent, a->var->name, d, body);
+        if (a->var == outer || (!red && a->kind == AXIS_RED))
+            continue;
+        body = stmt_for(ctx, a->var, a->var->extent, a->var->name, d, body);
+        body->kind = a->kind;
     }
     return body;
 }
@@ -61,7 +63,9 @@ Func *loop_build(Ctx *ctx, Kernel *k) {
     Group *scan = k->defs.at[0]->scan;
     for (int i = 0; i < k->defs.len; i++)
         f->body = stmt_join(f->body, def_loops(ctx, k->defs.at[i], scan ? scan->var : NULL));
-    if (scan)
+    if (scan) {
         f->body = stmt_for(ctx, scan->var, scan->var->extent, scan->var->name, NULL, f->body);
+        f->body->kind = AXIS_SEQ;
+    }
     return f;
 }

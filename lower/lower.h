@@ -102,7 +102,7 @@ Func *loop_build(Ctx *ctx, Kernel *k);
  * spell. */
 bool loop_lower(Lower *lo, Func *f);
 bool loop_tails(Ctx *ctx, Func *f);
-bool loop_vector(Ctx *ctx, Func *f);
+bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
 bool loop_flatten(Ctx *ctx, Func *f);
 /* Offset in elements of a logical index: b->where, or row-major. */

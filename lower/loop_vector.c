@@ -1,0 +1,123 @@
+/* Vector loops become vector statements. A loop whose statements have no vector form (a store that is not
+ * contiguous, an index that is not linear, a condition that differs between lanes) is unrolled instead.
+ * Precondition: loop_flatten.
+ *
+ *   before  for n < 16 vector { y[i*16 + n] = max(x[i*16 + n], 0) }
+ *   after   y[ramp(i*16, 1):16] = max(x[ramp(i*16, 1):16], bcast(0):16) */
+#include "lower/lower.h"
+
+typedef struct Vectoring {
+    Lower *lo;
+    Ctx *ctx;
+    Sym *var;
+    int lanes;
+    bool ok;
+} Vectoring;
+
+static const Expr *widen(Vectoring *v, const Expr *e) {
+    if (type_lanes(e->type) == v->lanes)
+        return e;
+    return expr_op(v->ctx, OP_BCAST, TYPE_VEC(type_dtype(e->type), v->lanes), 1, &e);
+}
+
+/* base + stride*var as a ramp; NULL unless linear with a constant stride. */
+static const Expr *ramp(Vectoring *v, const Expr *index, int64_t *stride) {
+    const Expr *coef, *rest;
+    if (!expr_linear(v->ctx, index, 1, &v->var, &coef, &rest) || !expr_is_int(coef, stride))
+        return NULL;
+    const Expr *kid[2] = {rest, coef};
+    return expr_op(v->ctx, OP_RAMP, TYPE_VEC(T_I64, v->lanes), 2, kid);
+}
+
+static const Expr *vector_expr(Vectoring *v, const Expr *e);
+
+static const Expr *vector_load(Vectoring *v, const Expr *e) {
+    int64_t stride;
+    const Expr *at = ramp(v, e->kid[0], &stride);
+    if (!at) {
+        v->ok = false;
+        return e;
+    }
+    return expr_op_load(v->ctx, TYPE_VEC(type_dtype(e->type), v->lanes), e->u.buf, at);
+}
+
+static const Expr *vector_expr(Vectoring *v, const Expr *e) {
+    if (!v->ok || !expr_uses_sym(e, v->var))
+        return e;
+    if (e->op == OP_LOAD)
+        return vector_load(v, e);
+    int64_t stride;
+    if (type_dtype(e->type) == T_I64) {
+        const Expr *at = ramp(v, e, &stride);
+        v->ok &= at != NULL;
+        return at ? at : e;
+    }
+    const Expr *kid[4];
+    if (e->nkid > 3 || e->nkid < 1) {
+        v->ok = false;
+        return e;
+    }
+    for (int i = 0; i < e->nkid; i++)
+        kid[i] = widen(v, vector_expr(v, e->kid[i]));
+    Type t = TYPE_VEC(type_dtype(e->type), v->lanes);
+    v->ok &= v->lo->target->spells(v->lo->machine, e->op, t);
+    return v->ok ? expr_op(v->ctx, e->op, t, e->nkid, kid) : e;
+}
+
+/* Rewrites a copy of the list; v->ok says whether it is any good. */
+static void vector_stmts(Vectoring *v, Stmt *s) {
+    for (; s && v->ok; s = s->next) {
+        int64_t stride = 0;
+        switch (s->op) {
+        case STMT_FOR:
+            v->ok &= !expr_uses_sym(s->a, v->var) && s->run != RUN_VECTOR;
+            vector_stmts(v, s->body);
+            break;
+        case STMT_IF:
+            v->ok &= !expr_uses_sym(s->a, v->var);
+            vector_stmts(v, s->body);
+            vector_stmts(v, s->orelse);
+            break;
+        case STMT_STORE: {
+            const Expr **at = ctx_new(v->ctx, const Expr *);
+            *at = ramp(v, s->index[0], &stride);
+            v->ok &= *at && stride == 1;
+            if (v->ok)
+                s->a = widen(v, vector_expr(v, s->a));
+            s->index = at;
+            break;
+        }
+        default:
+            v->ok = false;
+        }
+    }
+}
+
+static void vector_walk(Lower *lo, Stmt *s) {
+    for (; s; s = s->next) {
+        vector_walk(lo, s->body);
+        vector_walk(lo, s->orelse);
+        int64_t n;
+        if (s->op != STMT_FOR || s->run != RUN_VECTOR || !expr_is_int(s->a, &n))
+            continue;
+        Vectoring v = {lo, lo->ctx, s->var, (int)n, true};
+        Stmt *body = stmt_copy(lo->ctx, s->body), *next = s->next;
+        vector_stmts(&v, body);
+        if (!v.ok) {
+            s->run = RUN_UNROLL;
+            continue;
+        }
+        Stmt *last = body;
+        while (last->next)
+            last = last->next;
+        *s = *body;
+        if (last == body)
+            last = s;
+        last->next = next;
+    }
+}
+
+bool loop_vector(Lower *lo, Func *f) {
+    vector_walk(lo, f->body);
+    return true;
+}

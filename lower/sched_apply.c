@@ -1,0 +1,35 @@
+/* Applies the steps of a schedule, in order, by a table from steps.def's rows to functions. */
+#include "lower/sched_in.h"
+
+static StepFn *const APPLY[STEP_COUNT] = {
+    [STEP_SPLIT] = sched_split,
+    [STEP_FUSE] = sched_fuse,
+    [STEP_REORDER] = sched_reorder,
+    [STEP_UNROLL] = sched_unroll,
+    [STEP_VECTORIZE] = sched_vectorize,
+    [STEP_PARALLEL] = sched_parallel,
+    [STEP_COMPUTE_AT] = sched_compute_at,
+    [STEP_STAGE] = sched_stage,
+    [STEP_TENSORIZE] = sched_tensorize,
+};
+
+bool step_apply(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    Str reason = NULL;
+    bool ok = APPLY[step->op] ? APPLY[step->op](ctx, f, step, &reason)
+                              : step_fails(ctx, &reason, "no such step");
+    if (ok)
+        return true;
+    if (why)
+        *why = reason;
+    else
+        diag_error(ctx, EXIT_USAGE, &step->loc, "step %s of kernel %s: %s", step_text(step->op), f->name,
+                   reason);
+    return false;
+}
+
+bool sched_apply(Ctx *ctx, Func *f, const Sched *s, Str *why) {
+    for (int i = 0; i < s->steps.len; i++)
+        if (!step_apply(ctx, f, &s->steps.at[i], why))
+            return false;
+    return true;
+}

@@ -1,0 +1,258 @@
+/* Steps on single loops: split, fuse, reorder, and how a loop runs. A step acts on every loop of that name:
+ * after a peeled split there are several.
+ *
+ *   before  for m < 20 { S(m) }      split m -> m0 m1 by 6 tail=peel
+ *   after   for m0 < 3 { for m1 < 6 { S(m0*6 + m1) } } for m1 < 2 { S(18 + m1) } */
+#include "lower/sched_in.h"
+
+/* ---- finding ----------------------------------------------------------------------------------------- */
+
+typedef struct Finding {
+    Ctx *ctx;
+    const Func *f;
+    const LoopRef *ref;
+    LoopList *found;
+} Finding;
+
+static bool loop_named(const Func *f, const Stmt *s, const LoopRef *ref) {
+    if (s->op != STMT_FOR || s->label != ref->axis)
+        return false;
+    Str def = s->def ? s->def->name : NULL;
+    return ref->def ? def == ref->def : def == kernel_root(f->kernel)->name || !def;
+}
+
+static void find_one(void *data, Stmt *s) {
+    Finding *fi = data;
+    if (loop_named(fi->f, s, fi->ref))
+        vec_push(fi->ctx, fi->found, s);
+}
+
+LoopList loops_find(Ctx *ctx, const Func *f, const LoopRef *ref) {
+    LoopList found = {0};
+    stmt_walk(f->body, find_one, &(Finding){ctx, f, ref, &found});
+    return found;
+}
+
+bool step_fails(Ctx *ctx, Str *why, const char *fmt, ...) {
+    va_list ap;
+    Text t = text_new(ctx);
+    va_start(ap, fmt);
+    text_v(&t, fmt, ap);
+    va_end(ap);
+    *why = str(ctx, t.at);
+    return false;
+}
+
+/* ---- split ------------------------------------------------------------------------------------------- */
+
+/* body with s's variable replaced, under a new loop of `extent` iterations; the body is copied. */
+static Stmt *loop_over(Ctx *ctx, const Stmt *s, Str label, const Expr *extent, const Expr *base) {
+    Sym *v = sym_axis(ctx, label, extent);
+    const Expr *value = expr_add(ctx, base, expr_sym(ctx, v));
+    Stmt *body = stmt_copy(ctx, s->body);
+    stmt_subst(ctx, body, 1, (Sym *const *)&s->var, &value);
+    Stmt *loop = stmt_for(ctx, v, extent, label, s->def, body);
+    loop->run = s->run;
+    loop->kind = s->kind;
+    return loop;
+}
+
+/* What is left over from `base` on: one tile of constant extent, or for an unknown rest tiles of falling
+ * powers of two, each an outer loop of 0 or 1 iterations around a constant one. */
+static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *base, const Expr *rest) {
+    int64_t n, by = step->num[0], top = 1;
+    if (expr_is_int(rest, &n))
+        return n > 0 ? loop_over(ctx, s, step->word[1], rest, base) : NULL;
+    Stmt *all = NULL;
+    while (top * 2 < by)
+        top *= 2;
+    for (; top >= 1; top /= 2) {
+        const Expr *times = expr_fdiv(ctx, rest, expr_i(ctx, top));
+        Sym *v = sym_axis(ctx, step->word[0], times);
+        const Expr *start = expr_add(ctx, base, expr_mul(ctx, expr_sym(ctx, v), expr_i(ctx, top)));
+        Stmt *tile = loop_over(ctx, s, step->word[1], expr_i(ctx, top), start);
+        Stmt *outer = stmt_for(ctx, v, times, step->word[0], s->def, tile);
+        outer->kind = s->kind;
+        all = stmt_join(all, outer);
+        base = expr_add(ctx, base, expr_mul(ctx, times, expr_i(ctx, top)));
+        rest = expr_mod(ctx, rest, expr_i(ctx, top));
+    }
+    return all;
+}
+
+static bool split_one(Ctx *ctx, Stmt *s, const Step *step, Str *why) {
+    int64_t by = step->num[0];
+    const Expr *factor = expr_i(ctx, by), *extent = s->a;
+    bool divides = expr_multiple(ctx, extent) % by == 0;
+    if (!divides && step->tail == TAIL_NONE)
+        return step_fails(ctx, why, "%s of extent %s is not known to divide by %lld; say tail=peel",
+                          s->label, expr_str(ctx, extent), (long long)by);
+    bool guard = !divides && step->tail == TAIL_GUARD;
+    const Expr *times = guard ? expr_ceildiv(ctx, extent, by) : expr_fdiv(ctx, extent, factor);
+    const Expr *base = expr_mul(ctx, times, factor);
+    Stmt *rest = divides || guard
+                     ? NULL
+                     : peel_rest(ctx, s, step, base, expr_sub(ctx, extent, base));
+    Sym *outer = sym_axis(ctx, step->word[0], times);
+    const Expr *start = expr_mul(ctx, expr_sym(ctx, outer), factor);
+    Stmt *inner = loop_over(ctx, s, step->word[1], factor, start);
+    if (guard) {
+        const Expr *at = expr_add(ctx, start, expr_sym(ctx, inner->var));
+        inner->body = stmt_if(ctx, expr_lt(ctx, at, extent), inner->body, NULL);
+    }
+    if (expr_is(times, 0) && rest) {
+        Stmt *next = s->next;
+        *s = *rest;
+        stmt_join(s, next);
+        return true;
+    }
+    s->var = outer;
+    s->a = times;
+    s->label = step->word[0];
+    s->body = inner;
+    if (rest) {
+        Stmt *next = s->next;
+        s->next = rest;
+        stmt_join(rest, next);
+    }
+    return true;
+}
+
+bool sched_split(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    if (step->nnum != 1 || step->num[0] < 1 || step->nword != 2)
+        return step_fails(ctx, why, "split needs a positive factor and two names");
+    if (step->tail != TAIL_NONE && step->tail != TAIL_PEEL && step->tail != TAIL_GUARD)
+        return step_fails(ctx, why, "split knows tail=peel and tail=guard");
+    for (int i = 0; i < loops.len; i++)
+        if (!split_one(ctx, loops.at[i], step, why))
+            return false;
+    return true;
+}
+
+/* ---- fuse -------------------------------------------------------------------------------------------- */
+
+/* for a < A { for b < B { S(a,b) } }  →  for w < A*B { S(w // B, w % B) } */
+bool sched_fuse(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    for (int i = 0; i < loops.len; i++) {
+        Stmt *s = loops.at[i], *in = s->body;
+        int64_t n;
+        if (!in || in->next || in->op != STMT_FOR || !loop_named(f, in, &step->loop[1]))
+            return step_fails(ctx, why, "%s is not directly inside %s", step->loop[1].axis, s->label);
+        if (!expr_is_int(in->a, &n))
+            return step_fails(ctx, why, "the inner extent %s is not constant", expr_str(ctx, in->a));
+        Sym *v = sym_axis(ctx, step->word[0], expr_mul(ctx, s->a, in->a));
+        Sym *from[2] = {s->var, in->var};
+        const Expr *to[2] = {expr_fdiv(ctx, expr_sym(ctx, v), in->a),
+                             expr_mod(ctx, expr_sym(ctx, v), in->a)};
+        stmt_subst(ctx, in->body, 2, from, to);
+        s->var = v;
+        s->a = v->extent;
+        s->label = step->word[0];
+        s->body = in->body;
+    }
+    return true;
+}
+
+/* ---- reorder ----------------------------------------------------------------------------------------- */
+
+static int ref_index(const Func *f, const Stmt *s, const Step *step) {
+    for (int i = 0; i < step->nloop; i++)
+        if (loop_named(f, s, &step->loop[i]))
+            return i;
+    return -1;
+}
+
+/* Moves the named loops of one perfectly nested chain into the step's order, in the places they hold. */
+static bool reorder_chain(Ctx *ctx, const Func *f, Stmt *top, const Step *step, Str *why) {
+    Stmt *place[64], moved[64];
+    int at[64], n = 0;
+    for (Stmt *s = top; s && s->op == STMT_FOR && n < 64; s = s->body) {
+        int r = ref_index(f, s, step);
+        if (r >= 0) {
+            place[n] = s;
+            moved[n] = *s;
+            at[n++] = r;
+        }
+        if (s->body && s->body->next)
+            break;
+    }
+    for (int i = 1; i < n; i++)
+        for (int j = i; j > 0 && at[j - 1] > at[j]; j--) {
+            if (moved[j].kind == AXIS_RED && moved[j - 1].kind == AXIS_RED)
+                return step_fails(ctx, why, "%s and %s reduce: their order is part of the meaning",
+                                  moved[j - 1].label, moved[j].label);
+            if (moved[j].kind == AXIS_SEQ || moved[j - 1].kind == AXIS_SEQ)
+                return step_fails(ctx, why, "%s runs in sequence", moved[j].label);
+            Stmt s = moved[j];
+            moved[j] = moved[j - 1];
+            moved[j - 1] = s;
+            int r = at[j];
+            at[j] = at[j - 1];
+            at[j - 1] = r;
+        }
+    for (int i = 0; i < n; i++) {
+        place[i]->var = moved[i].var;
+        place[i]->a = moved[i].a;
+        place[i]->label = moved[i].label;
+        place[i]->run = moved[i].run;
+        place[i]->kind = moved[i].kind;
+        place[i]->def = moved[i].def;
+    }
+    return true;
+}
+
+typedef struct Reordering {
+    Ctx *ctx;
+    const Func *f;
+    const Step *step;
+    Str *why;
+    bool ok;
+} Reordering;
+
+/* Chains start at a named loop that no named loop encloses directly. */
+static void reorder_tops(Reordering *r, Stmt *s, bool inside) {
+    for (; s && r->ok; s = s->next) {
+        bool named = s->op == STMT_FOR && ref_index(r->f, s, r->step) >= 0;
+        if (named && !inside)
+            r->ok = reorder_chain(r->ctx, r->f, s, r->step, r->why);
+        bool perfect = s->op == STMT_FOR && s->body && !s->body->next && (named || inside);
+        reorder_tops(r, s->body, perfect);
+        reorder_tops(r, s->orelse, false);
+    }
+}
+
+bool sched_reorder(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    Reordering r = {ctx, f, step, why, true};
+    reorder_tops(&r, f->body, false);
+    return r.ok;
+}
+
+/* ---- how a loop runs --------------------------------------------------------------------------------- */
+
+#define UNROLL_MAX 256 /* iterations of one unrolled loop */
+
+bool sched_unroll(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    for (int k = 0; k < step->nloop; k++) {
+        LoopList loops = loops_find(ctx, f, &step->loop[k]);
+        for (int i = 0; i < loops.len; i++) {
+            int64_t n;
+            if (!expr_is_int(loops.at[i]->a, &n) || n > UNROLL_MAX)
+                return step_fails(ctx, why, "%s of extent %s cannot be unrolled", loops.at[i]->label,
+                                  expr_str(ctx, loops.at[i]->a));
+            loops.at[i]->run = RUN_UNROLL;
+        }
+    }
+    return true;
+}
+
+bool sched_parallel(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    for (int i = 0; i < loops.len; i++) {
+        if (loops.at[i]->kind != AXIS_PAR)
+            return step_fails(ctx, why, "%s is not a parallel axis", loops.at[i]->label);
+        loops.at[i]->run = RUN_PARALLEL;
+    }
+    return true;
+}

@@ -1,0 +1,267 @@
+/* compute_at and stage: where a Def is computed and where its values live.
+ *
+ *   before  for m < M { for n < N { t[m,n] = … } } for m < M { for n < N { y[m,n] = f(t[m,n]) } }
+ *   compute_at t in y at m ; stage t at y.m in L1
+ *   after   for m < M { alloc t[N] { for n < N { t[n] = … } for n < N { y[m,n] = f(t[n]) } } } */
+#include "lower/sched_in.h"
+
+#include <string.h>
+
+#define LOCAL_BYTES (64 * 1024) /* largest buffer on the C stack of one kernel */
+
+/* ---- the region a loop body reads --------------------------------------------------------------------- */
+
+typedef struct Region {
+    Ctx *ctx;
+    const Buf *buf;
+    VEC(Sym *) inner;           /* variables of loops inside the body, while walking */
+    const Expr *lo[RANK_MAX], *hi[RANK_MAX];
+    int loads;
+    bool ok;
+} Region;
+
+static void region_load(void *data, const Expr *e) {
+    Region *r = data;
+    Ctx *ctx = r->ctx;
+    if (e->op != OP_LOAD || e->u.buf != r->buf)
+        return;
+    for (int i = 0; i < e->nkid; i++) {
+        const Expr *lo, *hi;
+        if (!expr_extremes(ctx, e->kid[i], r->inner.len, r->inner.at, &lo, &hi)) {
+            r->ok = false;
+            return;
+        }
+        r->lo[i] = !r->loads ? lo : lo == r->lo[i] ? lo : expr_min(ctx, lo, r->lo[i]);
+        r->hi[i] = !r->loads ? hi : hi == r->hi[i] ? hi : expr_max(ctx, hi, r->hi[i]);
+    }
+    r->loads++;
+}
+
+static void region_stmts(Region *r, const Stmt *s) {
+    for (; s && r->ok; s = s->next) {
+        if (s->op == STMT_FOR)
+            vec_push(r->ctx, &r->inner, s->var);
+        if (s->a)
+            expr_walk(r->ctx, s->a, region_load, r);
+        for (int i = 0; i < s->nindex; i++)
+            expr_walk(r->ctx, s->index[i], region_load, r);
+        region_stmts(r, s->body);
+        region_stmts(r, s->orelse);
+        if (s->op == STMT_FOR)
+            r->inner.len--;
+    }
+}
+
+/* ---- compute_at ---------------------------------------------------------------------------------------- */
+
+static Def *def_named(const Kernel *k, Str name) {
+    for (int i = 0; i < k->defs.len; i++)
+        if (k->defs.at[i]->name == name)
+            return k->defs.at[i];
+    return NULL;
+}
+
+/* Takes d's nests out of the list and returns them as one. */
+static Stmt *take_def(Stmt **head, const Def *d) {
+    Stmt *taken = NULL, **end = &taken;
+    while (*head) {
+        Stmt *s = *head;
+        if (s->def != d) {
+            head = &s->next;
+            continue;
+        }
+        *head = s->next;
+        s->next = NULL;
+        *end = s;
+        end = &s->next;
+    }
+    return taken;
+}
+
+typedef struct Narrow {
+    const Buf *from;
+    Buf *to;
+    const Expr **lo;
+} Narrow;
+
+static const Expr **narrow_index(Ctx *ctx, const Narrow *n, const Expr *const *index) {
+    const Expr **at = ctx_newn(ctx, const Expr *, n->from->rank);
+    for (int i = 0; i < n->from->rank; i++)
+        at[i] = expr_sub(ctx, index[i], n->lo[i]);
+    return at;
+}
+
+static const Expr *narrow_load(Ctx *ctx, const Expr *e, void *data) {
+    const Narrow *n = data;
+    if (e->op != OP_LOAD || e->u.buf != n->from)
+        return e;
+    return buf_load(ctx, n->to, narrow_index(ctx, n, e->kid));
+}
+
+typedef struct NarrowStores {
+    Ctx *ctx;
+    Narrow *n;
+} NarrowStores;
+
+static void narrow_store(void *data, Stmt *s) {
+    NarrowStores *ns = data;
+    if (s->op != STMT_STORE || s->buf != ns->n->from)
+        return;
+    s->index = narrow_index(ns->ctx, ns->n, s->index);
+    s->buf = ns->n->to;
+}
+
+/* d's loops over the region only: axis i runs from lo[i] for extent[i]. `nests` is copied. */
+static Stmt *restrict_nests(Ctx *ctx, const Def *d, Stmt *nests, const Expr **lo,
+                            const Expr **extent) {
+    Stmt *copy = stmt_copy(ctx, nests);
+    for (Stmt *top = copy; top; top = top->next) {
+        Stmt *s = top;
+        for (int i = 0; i < d->buf->rank; i++) {
+            while (s->op == STMT_FOR && s->label != d->axis[i].var->name)
+                s = s->body;
+            if (s->op != STMT_FOR)
+                break;
+            Sym *v = sym_axis(ctx, s->label, extent[i]);
+            const Expr *at = expr_add(ctx, lo[i], expr_sym(ctx, v));
+            stmt_subst(ctx, s->body, 1, &s->var, &at);
+            s->var = v;
+            s->a = extent[i];
+            s = s->body;
+        }
+    }
+    return copy;
+}
+
+/* True when all loads of d's buffer are inside the given loops (and in d itself). */
+static bool read_elsewhere(Ctx *ctx, const Stmt *s, const Def *d, const LoopList *inside) {
+    for (; s; s = s->next) {
+        bool skip = s->def == d;
+        for (int i = 0; i < inside->len; i++)
+            skip |= inside->at[i] == s;
+        if (skip)
+            continue;
+        if ((s->a && expr_uses_buf(s->a, d->buf)) || read_elsewhere(ctx, s->body, d, inside) ||
+            read_elsewhere(ctx, s->orelse, d, inside))
+            return true;
+    }
+    return false;
+}
+
+static bool private_temp(const Func *f, const Buf *b) {
+    for (int i = 0; i < f->kernel->temps.len; i++)
+        if (f->kernel->temps.at[i] == b)
+            return true;
+    return false;
+}
+
+/* Bytes of the region when constant and small enough for the C stack. */
+static bool fits_locally(const Buf *b, int rank, const Expr **extent) {
+    int64_t n = type_bytes(type_dtype(b->type)), d;
+    for (int i = 0; i < rank; i++)
+        if (!expr_is_int(extent[i], &d) || !mul_ok(n, d, &n))
+            return false;
+    return n <= LOCAL_BYTES;
+}
+
+/* Puts d's computation in front of one loop body. */
+static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, Str *why) {
+    Region r = {.ctx = ctx, .buf = d->buf, .ok = true};
+    int rank = d->buf->rank;
+    const Expr *extent[RANK_MAX];
+    region_stmts(&r, loop->body);
+    if (!r.ok)
+        return step_fails(ctx, why, "the region of %s read inside %s has no known bounds", d->name,
+                          loop->label);
+    if (!r.loads)
+        return true;
+    for (int i = 0; i < rank; i++)
+        extent[i] = expr_simplify(
+            ctx, expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1)));
+    Stmt *body = restrict_nests(ctx, d, nests, r.lo, extent);
+    if (!private_temp(f, d->buf) || !fits_locally(d->buf, rank, extent)) {
+        loop->body = stmt_join(body, loop->body);
+        return true;
+    }
+    Buf *local = buf_new(ctx, d->buf->name, type_dtype(d->buf->type), SPACE_LOCAL, rank, extent);
+    Narrow n = {d->buf, local, r.lo};
+    body = stmt_join(body, loop->body);
+    stmt_map(ctx, body, narrow_load, &n);
+    stmt_walk(body, narrow_store, &(NarrowStores){ctx, &n});
+    Stmt *alloc = stmt_new(ctx, STMT_ALLOC);
+    alloc->buf = local;
+    alloc->body = body;
+    loop->body = alloc;
+    return true;
+}
+
+/* Temporaries that nothing outside an ALLOC mentions any more are no parameters. */
+static bool mentions(const Stmt *s, const Buf *b) {
+    for (; s; s = s->next) {
+        if (s->buf == b || (s->a && expr_uses_buf(s->a, b)) || mentions(s->body, b) ||
+            mentions(s->orelse, b))
+            return true;
+        for (int i = 0; i < s->nindex; i++)
+            if (expr_uses_buf(s->index[i], b))
+                return true;
+    }
+    return false;
+}
+
+static void drop_temp(Func *f, const Buf *b) {
+    int kept = 0;
+    if (mentions(f->body, b))
+        return;
+    for (int i = 0; i < f->params.len; i++)
+        if (f->params.at[i] != b)
+            f->params.at[kept++] = f->params.at[i];
+    f->params.len = kept;
+    kept = 0;
+    for (int i = 0; i < f->kernel->temps.len; i++)
+        if (f->kernel->temps.at[i] != b)
+            f->kernel->temps.at[kept++] = f->kernel->temps.at[i];
+    f->kernel->temps.len = kept;
+}
+
+bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    Def *d = def_named(f->kernel, step->def);
+    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    if (!d || !loops.len)
+        return step_fails(ctx, why, "no %s %s here", d ? "loop" : "Def",
+                          d ? step->loop[0].axis : step->def);
+    if (d->at || d->scan || read_elsewhere(ctx, f->body, d, &loops))
+        return step_fails(ctx, why, "%s is read outside %s", d->name, step->loop[0].axis);
+    Stmt *nests = take_def(&f->body, d);
+    if (!nests)
+        return step_fails(ctx, why, "%s is already placed", d->name);
+    for (int i = 0; i < loops.len; i++)
+        if (!place_in(ctx, f, d, nests, loops.at[i], why))
+            return false;
+    drop_temp(f, d->buf);
+    return true;
+}
+
+/* ---- stage ---------------------------------------------------------------------------------------------- */
+
+typedef struct Staging {
+    Str name;
+    uint8_t space;
+    int found;
+} Staging;
+
+static void stage_one(void *data, Stmt *s) {
+    Staging *st = data;
+    if (s->op == STMT_ALLOC && s->buf->name == st->name) {
+        s->buf->space = st->space;
+        st->found++;
+    }
+}
+
+bool sched_stage(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    Def *d = def_named(f->kernel, step->def);
+    Staging st = {d ? d->buf->name : step->def, step->space, 0};
+    stmt_walk(f->body, stage_one, &st);
+    if (!st.found)
+        return step_fails(ctx, why, "%s has no local buffer; compute_at comes first", step->def);
+    return true;
+}
