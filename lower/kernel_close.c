@@ -100,9 +100,25 @@ static Def *wrap_reduction(Ctx *ctx, Def *d) {
     return root;
 }
 
+/* Steps name Defs and loops, so names are unique in a kernel: a Def's, and the axes of one Def. */
+static void name_uniquely(Ctx *ctx, Kernel *k) {
+    for (int i = 0; i < k->defs.len; i++) {
+        Def *d = k->defs.at[i];
+        for (int j = 0; j < i; j++)
+            if (k->defs.at[j]->name == d->name)
+                d->name = str_f(ctx, "%s_%d", d->name, i);
+        for (int a = 0; a < d->naxis; a++)
+            for (int b = 0; b < a; b++)
+                if (d->axis[b].var->name == d->axis[a].var->name)
+                    d->axis[a].var->name = str_f(ctx, "%s_%d", d->axis[a].var->name, a);
+    }
+}
+
 void kernel_normalise(Ctx *ctx, Kernel *k) {
-    if (k->defs.at[0]->scan)
+    if (k->defs.at[0]->scan) {
+        name_uniquely(ctx, k);
         return;
+    }
     Kernel old = *k;
     k->defs.at = NULL;
     k->defs.len = k->defs.cap = 0;
@@ -117,6 +133,7 @@ void kernel_normalise(Ctx *ctx, Kernel *k) {
         if (wrap)
             vec_push(ctx, &k->defs, wrap);
     }
+    name_uniquely(ctx, k);
 }
 
 /* ---- what the kernel touches -------------------------------------------------------------------------- */

@@ -15,9 +15,7 @@ typedef struct Vectoring {
 } Vectoring;
 
 static const Expr *widen(Vectoring *v, const Expr *e) {
-    if (type_lanes(e->type) == v->lanes)
-        return e;
-    return expr_op(v->ctx, OP_BCAST, TYPE_VEC(type_dtype(e->type), v->lanes), 1, &e);
+    return type_lanes(e->type) == v->lanes ? e : expr_bcast(v->ctx, e, v->lanes);
 }
 
 /* base + stride*var as a ramp; NULL unless linear with a constant stride. */
@@ -25,8 +23,7 @@ static const Expr *ramp(Vectoring *v, const Expr *index, int64_t *stride) {
     const Expr *coef, *rest;
     if (!expr_linear(v->ctx, index, 1, &v->var, &coef, &rest) || !expr_is_int(coef, stride))
         return NULL;
-    const Expr *kid[2] = {rest, coef};
-    return expr_op(v->ctx, OP_RAMP, TYPE_VEC(T_I64, v->lanes), 2, kid);
+    return expr_ramp(v->ctx, rest, coef, v->lanes);
 }
 
 static const Expr *vector_expr(Vectoring *v, const Expr *e);
@@ -38,7 +35,7 @@ static const Expr *vector_load(Vectoring *v, const Expr *e) {
         v->ok = false;
         return e;
     }
-    return expr_op_load(v->ctx, TYPE_VEC(type_dtype(e->type), v->lanes), e->u.buf, at);
+    return expr_load(v->ctx, e->u.buf, 1, &at);
 }
 
 static const Expr *vector_expr(Vectoring *v, const Expr *e) {

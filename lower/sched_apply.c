@@ -2,14 +2,10 @@
 #include "lower/sched_in.h"
 
 static StepFn *const APPLY[STEP_COUNT] = {
-    [STEP_SPLIT] = sched_split,
-    [STEP_FUSE] = sched_fuse,
-    [STEP_REORDER] = sched_reorder,
-    [STEP_UNROLL] = sched_unroll,
-    [STEP_VECTORIZE] = sched_vectorize,
-    [STEP_PARALLEL] = sched_parallel,
-    [STEP_COMPUTE_AT] = sched_compute_at,
-    [STEP_STAGE] = sched_stage,
+    [STEP_SPLIT] = sched_split,           [STEP_FUSE] = sched_fuse,
+    [STEP_REORDER] = sched_reorder,       [STEP_UNROLL] = sched_unroll,
+    [STEP_VECTORIZE] = sched_vectorize,   [STEP_PARALLEL] = sched_parallel,
+    [STEP_COMPUTE_AT] = sched_compute_at, [STEP_STAGE] = sched_stage,
     [STEP_TENSORIZE] = sched_tensorize,
 };
 
@@ -22,8 +18,8 @@ bool step_apply(Ctx *ctx, Func *f, const Step *step, Str *why) {
     if (why)
         *why = reason;
     else
-        diag_error(ctx, EXIT_USAGE, &step->loc, "step %s of kernel %s: %s", step_text(step->op), f->name,
-                   reason);
+        diag_error(ctx, EXIT_USAGE, &step->loc, "step %s of kernel %s: %s", step_text(step->op),
+                   f->name, reason);
     return false;
 }
 

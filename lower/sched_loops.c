@@ -59,7 +59,8 @@ static Stmt *loop_over(Ctx *ctx, const Stmt *s, Str label, const Expr *extent, c
 
 /* What is left over from `base` on: one tile of constant extent, or for an unknown rest tiles of falling
  * powers of two, each an outer loop of 0 or 1 iterations around a constant one. */
-static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *base, const Expr *rest) {
+static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *base,
+                       const Expr *rest) {
     int64_t n, by = step->num[0], top = 1;
     if (expr_is_int(rest, &n))
         return n > 0 ? loop_over(ctx, s, step->word[1], rest, base) : NULL;
@@ -90,9 +91,8 @@ static bool split_one(Ctx *ctx, Stmt *s, const Step *step, Str *why) {
     bool guard = !divides && step->tail == TAIL_GUARD;
     const Expr *times = guard ? expr_ceildiv(ctx, extent, by) : expr_fdiv(ctx, extent, factor);
     const Expr *base = expr_mul(ctx, times, factor);
-    Stmt *rest = divides || guard
-                     ? NULL
-                     : peel_rest(ctx, s, step, base, expr_sub(ctx, extent, base));
+    Stmt *rest =
+        divides || guard ? NULL : peel_rest(ctx, s, step, base, expr_sub(ctx, extent, base));
     Sym *outer = sym_axis(ctx, step->word[0], times);
     const Expr *start = expr_mul(ctx, expr_sym(ctx, outer), factor);
     Stmt *inner = loop_over(ctx, s, step->word[1], factor, start);
@@ -139,9 +139,11 @@ bool sched_fuse(Ctx *ctx, Func *f, const Step *step, Str *why) {
         Stmt *s = loops.at[i], *in = s->body;
         int64_t n;
         if (!in || in->next || in->op != STMT_FOR || !loop_named(f, in, &step->loop[1]))
-            return step_fails(ctx, why, "%s is not directly inside %s", step->loop[1].axis, s->label);
+            return step_fails(ctx, why, "%s is not directly inside %s", step->loop[1].axis,
+                              s->label);
         if (!expr_is_int(in->a, &n))
-            return step_fails(ctx, why, "the inner extent %s is not constant", expr_str(ctx, in->a));
+            return step_fails(ctx, why, "the inner extent %s is not constant",
+                              expr_str(ctx, in->a));
         Sym *v = sym_axis(ctx, step->word[0], expr_mul(ctx, s->a, in->a));
         Sym *from[2] = {s->var, in->var};
         const Expr *to[2] = {expr_fdiv(ctx, expr_sym(ctx, v), in->a),
@@ -239,8 +241,8 @@ bool sched_unroll(Ctx *ctx, Func *f, const Step *step, Str *why) {
         for (int i = 0; i < loops.len; i++) {
             int64_t n;
             if (!expr_is_int(loops.at[i]->a, &n) || n > UNROLL_MAX)
-                return step_fails(ctx, why, "%s of extent %s cannot be unrolled", loops.at[i]->label,
-                                  expr_str(ctx, loops.at[i]->a));
+                return step_fails(ctx, why, "%s of extent %s cannot be unrolled",
+                                  loops.at[i]->label, expr_str(ctx, loops.at[i]->a));
             loops.at[i]->run = RUN_UNROLL;
         }
     }

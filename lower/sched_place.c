@@ -14,7 +14,7 @@
 typedef struct Region {
     Ctx *ctx;
     const Buf *buf;
-    VEC(Sym *) inner;           /* variables of loops inside the body, while walking */
+    VEC(Sym *) inner; /* variables of loops inside the body, while walking */
     const Expr *lo[RANK_MAX], *hi[RANK_MAX];
     int loads;
     bool ok;
@@ -176,8 +176,8 @@ static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, S
     if (!r.loads)
         return true;
     for (int i = 0; i < rank; i++)
-        extent[i] = expr_simplify(
-            ctx, expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1)));
+        extent[i] =
+            expr_simplify(ctx, expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1)));
     Stmt *body = restrict_nests(ctx, d, nests, r.lo, extent);
     if (!private_temp(f, d->buf) || !fits_locally(d->buf, rank, extent)) {
         loop->body = stmt_join(body, loop->body);
