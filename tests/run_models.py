@@ -154,6 +154,8 @@ def judge(name, status, text):
 def arguments():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("suite", nargs="?", default="normal", choices=["normal", "full"],
+                   help="what ./test.sh passes; there is no quick part")
     p.add_argument("--target", action="append", help="default: each of c, avx2, avx512 the CPU has")
     p.add_argument("--option", action="append", default=[], help="a further option for lcc")
     p.add_argument("-k", metavar="TEXT", default="", help="only folders matching this pattern")

@@ -38,7 +38,8 @@ FAMILIES_SHOWN = 12
 def arguments():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("quick", nargs="?", choices=["quick"], help="a fixed subset of the cases")
+    p.add_argument("suite", nargs="?", default="normal", choices=["quick", "normal", "full"],
+                   help="quick: a fixed subset of the cases; else all")
     p.add_argument("--mode", choices=modes.MODES, action="append", help="default: all four")
     p.add_argument("--target", default="c", help="lcc's target (default c)")
     p.add_argument("--cc", help="compiler (default: lcc's choice in mode inputs, else tcc)")
@@ -46,7 +47,9 @@ def arguments():
     p.add_argument("-j", type=int, default=2, metavar="N", help="worker processes (default 2)")
     p.add_argument("-v", action="store_true", help="every result, with details")
     p.add_argument("--bless", action="store_true", help="write the results to status.txt")
-    return p.parse_args()
+    args = p.parse_args()
+    args.quick = args.suite == "quick"
+    return args
 
 
 def in_quick(case):
