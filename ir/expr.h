@@ -37,6 +37,7 @@ static inline int type_lanes(Type t) {
 }
 const char *type_text(Dtype t);      /* "f32" */
 int type_bytes(Dtype t);             /* of one stored element */
+int type_bits(Dtype t);              /* of a value: 4 for i4, 1 for bool */
 char type_kind(Dtype t);             /* 'F' 'I' 'U' 'B' 'S' 'C' */
 const char *type_c(Dtype t);         /* C type of a stored element */
 int type_onnx(Dtype t);
@@ -210,6 +211,7 @@ bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr *
 
 /* Names for symbols and buffers while printing or parsing one text; unique, numbered on clash. */
 typedef struct Names Names;
+/* true, false, inf and nan are never given; bind further words of a text's own grammar with kind 'k'. */
 Names *names_new(Ctx *ctx);
 Str names_of(Names *n, const void *sym_or_buf, Str wish); /* same object, same name */
 void names_bind(Names *n, Str name, void *obj, char kind);   /* for parsing: 's' Sym, 'b' Buf */
@@ -235,5 +237,9 @@ bool lex_take(Lex *lex, const char *tok);   /* if the current token is tok, skip
 bool lex_need(Lex *lex, const char *tok);   /* else error */
 bool lex_error(Lex *lex, const char *fmt, ...) LCC_PRINTF(2, 3);
 const Expr *expr_parse(Lex *lex, Names *names); /* NULL after an error */
+/* The same up to, not including, | ^ & == < && and so on outside parentheses: extents, sizes. */
+const Expr *expr_parse_sum(Lex *lex, Names *names);
+void type_print(Text *t, Type type); /* "f32", "f32x8" */
+Type type_parse(const char *s);      /* 0 when unknown */
 
 #endif

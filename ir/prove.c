@@ -1,0 +1,564 @@
+/* ir/prove.c — questions about index expressions: linear parts, extremes over axes, proofs.
+ *
+ * A proof reduces "a < b" to "g >= 0" for a polynomial g over the integers and then tries, within a budget:
+ * the interval of g; given facts f >= 0 subtracted from g; each axis at the end where g is smallest;
+ * x//c bounded by x/c; min, max and select by their cases. Not complete, never wrong.
+ *
+ *   i < N//16, j < 16: proves i*16 + j < N        extremes of i*16 + j over j → i*16, i*16 + 15 */
+#include <string.h>
+
+#include "ir/expr_in.h"
+
+/* ---- linear ------------------------------------------------------------------------------------ */
+
+static uint64_t bits_of(int n, Sym *const *sym) {
+    uint64_t bits = 0;
+    for (int i = 0; i < n; i++)
+        bits |= sym_bit(sym[i]);
+    return bits;
+}
+
+static bool uses_any(const Expr *e, int n, Sym *const *sym, uint64_t bits) {
+    if (!(expr_info(e)->syms & bits))
+        return false;
+    for (int i = 0; i < n; i++)
+        if (expr_uses_sym(e, sym[i]))
+            return true;
+    return false;
+}
+
+/* mono = sym[*at] * *rest with rest free of all sym; *at = -1 when mono is free of them. */
+static bool split_mono(Ctx *ctx, const Expr *mono, int n, Sym *const *sym, uint64_t bits, int *at,
+                       const Expr **rest) {
+    const Expr *f[FACTORS_MAX + 1];
+    int count = mono_factors(mono, f, 0);
+    *at = -1;
+    *rest = expr_i(ctx, 1);
+    for (int i = 0; i < count; i++) {
+        if (!uses_any(f[i], n, sym, bits)) {
+            *rest = expr_mul(ctx, *rest, f[i]);
+            continue;
+        }
+        if (*at >= 0 || !is_op(f[i], OP_SYM))
+            return false;
+        for (*at = 0; sym[*at] != f[i]->u.sym;)
+            ++*at;
+    }
+    return true;
+}
+
+bool expr_linear(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr **coef,
+                 const Expr **rest) {
+    uint64_t bits = bits_of(n, sym);
+    Type t = is_index(e) ? T_I64 : e->type;
+    bool used = uses_any(e, n, sym, bits);
+    if (!is_index(e) && used)
+        return false;
+    for (int i = 0; i < n; i++)
+        coef[i] = type_is_int(type_dtype(t)) ? expr_int(ctx, t, 0) : expr_i(ctx, 0);
+    *rest = e;
+    if (!used)
+        return true;
+    Poly p;
+    poly_of(&p, ctx, e);
+    *rest = expr_i(ctx, p.c);
+    for (int i = 0; i < p.n; i++) {
+        int at;
+        const Expr *part;
+        if (!split_mono(ctx, p.at[i].mono, n, sym, bits, &at, &part))
+            return false;
+        const Expr **to = at < 0 ? rest : &coef[at];
+        *to = linear_add(ctx, *to, part, p.at[i].coef);
+    }
+    return true;
+}
+
+/* ---- extremes over one axis --------------------------------------------------------------------- */
+
+typedef struct Ends {
+    const Expr *lo, *hi; /* NULL: unknown */
+} Ends;
+
+static Ends ends_of(Ctx *ctx, const Expr *e, Sym *s);
+
+static const Expr *last_of(Ctx *ctx, const Sym *s) {
+    if (s->kind == SYM_AXIS && s->extent)
+        return expr_sub(ctx, s->extent, expr_i(ctx, 1));
+    return s->max < INT64_MAX ? expr_i(ctx, s->max) : NULL;
+}
+
+static const Expr *first_of(Ctx *ctx, const Sym *s) {
+    if (s->kind == SYM_AXIS)
+        return expr_i(ctx, 0);
+    return s->min > INT64_MIN ? expr_i(ctx, s->min) : NULL;
+}
+
+static Ends ends_swap(Ends e) {
+    return (Ends){e.hi, e.lo};
+}
+
+/* coef*s + rest; coef and rest are free of s. */
+static Ends ends_linear(Ctx *ctx, const Expr *coef, const Expr *rest, const Sym *s) {
+    Range r = expr_range(ctx, coef);
+    const Expr *first = first_of(ctx, s), *last = last_of(ctx, s);
+    Ends e = {first ? expr_add(ctx, expr_mul(ctx, coef, first), rest) : NULL,
+              last ? expr_add(ctx, expr_mul(ctx, coef, last), rest) : NULL};
+    if (r.min >= 0)
+        return e;
+    return r.max <= 0 ? ends_swap(e) : (Ends){NULL, NULL};
+}
+
+static Ends ends_scale(Ctx *ctx, Ends e, const Expr *by) {
+    Range r = expr_range(ctx, by);
+    Ends s = {e.lo ? expr_mul(ctx, e.lo, by) : NULL, e.hi ? expr_mul(ctx, e.hi, by) : NULL};
+    if (r.min >= 0)
+        return s;
+    return r.max <= 0 ? ends_swap(s) : (Ends){NULL, NULL};
+}
+
+static Ends ends_mono(Ctx *ctx, const Expr *mono, Sym *s) {
+    const Expr *f[FACTORS_MAX + 1], *rest = expr_i(ctx, 1), *with = NULL;
+    int n = mono_factors(mono, f, 0);
+    for (int i = 0; i < n; i++) {
+        if (!expr_uses_sym(f[i], s))
+            rest = expr_mul(ctx, rest, f[i]);
+        else if (with)
+            return (Ends){NULL, NULL};
+        else
+            with = f[i];
+    }
+    return with == mono ? ends_of(ctx, mono, s) : ends_scale(ctx, ends_of(ctx, with, s), rest);
+}
+
+/* The linear part as one, every other term for itself. */
+static Ends ends_sum(Ctx *ctx, const Expr *e, Sym *s) {
+    Poly p;
+    const Expr *coef = expr_i(ctx, 0), *rest;
+    poly_of(&p, ctx, e);
+    rest = expr_i(ctx, p.c);
+    Ends sum = {expr_i(ctx, 0), expr_i(ctx, 0)};
+    for (int i = 0; i < p.n; i++) {
+        int at;
+        const Expr *part;
+        if (split_mono(ctx, p.at[i].mono, 1, &s, sym_bit(s), &at, &part)) {
+            const Expr **to = at < 0 ? &rest : &coef;
+            *to = linear_add(ctx, *to, part, p.at[i].coef);
+            continue;
+        }
+        Ends t = ends_scale(ctx, ends_mono(ctx, p.at[i].mono, s), expr_i(ctx, p.at[i].coef));
+        sum.lo = sum.lo && t.lo ? expr_add(ctx, sum.lo, t.lo) : NULL;
+        sum.hi = sum.hi && t.hi ? expr_add(ctx, sum.hi, t.hi) : NULL;
+    }
+    Ends line = ends_linear(ctx, coef, rest, s);
+    return (Ends){sum.lo && line.lo ? expr_add(ctx, sum.lo, line.lo) : NULL,
+                  sum.hi && line.hi ? expr_add(ctx, sum.hi, line.hi) : NULL};
+}
+
+static Ends ends_range(Ctx *ctx, const Expr *e) {
+    Range r = expr_range(ctx, e);
+    return (Ends){r.min > INT64_MIN ? expr_i(ctx, r.min) : NULL,
+                  r.max < INT64_MAX ? expr_i(ctx, r.max) : NULL};
+}
+
+/* Either bound serves min's upper end and max's lower end. */
+static Ends ends_minmax(Ctx *ctx, Op op, Ends a, Ends b) {
+    const Expr *lo = a.lo && b.lo ? expr_2(ctx, op, a.lo, b.lo) : NULL;
+    const Expr *hi = a.hi && b.hi ? expr_2(ctx, op, a.hi, b.hi) : NULL;
+    if (op == OP_MIN && !hi)
+        hi = a.hi ? a.hi : b.hi;
+    if (op == OP_MAX && !lo)
+        lo = a.lo ? a.lo : b.lo;
+    return (Ends){lo, hi};
+}
+
+static Ends ends_of(Ctx *ctx, const Expr *e, Sym *s) {
+    Ends a, b;
+    if (!is_index(e))
+        return (Ends){NULL, NULL};
+    if (!expr_uses_sym(e, s))
+        return (Ends){e, e};
+    switch (e->op) {
+    case OP_SYM:
+        return (Ends){first_of(ctx, s), last_of(ctx, s)};
+    case OP_ADD:
+        return ends_sum(ctx, e, s);
+    case OP_MUL:
+        return is_op(e->kid[1], OP_INT) ? ends_sum(ctx, e, s) : ends_mono(ctx, e, s);
+    case OP_FDIV:
+        if (expr_uses_sym(e->kid[1], s) || expr_range(ctx, e->kid[1]).min <= 0)
+            return ends_range(ctx, e);
+        a = ends_of(ctx, e->kid[0], s);
+        return (Ends){a.lo ? expr_fdiv(ctx, a.lo, e->kid[1]) : NULL,
+                      a.hi ? expr_fdiv(ctx, a.hi, e->kid[1]) : NULL};
+    case OP_MOD:
+        if (expr_uses_sym(e->kid[1], s) || expr_range(ctx, e->kid[1]).min <= 0)
+            return ends_range(ctx, e);
+        return (Ends){expr_i(ctx, 0), expr_sub(ctx, e->kid[1], expr_i(ctx, 1))};
+    case OP_MIN:
+    case OP_MAX:
+        a = ends_of(ctx, e->kid[0], s);
+        b = ends_of(ctx, e->kid[1], s);
+        return ends_minmax(ctx, (Op)e->op, a, b);
+    case OP_SELECT:
+        a = ends_of(ctx, e->kid[1], s);
+        b = ends_of(ctx, e->kid[2], s);
+        return (Ends){a.lo && b.lo ? expr_min(ctx, a.lo, b.lo) : NULL,
+                      a.hi && b.hi ? expr_max(ctx, a.hi, b.hi) : NULL};
+    default:
+        return ends_range(ctx, e);
+    }
+}
+
+/* Does eliminating s have to wait, because another symbol's extent mentions it? */
+static bool must_wait(const Sym *s, int n, Sym *const *sym, const bool *done) {
+    for (int i = 0; i < n; i++)
+        if (!done[i] && sym[i] != s && sym[i]->extent && expr_uses_sym(sym[i]->extent, s))
+            return true;
+    return false;
+}
+
+bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr **lo,
+                   const Expr **hi) {
+    bool *done = ctx_newn(ctx, bool, n);
+    *lo = *hi = e;
+    for (int left = n; left > 0; left--) {
+        int i = 0;
+        while (i < n && (done[i] || must_wait(sym[i], n, sym, done)))
+            i++;
+        if (i == n) /* extents in a circle */
+            for (i = 0; done[i];)
+                i++;
+        done[i] = true;
+        *lo = *lo ? ends_of(ctx, *lo, sym[i]).lo : NULL;
+        *hi = *hi ? ends_of(ctx, *hi, sym[i]).hi : NULL;
+    }
+    return *lo && *hi;
+}
+
+/* ---- proofs ------------------------------------------------------------------------------------ */
+
+#define FACTS_MAX 24
+#define BUDGET 200
+#define DEPTH_MAX 8
+
+typedef struct Proof {
+    Ctx *ctx;
+    const Expr *holds[FACTS_MAX]; /* bool expressions taken as true */
+    const Expr *fact[FACTS_MAX];  /* polynomials >= 0 */
+    int nhold, nfact, budget;
+} Proof;
+
+static bool prove(Proof *pr, const Expr *e, int depth);
+static bool nonneg(Proof *pr, const Expr *g, int depth);
+
+static void add_fact(Proof *pr, const Expr *f) {
+    if (pr->nfact < FACTS_MAX && !expr_is_const(f))
+        pr->fact[pr->nfact++] = f;
+}
+
+static bool exact(Ctx *ctx, const Expr *e) {
+    Poly p;
+    poly_of(&p, ctx, e);
+    return poly_exact(&p) && poly_small(&p);
+}
+
+static void assume(Proof *pr, const Expr *e) {
+    if (is_op(e, OP_AND)) {
+        assume(pr, e->kid[0]);
+        assume(pr, e->kid[1]);
+        return;
+    }
+    if (pr->nhold < FACTS_MAX)
+        pr->holds[pr->nhold++] = e;
+    if (e->nkid != 2 || !is_index(e->kid[0]) || !exact(pr->ctx, e->kid[0]) ||
+        !exact(pr->ctx, e->kid[1]))
+        return;
+    const Expr *d = expr_sub(pr->ctx, e->kid[1], e->kid[0]);
+    if (is_op(e, OP_LT))
+        add_fact(pr, expr_sub(pr->ctx, d, expr_i(pr->ctx, 1)));
+    if (is_op(e, OP_LE) || is_op(e, OP_EQ))
+        add_fact(pr, d);
+    if (is_op(e, OP_EQ))
+        add_fact(pr, expr_sub(pr->ctx, e->kid[0], e->kid[1]));
+}
+
+#define SHIFT_MAX (INT64_C(1) << 31)
+
+/* What is counted off a symbol: N in 1..64 stands for N' + 1 with N' in 0..63. */
+static int64_t shift_of(Ctx *ctx, const Expr *atom) {
+    int64_t min = is_op(atom, OP_SYM) ? expr_range(ctx, atom).min : 0;
+    return min > 0 && min < SHIFT_MAX ? min : 0;
+}
+
+static Range shifted(Ctx *ctx, const Expr *mono, int64_t coef) {
+    const Expr *f[FACTORS_MAX + 1];
+    int n = mono_factors(mono, f, 0);
+    Range product = {coef, coef};
+    for (int k = 0; k < n; k++) {
+        Range r = expr_range(ctx, f[k]);
+        int64_t shift = shift_of(ctx, f[k]);
+        r.min -= shift;
+        r.max -= r.max == INT64_MAX ? 0 : shift;
+        if (is_op(f[k], OP_MUL)) /* left as it is, with the shifts inside */
+            r = (Range){INT64_MIN, INT64_MAX};
+        product = range_mul(product, r);
+    }
+    return product;
+}
+
+/* Lower end of g after s → s' + min(s) for every symbol that is a factor: shows (N - 1)*M >= 0. */
+static bool nonneg_shifted(Ctx *ctx, const Poly *g) {
+    Poly p;
+    poly_init(&p, ctx);
+    p.c = g->c;
+    for (int i = 0; i < g->n; i++) {
+        const Expr *f[FACTORS_MAX + 1], *m = expr_i(ctx, g->at[i].coef);
+        int n = mono_factors(g->at[i].mono, f, 0);
+        for (int k = 0; k < n; k++)
+            m = linear_mul(ctx, m, expr_add(ctx, f[k], expr_i(ctx, shift_of(ctx, f[k]))));
+        poly_add(&p, m, 1);
+    }
+    Range sum = {p.c, p.c};
+    for (int i = 0; i < p.n; i++)
+        sum = range_add(sum, shifted(ctx, p.at[i].mono, p.at[i].coef));
+    return poly_small(g) && poly_small(&p) && sum.min >= 0;
+}
+
+/* g - coef*atom as a polynomial, times `scale`. */
+static const Expr *replace(Ctx *ctx, const Poly *g, int at, int64_t scale, const Expr *by,
+                           int64_t by_coef) {
+    Poly p;
+    int64_t c;
+    poly_init(&p, ctx);
+    if (!poly_small(g) || !mul_ok(g->c, scale, &c))
+        return NULL;
+    p.c = c;
+    for (int i = 0; i < g->n; i++) {
+        if (!mul_ok(g->at[i].coef, scale, &c))
+            return NULL;
+        if (i != at)
+            poly_term(&p, g->at[i].mono, c);
+    }
+    poly_add(&p, by, by_coef);
+    return poly_small(&p) ? poly_expr(&p) : NULL;
+}
+
+/* x//c >= (x - c + 1)/c and <= x/c, whichever makes g smaller. */
+static bool nonneg_fdiv(Proof *pr, const Poly *g, int at, int depth) {
+    Ctx *ctx = pr->ctx;
+    const Expr *t = g->at[at].mono, *x = t->kid[0];
+    int64_t c, coef = g->at[at].coef;
+    if (!is_positive(t->kid[1], &c) || !exact(ctx, x))
+        return false;
+    if (coef > 0)
+        x = expr_sub(ctx, x, expr_i(ctx, c - 1));
+    bool divides = coef % c == 0;
+    const Expr *next = replace(ctx, g, at, divides ? 1 : c, x, divides ? coef / c : coef);
+    return next && nonneg(pr, next, depth - 1);
+}
+
+static bool nonneg_case(Proof *pr, const Poly *g, int at, const Expr *by, int depth) {
+    if (!exact(pr->ctx, by))
+        return false;
+    const Expr *next = replace(pr->ctx, g, at, 1, by, g->at[at].coef);
+    return next && nonneg(pr, next, depth - 1);
+}
+
+static bool nonneg_atom(Proof *pr, const Poly *g, int at, int depth) {
+    const Expr *t = g->at[at].mono;
+    bool smaller = g->at[at].coef > 0; /* the smaller the atom, the smaller g */
+    switch (t->op) {
+    case OP_FDIV:
+        return nonneg_fdiv(pr, g, at, depth);
+    case OP_MIN:
+    case OP_MAX:
+        if ((t->op == OP_MIN) == smaller)
+            return nonneg_case(pr, g, at, t->kid[0], depth) &&
+                   nonneg_case(pr, g, at, t->kid[1], depth);
+        return nonneg_case(pr, g, at, t->kid[0], depth) || nonneg_case(pr, g, at, t->kid[1], depth);
+    case OP_SELECT: {
+        int nhold = pr->nhold, nfact = pr->nfact;
+        assume(pr, t->kid[0]);
+        bool ok = nonneg_case(pr, g, at, t->kid[1], depth);
+        pr->nhold = nhold;
+        pr->nfact = nfact;
+        if (ok)
+            assume(pr, expr_not(pr->ctx, t->kid[0]));
+        ok = ok && nonneg_case(pr, g, at, t->kid[2], depth);
+        pr->nhold = nhold;
+        pr->nfact = nfact;
+        return ok;
+    }
+    default:
+        return false;
+    }
+}
+
+/* g = a*g' + b*f with a, b > 0 and one term less: g' >= 0 is enough. */
+static bool nonneg_facts(Proof *pr, const Poly *g, int depth) {
+    Poly f;
+    for (int k = 0; k < pr->nfact; k++) {
+        poly_of(&f, pr->ctx, pr->fact[k]);
+        for (int i = 0; i < g->n; i++) {
+            int j = 0;
+            while (j < f.n && f.at[j].mono != g->at[i].mono)
+                j++;
+            if (j == f.n || (f.at[j].coef < 0) != (g->at[i].coef < 0))
+                continue;
+            int64_t d = gcd64(f.at[j].coef, g->at[i].coef), a = f.at[j].coef / d;
+            int64_t b = g->at[i].coef / d;
+            const Expr *next = replace(pr->ctx, g, -1, a < 0 ? -a : a, pr->fact[k], b < 0 ? b : -b);
+            if (next && nonneg(pr, next, depth - 1))
+                return true;
+        }
+    }
+    return false;
+}
+
+typedef struct SymSet {
+    Sym *at[16];
+    int n;
+} SymSet;
+
+static void collect_axis(void *data, const Expr *e) {
+    SymSet *s = data;
+    if (!is_op(e, OP_SYM) || e->u.sym->kind != SYM_AXIS || s->n == 16)
+        return;
+    s->at[s->n++] = e->u.sym;
+}
+
+static bool nonneg_axes(Proof *pr, const Expr *g, int depth) {
+    SymSet s = {.n = 0};
+    bool done[16] = {false};
+    expr_walk(pr->ctx, g, collect_axis, &s);
+    for (int i = 0; i < s.n; i++) {
+        if (must_wait(s.at[i], s.n, s.at, done))
+            continue;
+        const Expr *lo = ends_of(pr->ctx, g, s.at[i]).lo;
+        if (lo && lo != g && nonneg(pr, lo, depth - 1))
+            return true;
+    }
+    return false;
+}
+
+static bool nonneg(Proof *pr, const Expr *g, int depth) {
+    Poly p;
+    poly_of(&p, pr->ctx, g);
+    Range r = poly_range(&p);
+    if (r.min >= 0 || r.max < 0)
+        return r.min >= 0;
+    if (depth <= 0 || pr->budget-- <= 0)
+        return false;
+    if (nonneg_shifted(pr->ctx, &p) || nonneg_facts(pr, &p, depth) || nonneg_axes(pr, g, depth))
+        return true;
+    for (int i = 0; i < p.n; i++)
+        if (nonneg_atom(pr, &p, i, depth))
+            return true;
+    return false;
+}
+
+/* a <= b - less */
+static bool prove_order(Proof *pr, const Expr *a, const Expr *b, int64_t less, int depth) {
+    if (!is_index(a) || !exact(pr->ctx, a) || !exact(pr->ctx, b))
+        return false;
+    const Expr *g = expr_sub(pr->ctx, expr_sub(pr->ctx, b, a), expr_i(pr->ctx, less));
+    return nonneg(pr, g, depth);
+}
+
+static bool prove_and(Proof *pr, const Expr *e, int depth) {
+    int nhold = pr->nhold, nfact = pr->nfact;
+    if (!prove(pr, e->kid[0], depth))
+        return false;
+    assume(pr, e->kid[0]);
+    bool ok = prove(pr, e->kid[1], depth);
+    pr->nhold = nhold;
+    pr->nfact = nfact;
+    return ok;
+}
+
+static bool prove(Proof *pr, const Expr *e, int depth) {
+    for (int i = 0; i < pr->nhold; i++)
+        if (pr->holds[i] == e)
+            return true;
+    switch (e->op) {
+    case OP_INT:
+        return e->u.i != 0;
+    case OP_AND:
+        return prove_and(pr, e, depth);
+    case OP_OR:
+        return prove(pr, e->kid[0], depth) || prove(pr, e->kid[1], depth);
+    case OP_LT:
+        return prove_order(pr, e->kid[0], e->kid[1], 1, depth);
+    case OP_LE:
+        return prove_order(pr, e->kid[0], e->kid[1], 0, depth);
+    case OP_EQ:
+        return prove_order(pr, e->kid[0], e->kid[1], 0, depth) &&
+               prove_order(pr, e->kid[1], e->kid[0], 0, depth);
+    case OP_NE:
+        return prove_order(pr, e->kid[0], e->kid[1], 1, depth) ||
+               prove_order(pr, e->kid[1], e->kid[0], 1, depth);
+    default:
+        return false;
+    }
+}
+
+bool expr_proves(Ctx *ctx, const Expr *e) {
+    return expr_proves_if(ctx, NULL, e);
+}
+
+static void proof_init(Proof *pr, Ctx *ctx, const Expr *facts) {
+    pr->ctx = ctx;
+    pr->nhold = pr->nfact = 0;
+    if (facts)
+        assume(pr, facts);
+}
+
+bool expr_proves_if(Ctx *ctx, const Expr *facts, const Expr *e) {
+    Proof pr;
+    if (is_op(e, OP_INT))
+        return e->u.i != 0;
+    proof_init(&pr, ctx, facts);
+    pr.budget = BUDGET;
+    return prove(&pr, e, DEPTH_MAX);
+}
+
+/* ---- what facts decide --------------------------------------------------------------------------- */
+
+static bool proves_now(Proof *pr, const Expr *e) {
+    pr->budget = BUDGET;
+    return prove(pr, e, DEPTH_MAX);
+}
+
+static const Expr *decided(Ctx *ctx, const Expr *e, void *data) {
+    Proof *pr = data;
+    const Expr *a = e->nkid > 0 ? e->kid[0] : NULL, *b = e->nkid > 1 ? e->kid[1] : NULL;
+    if (e->type == T_BOOL && e->nkid) {
+        if (proves_now(pr, e))
+            return expr_bool(ctx, true);
+        return proves_now(pr, expr_not(ctx, e)) ? expr_bool(ctx, false) : e;
+    }
+    if (!is_index(e))
+        return e;
+    switch (e->op) {
+    case OP_MIN:
+    case OP_MAX:
+        if (proves_now(pr, expr_le(ctx, a, b)))
+            return is_op(e, OP_MIN) ? a : b;
+        if (proves_now(pr, expr_le(ctx, b, a)))
+            return is_op(e, OP_MIN) ? b : a;
+        return e;
+    case OP_FDIV:
+    case OP_MOD:
+        if (proves_now(pr, expr_le(ctx, expr_i(ctx, 0), a)) && proves_now(pr, expr_lt(ctx, a, b)))
+            return is_op(e, OP_MOD) ? a : expr_i(ctx, 0);
+        return e;
+    default:
+        return e;
+    }
+}
+
+const Expr *expr_assume(Ctx *ctx, const Expr *facts, const Expr *e) {
+    Proof pr;
+    proof_init(&pr, ctx, facts);
+    return expr_map(ctx, e, decided, &pr);
+}
