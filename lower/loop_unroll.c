@@ -1,4 +1,5 @@
-/* Writes unrolled loops out. Precondition: constant extents (sched_unroll saw to it).
+/* Writes unrolled loops out, and loops of one iteration. Precondition: constant extents (sched_unroll saw
+ * to it).
  *
  *   before  for m < 2 unroll { y[m] = 0 }        after  y[0] = 0 ; y[1] = 0 */
 #include "lower/lower.h"
@@ -22,7 +23,7 @@ static Stmt *unroll_list(Ctx *ctx, Stmt *s) {
         int64_t n;
         next = s->next;
         s->next = NULL;
-        if (s->op == STMT_FOR && s->run == RUN_UNROLL && expr_is_int(s->a, &n)) {
+        if (s->op == STMT_FOR && expr_is_int(s->a, &n) && (s->run == RUN_UNROLL || n == 1)) {
             *end = unroll_for(ctx, s, n);
         } else {
             s->body = unroll_list(ctx, s->body);

@@ -95,6 +95,7 @@ bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each 
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
 bool memory_plan(Lower *lo);
+bool const_pack(Lower *lo); /* lists the constants; those with a `where` get their packed data */
 
 /* loop_build.c: the naive loops of a kernel (its executable meaning, = -O0). */
 Func *loop_build(Ctx *ctx, Kernel *k);
@@ -132,6 +133,8 @@ void kernel_close(Ctx *ctx, Kernel *k);
 /* The normal form of kernel_close.c: reductions below a root that maps them, partial sums as an axis. */
 void kernel_normalise(Ctx *ctx, Kernel *k);
 Str kernel_name(Ctx *ctx, const Kernel *k, int number);
+/* Product of the extents of d's axes, symbols estimated (lower/uses.c). */
+double def_volume(Ctx *ctx, const Def *d, bool with_red);
 /* A reduction of products whose operands are each reused along some output axis. */
 bool def_is_contraction(Ctx *ctx, const Def *d);
 

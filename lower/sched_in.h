@@ -14,6 +14,6 @@ bool step_fails(Ctx *ctx, Str *why, const char *fmt, ...) LCC_PRINTF(3, 4);
 /* One function a row of steps.def; false with *why when the step does not apply. */
 typedef bool StepFn(Ctx *ctx, Func *f, const Step *step, Str *why);
 StepFn sched_split, sched_fuse, sched_reorder, sched_unroll, sched_vectorize, sched_parallel,
-    sched_compute_at, sched_stage, sched_tensorize;
+    sched_compute_at, sched_stage, sched_pack, sched_tensorize;
 
 #endif

@@ -57,26 +57,34 @@ static Stmt *loop_over(Ctx *ctx, const Stmt *s, Str label, const Expr *extent, c
     return loop;
 }
 
+static Stmt *outer_loop(Ctx *ctx, const Stmt *s, Str label, Sym *v, Stmt *body) {
+    Stmt *loop = stmt_for(ctx, v, v->extent, label, s->def, body);
+    loop->kind = s->kind;
+    return loop;
+}
+
 /* What is left over from `base` on: one tile of constant extent, or for an unknown rest tiles of falling
- * powers of two, each an outer loop of 0 or 1 iterations around a constant one. */
+ * powers of two; each has an outer loop of 0 or 1 iterations around a constant one, so that later steps find
+ * both loops everywhere. */
 static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *base,
                        const Expr *rest) {
     int64_t n, by = step->num[0], top = 1;
-    if (expr_is_int(rest, &n))
-        return n > 0 ? loop_over(ctx, s, step->word[1], rest, base) : NULL;
+    if (expr_is_int(rest, &n)) {
+        Sym *once = sym_axis(ctx, step->word[0], expr_i(ctx, 1));
+        Stmt *tile = n > 0 ? loop_over(ctx, s, step->word[1], rest, base) : NULL;
+        return tile ? outer_loop(ctx, s, step->word[0], once, tile) : NULL;
+    }
     Stmt *all = NULL;
     while (top * 2 < by)
         top *= 2;
     for (; top >= 1; top /= 2) {
-        const Expr *times = expr_fdiv(ctx, rest, expr_i(ctx, top));
+        const Expr *size = expr_i(ctx, top), *times = expr_fdiv(ctx, rest, size);
         Sym *v = sym_axis(ctx, step->word[0], times);
-        const Expr *start = expr_add(ctx, base, expr_mul(ctx, expr_sym(ctx, v), expr_i(ctx, top)));
-        Stmt *tile = loop_over(ctx, s, step->word[1], expr_i(ctx, top), start);
-        Stmt *outer = stmt_for(ctx, v, times, step->word[0], s->def, tile);
-        outer->kind = s->kind;
-        all = stmt_join(all, outer);
-        base = expr_add(ctx, base, expr_mul(ctx, times, expr_i(ctx, top)));
-        rest = expr_mod(ctx, rest, expr_i(ctx, top));
+        const Expr *start = expr_add(ctx, base, expr_mul(ctx, expr_sym(ctx, v), size));
+        Stmt *tile = loop_over(ctx, s, step->word[1], size, start);
+        all = stmt_join(all, outer_loop(ctx, s, step->word[0], v, tile));
+        base = expr_add(ctx, base, expr_mul(ctx, times, size));
+        rest = expr_mod(ctx, rest, size);
     }
     return all;
 }
@@ -92,7 +100,7 @@ static bool split_one(Ctx *ctx, Stmt *s, const Step *step, Str *why) {
     const Expr *times = guard ? expr_ceildiv(ctx, extent, by) : expr_fdiv(ctx, extent, factor);
     const Expr *base = expr_mul(ctx, times, factor);
     Stmt *rest =
-        divides || guard ? NULL : peel_rest(ctx, s, step, base, expr_sub(ctx, extent, base));
+        divides || guard ? NULL : peel_rest(ctx, s, step, base, expr_mod(ctx, extent, factor));
     Sym *outer = sym_axis(ctx, step->word[0], times);
     const Expr *start = expr_mul(ctx, expr_sym(ctx, outer), factor);
     Stmt *inner = loop_over(ctx, s, step->word[1], factor, start);

@@ -44,7 +44,6 @@ void expr_loads(Ctx *ctx, const Expr *e, void (*fn)(void *data, Buf *b), void *d
 /* A number for an extent when deciding what pays: constants as they are, symbols as their bounds when
  * narrow, else 64. */
 double extent_estimate(Ctx *ctx, const Expr *e);
-double def_volume(Ctx *ctx, const Def *d, bool with_red);
 double buf_volume(Ctx *ctx, const Buf *b);
 
 #endif

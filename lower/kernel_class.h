@@ -1,0 +1,34 @@
+/* lower/kernel_class.h — what a kernel is, for the rules: its class and the roles of its axes, read from the
+ * equations alone. */
+#ifndef LCC_KERNEL_CLASS_H
+#define LCC_KERNEL_CLASS_H
+
+#include "lower/lower.h"
+
+typedef enum KernelClass {
+    CLASS_CONTRACTION, /* a reduction of products with reuse along both operands */
+    CLASS_WINDOW,      /* the same, an operand read at axis + window */
+    CLASS_REDUCTION,   /* any other reduction */
+    CLASS_MAP,         /* no reduction */
+    CLASS_SCAN,        /* a scan group */
+    CLASS_UPDATE       /* stores at computed places */
+} KernelClass;
+const char *class_name(KernelClass c);
+
+/* Axes are numbers of `acc`'s axes. The rows (m) and lanes (n) are the register tile; lanes are contiguous
+ * in the root's buffer. */
+typedef struct Roles {
+    KernelClass kind;
+    Def *acc, *root; /* the reduction that does the work, and the root; acc NULL in a map */
+    int m, n;        /* -1: none */
+    int outer[RANK_MAX], nouter;        /* output axes that are neither, outermost first */
+    int red[RANK_MAX * 2], nred;        /* RED axes in their order */
+    const Expr *lanes_load, *rows_load; /* the LOAD that uses n; the one that uses m (NULL: none) */
+    bool lanes_contiguous;              /* lanes_load has stride 1 along n */
+} Roles;
+void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
+
+/* The axis of a Buf that is contiguous in storage: its last, or what `where` says; -1 when none is. */
+int buf_inner_axis(Ctx *ctx, const Buf *b);
+
+#endif
