@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* ---- gathers --------------------------------------------------------------------------------------- */
+/* ---- gathers --------------------------------------------------------------------------------- */
 
 bool def_gather(Definer *d) {
     Ctx *ctx = d->ctx;
@@ -118,7 +118,7 @@ bool def_gather_nd(Definer *d) {
     return view_emit(d, def, x, at);
 }
 
-/* ---- scatters ---------------------------------------------------------------------------------------- */
+/* ---- scatters -------------------------------------------------------------------------------- */
 
 /* Output 0 starts as a copy of input 0; the returned Def updates it. */
 static Def *scatter_begin(Definer *d, Op *combine) {
@@ -247,7 +247,7 @@ bool def_tensor_scatter(Definer *d) {
     return true;
 }
 
-/* ---- masks of positions ------------------------------------------------------------------------------------ */
+/* ---- masks of positions ---------------------------------------------------------------------- */
 
 bool def_one_hot(Definer *d) {
     Ctx *ctx = d->ctx;
@@ -334,7 +334,7 @@ bool def_reverse_sequence(Definer *d) {
     return view_emit(d, def, x, index);
 }
 
-/* ---- blocks ---------------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 static int64_t block_size(Definer *d) {
     int64_t b = node_int(d->node, "blocksize", 0);

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* ---- running sums -------------------------------------------------------------------------------------- */
+/* ---- running sums ---------------------------------------------------------------------------- */
 
 /* y along `axis` by a recurrence: step t writes position t, or n - 1 - t in reverse. */
 static bool running(Definer *d, Op op, int axis, bool exclusive, bool reverse) {
@@ -84,7 +84,7 @@ bool def_cum_prod(Definer *d) {
     return running_op(d, OP_MUL);
 }
 
-/* ---- positions of extremes ------------------------------------------------------------------------------ */
+/* ---- positions of extremes ------------------------------------------------------------------- */
 
 /* Out dims of a reduction over one axis, and the input's index with `k` at that axis. */
 static int one_axis(Definer *d, const Buf *x, int axis, bool keep, const Expr **dim) {
@@ -163,7 +163,7 @@ bool def_hardmax(Definer *d) {
     return true;
 }
 
-/* ---- counted extents ---------------------------------------------------------------------------------------- */
+/* ---- counted extents ------------------------------------------------------------------------- */
 
 /* p[t] = how many of the first t + 1 positions are chosen; the caller sets `chosen` over *t. */
 static Def *positions_begin(Definer *d, const Expr *n, const Expr **t) {

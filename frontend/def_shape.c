@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-/* ---- values ------------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 bool def_identity(Definer *d) {
     define_set_val(d, 0, d->in[0]);
@@ -133,7 +133,7 @@ bool def_constant_of_shape(Definer *d) {
     return true;
 }
 
-/* ---- shapes ------------------------------------------------------------------------------------------ */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* Output 0 is a 1-D (or with n < 0 a rank 0) i64 tensor of the given elements. */
 static bool emit_elements(Definer *d, int n, const Expr *const *e) {
@@ -174,7 +174,7 @@ bool def_size(Definer *d) {
     return emit_elements(d, -1, &n);
 }
 
-/* ---- reshape ------------------------------------------------------------------------------------------ */
+/* ---- reshape --------------------------------------------------------------------------------- */
 
 /* n divided by the dims of a shape but for entry `skip`: equal factors cancel, the rest is divided. */
 static const Expr *divide_dims(Definer *d, const Buf *x, int rank, const Expr *const *dim,

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* ---- concat, split ------------------------------------------------------------------------------------- */
+/* ---- concat, split --------------------------------------------------------------------------- */
 
 bool def_concat(Definer *d) {
     Ctx *ctx = d->ctx;
@@ -86,7 +86,7 @@ bool def_split(Definer *d) {
     return define_same(d, start, x->dim[axis], "the sum of the parts");
 }
 
-/* ---- slice ----------------------------------------------------------------------------------------------- */
+/* ---- slice ----------------------------------------------------------------------------------- */
 
 /* Element of `list` for axis a: that of the last j with axes[j] == a, else `otherwise`. */
 static const Expr *for_axis(Definer *d, Buf *list, Buf *axes, int64_t n, int a, int rank,
@@ -171,7 +171,7 @@ bool def_slice(Definer *d) {
     return view_emit(d, def, x, index);
 }
 
-/* ---- pad ---------------------------------------------------------------------------------------------------- */
+/* ---- pad ------------------------------------------------------------------------------------- */
 
 /* The input index for position p (which may lie outside [0, n)) in the modes that repeat the input. */
 static const Expr *pad_index(Definer *d, char mode, const Expr *p, const Expr *before,
@@ -240,7 +240,7 @@ bool def_pad(Definer *d) {
     return !in || fill;
 }
 
-/* ---- range --------------------------------------------------------------------------------------------------- */
+/* ---- range ----------------------------------------------------------------------------------- */
 
 bool def_range(Definer *d) {
     Ctx *ctx = d->ctx;

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* ---- the table ------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 #define ONNX ""
 #define ML "ai.onnx.ml"
@@ -52,7 +52,7 @@ const OnnxOp *onnx_op_find(const char *domain, const char *name) {
     return NULL;
 }
 
-/* ---- scopes ------------------------------------------------------------------------------------------ */
+/* ---- scopes ---------------------------------------------------------------------------------- */
 
 Scope *define_scope(Ctx *ctx, Scope *outer, Block *block) {
     Scope *s = ctx_new(ctx, Scope);
@@ -97,7 +97,7 @@ Ctx *define_ctx(DefineState *st) {
     return st->ctx;
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 static const DimBind *dim_bound(const DefineState *st, Str name) {
     for (int i = 0; i < st->bound.len; i++)
@@ -278,7 +278,7 @@ static bool define_inputs(DefineState *st, Scope *s) {
     return ok;
 }
 
-/* ---- nodes --------------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static void poison(DefineState *st, Scope *s, const Node *n) {
     for (int i = 0; i < n->nout; i++)
@@ -368,7 +368,7 @@ bool define_nodes(DefineState *st, Scope *s, const Graph *g, const Node *origin)
     return ok;
 }
 
-/* ---- what is not supported ------------------------------------------------------------------------------ */
+/* ---- what is not supported ------------------------------------------------------------------- */
 
 static void check_graph(DefineState *st, const Graph *g) {
     if (++st->depth < DEPTH_MAX)
@@ -384,7 +384,7 @@ static void check_graph(DefineState *st, const Graph *g) {
     st->depth--;
 }
 
-/* ---- outputs ---------------------------------------------------------------------------------------------- */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 static void json_text(Text *t, const char *s) {
     text_c(t, '"');

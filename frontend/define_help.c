@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- errors ---------------------------------------------------------------------------------------- */
+/* ---- errors ---------------------------------------------------------------------------------- */
 
 static void note_inputs(Definer *d) {
     Text t = text_new(d->ctx);
@@ -41,7 +41,7 @@ bool define_rank(Definer *d, int64_t rank) {
     return rank >= 0 || define_error(d, EXIT_MALFORMED, "a negative rank");
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------------- */
+/* ---- inputs ---------------------------------------------------------------------------------- */
 
 bool define_has(const Definer *d, int i) {
     return i < d->node->nin && d->in[i];
@@ -97,7 +97,7 @@ int64_t define_length(Definer *d, Buf *b) {
     return -1;
 }
 
-/* ---- symbols and checks -------------------------------------------------------------------------------- */
+/* ---- symbols and checks ---------------------------------------------------------------------- */
 
 /* Which leaves and operators an expression has. */
 typedef struct Look {
@@ -224,7 +224,7 @@ bool define_same(Definer *d, const Expr *a, const Expr *b, const char *what) {
     return define_check(d, expr_eq(d->ctx, a, b), CHECK_DIM, what);
 }
 
-/* ---- broadcasting ------------------------------------------------------------------------------------------ */
+/* ---- broadcasting ---------------------------------------------------------------------------- */
 
 static void look_bound(void *data, const Expr *e) {
     if (e->op == OP_SYM && e->u.sym->kind != SYM_DIM)
@@ -292,7 +292,7 @@ const Expr *define_load_broadcast(Definer *d, Buf *b, int rank, const Expr *cons
     return buf_load(ctx, b, at);
 }
 
-/* ---- outputs ------------------------------------------------------------------------------------------------ */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 Val *define_val(Definer *d, Buf *b) {
     Val *v = ctx_new(d->ctx, Val);
@@ -362,7 +362,7 @@ Call *define_call(Definer *d, const char *fn, int nin, Buf *const *in) {
     return c;
 }
 
-/* ---- constants ------------------------------------------------------------------------------------------------ */
+/* ---- constants ------------------------------------------------------------------------------- */
 
 Buf *define_const_i64(Definer *d, int n, const int64_t *v) {
     int64_t dim[1] = {n};
@@ -380,7 +380,7 @@ Buf *define_const_scalar(Definer *d, Dtype t, double v) {
     return b;
 }
 
-/* ---- ops in place ------------------------------------------------------------------------------------------------ */
+/* ---- ops in place ---------------------------------------------------------------------------- */
 
 static void push_number(Ctx *ctx, Lex *lex, Attr *a) {
     bool neg = lex_take(lex, "-");

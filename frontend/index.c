@@ -20,7 +20,7 @@ const Expr *index_wrap(Definer *d, const Expr *e, const Expr *n) {
     return expr_select(d->ctx, expr_lt(d->ctx, e, expr_i(d->ctx, 0)), expr_add(d->ctx, e, n), e);
 }
 
-/* ---- checks of index data -------------------------------------------------------------------------- */
+/* ---- checks of index data -------------------------------------------------------------------- */
 
 /* The smallest and largest element of constant integer data. */
 static bool const_range(const Const *c, int64_t *min, int64_t *max) {
@@ -115,7 +115,7 @@ const Expr *index_safe(Definer *d, const Expr *load, const Expr *n, IndexClass c
     return e;
 }
 
-/* ---- views ------------------------------------------------------------------------------------------- */
+/* ---- views ----------------------------------------------------------------------------------- */
 
 static void look_bind(void *data, const Expr *e) {
     if (e->op == OP_SYM && e->u.sym->kind != SYM_DIM)

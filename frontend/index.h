@@ -16,9 +16,9 @@ const Expr *index_wrap(Definer *d, const Expr *e, const Expr *n);
 
 /* What is known of the elements of an index tensor with respect to extent n. */
 typedef enum IndexClass {
-    INDEX_WILD,    /* anything: clamp, and check at run time */
-    INDEX_WRAP,    /* in [-n, n) */
-    INDEX_PLAIN    /* in [0, n) */
+    INDEX_WILD, /* anything: clamp, and check at run time */
+    INDEX_WRAP, /* in [-n, n) */
+    INDEX_PLAIN /* in [0, n) */
 } IndexClass;
 /* Classifies the indices, emits the run-time check for wild ones; false when a constant is out of range. */
 bool index_check(Definer *d, Buf *index, const Expr *n, IndexClass *cls);

@@ -253,7 +253,7 @@ const Expr *map_text_parse(Ctx *ctx, MapEnv *env, const char *text) {
     return typed(&p, r, env->type);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 bool map_class_has(const char *name, Dtype t) {
     char k = type_kind(t);

@@ -9,14 +9,14 @@
 
 typedef struct Reduce {
     Buf *x;
-    bool keep;                     /* keepdims */
-    const Expr *red[RANK_MAX];     /* 1: axis a of x is reduced, 0: it stays */
-    const Expr *place[RANK_MAX];   /* the output axis it becomes when it stays */
-    const Expr *extent[RANK_MAX];  /* what axis a is reduced over: its dim, or 1 */
-    const Expr *n;                 /* product of the extents */
-    int rank;                      /* of the output */
+    bool keep;                    /* keepdims */
+    const Expr *red[RANK_MAX];    /* 1: axis a of x is reduced, 0: it stays */
+    const Expr *place[RANK_MAX];  /* the output axis it becomes when it stays */
+    const Expr *extent[RANK_MAX]; /* what axis a is reduced over: its dim, or 1 */
+    const Expr *n;                /* product of the extents */
+    int rank;                     /* of the output */
     const Expr *dim[RANK_MAX];
-    Axis *last;                    /* set by reduce_index: the RED axis over the last dim, or NULL */
+    Axis *last; /* set by reduce_index: the RED axis over the last dim, or NULL */
 } Reduce;
 
 /* axes: a list of axes, NULL or empty: all of them (none with `noop`). */
