@@ -69,6 +69,7 @@ struct Func {
     VEC(Sym *) syms;         /* formal i64 parameters */
     Stmt *body;
     Kernel *kernel;          /* NULL: the entry */
+    bool flat;               /* after loop_flatten: every index is one storage offset */
     int uses;                /* how many nodes call it */
     double flop, bytes_in, bytes_out; /* static estimate, -1 unknown */
 };

@@ -248,7 +248,6 @@ bool eval_int(Eval *ev, const Expr *e, int64_t *v);
  * False: a check failed or an index was out of bounds (diag says which). */
 bool eval_def(Eval *ev, const Def *d);
 bool eval_block(Eval *ev, const Block *b);
-/* One element by recursion over the equations, for constants: NULL unless constant. */
 double eval_steps(const Eval *ev); /* scalar operations done so far (budget) */
 void eval_budget(Eval *ev, double steps); /* stop (returning false) beyond */
 

@@ -35,5 +35,6 @@ static void flatten_store(void *data, Stmt *s) {
 bool loop_flatten(Ctx *ctx, Func *f) {
     stmt_map(ctx, f->body, flatten_load, NULL);
     stmt_walk(f->body, flatten_store, ctx);
+    f->flat = true;
     return true;
 }
