@@ -1,12 +1,9 @@
-/* Turns each kernel into a function: naive loops, its schedule, then flat loops the target can spell. */
+/* Turns the scheduled loops of each kernel into flat ones the target can spell. */
 #include "lower/lower.h"
 
 bool kernel_loops(Lower *lo) {
     for (int i = 0; i < lo->module->kernels.len; i++) {
         Kernel *k = lo->module->kernels.at[i];
-        k->func = loop_build(lo->ctx, k);
-        if (k->sched && !sched_apply(lo->ctx, k->func, k->sched, NULL))
-            return false;
         if (!func_verify(lo->ctx, k->func, "sched_apply", false) || !loop_lower(lo, k->func))
             return false;
     }

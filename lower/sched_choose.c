@@ -1,7 +1,10 @@
-/* Gives every kernel its schedule: the first rule of the target that fits.
+/* Gives every kernel its schedule: the first rule of the target whose class, guard and steps fit; else each
+ * inner Def right where its values are needed (`nested`, which fits every kernel).
  *
  *   before  kernel { t ; y }        after  schedule compute_at t in y at n ; stage t at y.n in reg */
-#include "lower/lower.h"
+#include "lower/sched_rules.h"
+
+#include <string.h>
 
 static Step *add_step(Ctx *ctx, Sched *s, StepOp op) {
     Step step = {.op = (uint8_t)op};
@@ -16,7 +19,6 @@ static LoopRef *loop_ref(Ctx *ctx, Str def, Str axis) {
     return r;
 }
 
-/* The fallback of every target: each inner Def right where its values are needed. */
 static Sched *schedule_nested(Ctx *ctx, const Kernel *k) {
     Sched *s = ctx_new(ctx, Sched);
     const Def *root = kernel_root(k);
@@ -42,13 +44,44 @@ static Sched *schedule_nested(Ctx *ctx, const Kernel *k) {
     return s;
 }
 
-bool sched_choose(Lower *lo) {
-    for (int i = 0; i < lo->module->kernels.len; i++) {
-        Kernel *k = lo->module->kernels.at[i];
-        if (!lo->o0 && !k->defs.at[0]->scan) {
-            k->sched = schedule_nested(lo->ctx, k);
-            k->rule = str(lo->ctx, "nested");
-        }
+/* Builds the loops and applies the schedule; on failure the kernel is as it was. */
+static bool try_schedule(Ctx *ctx, Kernel *k, Sched *s, Str rule, Str *why) {
+    Kernel before = *k;
+    k->ins.at = ctx_copy(ctx, k->ins.at, (size_t)k->ins.len * sizeof *k->ins.at);
+    k->temps.at = ctx_copy(ctx, k->temps.at, (size_t)k->temps.len * sizeof *k->temps.at);
+    k->func = loop_build(ctx, k);
+    k->sched = s;
+    k->rule = rule;
+    if (sched_apply(ctx, k->func, s, why))
+        return true;
+    *k = before;
+    return false;
+}
+
+static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
+    Ctx *ctx = lo->ctx;
+    Str why = NULL;
+    const char *only = ctx->opt ? ctx->opt->rule : NULL;
+    for (int i = 0; i < rules->len && !lo->o0; i++) {
+        const Rule *r = &rules->at[i];
+        Sched *s = ctx_new(ctx, Sched);
+        if (only && strcmp(only, r->name) != 0)
+            continue;
+        if (rule_match(lo, k, r, s, &why) && try_schedule(ctx, k, s, r->name, &why))
+            return true;
+        if (ctx->diag.errors)
+            return false;
     }
+    if (!lo->o0 && !k->defs.at[0]->scan &&
+        try_schedule(ctx, k, schedule_nested(ctx, k), str(ctx, "nested"), &why))
+        return true;
+    return try_schedule(ctx, k, ctx_new(ctx, Sched), str(ctx, "naive"), &why);
+}
+
+bool sched_choose(Lower *lo) {
+    RuleList rules = rules_parse(lo->ctx, lo->target->rules ? lo->target->rules : "");
+    for (int i = 0; i < lo->module->kernels.len; i++)
+        if (!choose(lo, &rules, lo->module->kernels.at[i]))
+            return false;
     return true;
 }

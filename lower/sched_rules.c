@@ -1,0 +1,335 @@
+/* Schedule rules: text, one file a target (rules.sched), turned into the steps of one kernel.
+ *
+ *   rule NAME for CLASS… [when EXPR]
+ *     [choose A B in tiles [where EXPR] minimizing EXPR]
+ *     step ; step ; …
+ *
+ * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), regs, fma, f32, strict,
+ * lanes_contiguous, lanes_const, inner (Defs beside the accumulator and the root), and for a candidate tile
+ * cycles (estimate for one step of k over m x n) beside the two names chosen.
+ * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
+ * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind; chosen names and W are numbers.
+ * The first rule whose class, guard and steps fit wins. */
+#include "lower/sched_rules.h"
+
+#include <string.h>
+
+typedef struct Binding {
+    const char *name;
+    int64_t value;
+    bool flag; /* a bool, not a number */
+} Binding;
+
+enum { BINDINGS_MAX = 24 };
+
+typedef struct Matching {
+    Ctx *ctx;
+    const Lower *lo;
+    const Kernel *k;
+    Roles roles;
+    Binding bound[BINDINGS_MAX];
+    int nbound;
+} Matching;
+
+static void bind_as(Matching *mt, const char *name, int64_t v, bool flag) {
+    int i = 0;
+    while (i < mt->nbound && strcmp(mt->bound[i].name, name) != 0)
+        i++;
+    if (i == BINDINGS_MAX)
+        internal_error(mt->ctx, "too many names in a schedule rule");
+    mt->nbound += i == mt->nbound;
+    mt->bound[i] = (Binding){name, v, flag};
+}
+
+static void bind(Matching *mt, const char *name, int64_t v) {
+    bind_as(mt, name, v, false);
+}
+
+static void bind_flag(Matching *mt, const char *name, bool v) {
+    bind_as(mt, name, v, true);
+}
+
+static int64_t role_extent(const Matching *mt, int axis) {
+    int64_t n;
+    return axis >= 0 && expr_is_int(mt->roles.acc->axis[axis].var->extent, &n) ? n : 0;
+}
+
+static void bind_facts(Matching *mt) {
+    const Roles *r = &mt->roles;
+    const Machine *mach = mt->lo->machine;
+    int64_t k = r->nred > 0;
+    for (int i = 0; i < r->nred; i++)
+        if (!mul_ok(k, role_extent(mt, r->red[i]), &k))
+            k = 0;
+    bind(mt, "m", role_extent(mt, r->m));
+    bind(mt, "n", role_extent(mt, r->n));
+    bind(mt, "k", k);
+    bind(mt, "W", mach->vec / 4);
+    bind(mt, "regs", mach->nreg);
+    bind_flag(mt, "fma", mach->fma);
+    bind_flag(mt, "strict", mt->lo->strict);
+    bind_flag(mt, "f32", r->root->buf->type == T_F32 && (!r->acc || r->acc->buf->type == T_F32));
+    bind_flag(mt, "lanes_contiguous", r->lanes_contiguous);
+    bind_flag(mt, "lanes_const", r->lanes_load && r->lanes_load->u.buf->space == SPACE_CONST);
+    bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
+    bind_flag(mt, "guarded", r->acc && r->acc->when != NULL);
+}
+
+/* ---- expressions over the bindings --------------------------------------------------------------------- */
+
+/* Parses and computes; false (with a diagnostic) when it is not a number. */
+static bool rule_value(Matching *mt, const char *text, int64_t *v) {
+    Ctx *ctx = mt->ctx;
+    Names *names = names_new(ctx);
+    Sym *sym[BINDINGS_MAX];
+    const Expr *to[BINDINGS_MAX];
+    for (int i = 0; i < mt->nbound; i++) {
+        const Binding *b = &mt->bound[i];
+        sym[i] = sym_new(ctx, SYM_LET, str(ctx, b->name), INT64_MIN, INT64_MAX);
+        sym[i]->type = b->flag ? T_BOOL : T_I64;
+        to[i] = b->flag ? expr_bool(ctx, b->value) : expr_i(ctx, b->value);
+        names_bind(names, sym[i]->name, sym[i], 's');
+    }
+    Lex lex;
+    lex_init(&lex, ctx, "rules.sched", text);
+    const Expr *e = expr_parse(&lex, names);
+    if (!e)
+        return false;
+    e = expr_subst(ctx, e, mt->nbound, sym, to);
+    return expr_is_int(e, v) ||
+           diag_error(ctx, EXIT_INTERNAL, NULL, "rules.sched: '%s' is not a number", text);
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------------- */
+
+/* Cycles of one k step of a tile: two multiply-adds, two loads a cycle, and never less than the latency of the
+ * chain (4) over what runs side by side. */
+static int64_t tile_cycles(int64_t rows, int64_t vecs) {
+    int64_t twice = rows * vecs; /* half-cycles of arithmetic */
+    int64_t loads = rows + vecs;
+    int64_t c = twice > loads ? twice : loads;
+    return c < 8 ? 8 : c;
+}
+
+/* All of m x n (in vectors) by tiles of rows x vecs and their rests. */
+static int64_t cover_cycles(int64_t m, int64_t nv, int64_t rows, int64_t vecs) {
+    int64_t mr = m % rows, nr = nv % vecs, mf = m / rows, nf = nv / vecs;
+    return mf * nf * tile_cycles(rows, vecs) + (mr ? nf * tile_cycles(mr, vecs) : 0) +
+           (nr ? mf * tile_cycles(rows, nr) : 0) + (mr && nr ? tile_cycles(mr, nr) : 0);
+}
+
+/* Tries every tile that fits the registers; binds the best. Large symbolic extents count as 1000. */
+static bool choose_tile(Matching *mt, const Rule *rule) {
+    const Machine *mach = mt->lo->machine;
+    int64_t lanes = mach->vec / 4, best = INT64_MAX, best_m = 0, best_n = 0;
+    int64_t m = role_extent(mt, mt->roles.m), n = role_extent(mt, mt->roles.n);
+    if (lanes == 0)
+        return false;
+    m = mt->roles.m < 0 ? 1 : m ? m : 1000;
+    int64_t nv = n ? (n + lanes - 1) / lanes : 64;
+    for (int64_t vecs = 1; vecs <= 8 && vecs <= nv; vecs++)
+        for (int64_t rows = 1; rows <= m && rows * vecs + vecs + 1 <= mach->nreg; rows++) {
+            int64_t score, ok = 1;
+            bind(mt, rule->choose[0], rows);
+            bind(mt, rule->choose[1], vecs * lanes);
+            bind(mt, "cycles", cover_cycles(m, nv, rows, vecs));
+            if (rule->where && !rule_value(mt, rule->where, &ok))
+                return false;
+            if (!ok)
+                continue;
+            if (!rule_value(mt, rule->minimizing, &score))
+                return false;
+            if (score < best || (score == best && rows * vecs > best_m * best_n / lanes)) {
+                best = score;
+                best_m = rows;
+                best_n = vecs * lanes;
+            }
+        }
+    bind(mt, rule->choose[0], best_m);
+    bind(mt, rule->choose[1], best_n);
+    return best < INT64_MAX;
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------- */
+
+/* The axis of d at the place of acc's axis: root and acc share their leading axes by position. */
+static void role_text(const Matching *mt, Text *t, const Def *d, const char *role) {
+    const Roles *r = &mt->roles;
+    const struct {
+        const char *name;
+        const int *axis;
+        int n;
+    } lists[] = {{"m", &r->m, r->m >= 0},
+                 {"n", &r->n, r->n >= 0},
+                 {"outer", r->outer, r->nouter},
+                 {"red", r->red, r->nred}};
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        if (strcmp(role, lists[i].name) != 0)
+            continue;
+        for (int a = 0; a < lists[i].n; a++)
+            text_f(t, "%s%s.%s", a ? " " : "", d->name, d->axis[lists[i].axis[a]].var->name);
+        return;
+    }
+    text_f(t, "%s.%s", d->name, role);
+}
+
+static bool word_char(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '.';
+}
+
+/* W and the chosen names stand for their numbers; all other words for themselves. */
+static Str number_or_word(const Matching *mt, Str word) {
+    for (int i = 0; i < mt->nbound && word[0] >= 'A' && word[0] <= 'Z'; i++)
+        if (!strcmp(mt->bound[i].name, word))
+            return str_f(mt->ctx, "%lld", (long long)mt->bound[i].value);
+    return word;
+}
+
+static void word_text(const Matching *mt, Text *t, Str word) {
+    const Roles *r = &mt->roles;
+    const char *dot = strchr(word, '.');
+    size_t head = dot ? (size_t)(dot - word) : strlen(word);
+    const Def *d = head == 3 && !strncmp(word, "out", 3)   ? r->root
+                   : head == 3 && !strncmp(word, "acc", 3) ? r->acc
+                                                           : NULL;
+    const Expr *operand = !strcmp(word, "lanes")  ? r->lanes_load
+                          : !strcmp(word, "rows") ? r->rows_load
+                                                  : NULL;
+    if (d && dot)
+        role_text(mt, t, d, dot + 1);
+    else if (d)
+        text_s(t, d->name);
+    else if (operand)
+        text_s(t, operand->u.buf->name);
+    else {
+        text_s(t, number_or_word(mt, word));
+    }
+}
+
+/* The rule's steps with roles, operands and chosen numbers filled in. */
+static Str steps_text(const Matching *mt, const char *text) {
+    Text t = text_new(mt->ctx);
+    for (const char *at = text; *at;) {
+        size_t n = 0;
+        while (word_char(at[n]))
+            n++;
+        if (n)
+            word_text(mt, &t, str_n(mt->ctx, at, n));
+        else
+            text_c(&t, *at);
+        at += n ? n : 1;
+    }
+    return str(mt->ctx, t.at ? t.at : "");
+}
+
+bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, Sched *out, Str *why) {
+    Matching mt = {.ctx = lo->ctx, .lo = lo, .k = k};
+    int64_t ok = 1;
+    kernel_roles(lo->ctx, k, &mt.roles);
+    *why = str_f(lo->ctx, "is a %s", class_name(mt.roles.kind));
+    if (!(rule->classes & 1u << mt.roles.kind))
+        return false;
+    bind_facts(&mt);
+    *why = str_f(lo->ctx, "not %s", rule->when ? rule->when : "");
+    if (rule->when && (!rule_value(&mt, rule->when, &ok) || !ok))
+        return false;
+    *why = str(lo->ctx, "no tile fits");
+    if (rule->choose[0] && !choose_tile(&mt, rule))
+        return false;
+    Lex lex;
+    lex_init(&lex, lo->ctx, "rules.sched", steps_text(&mt, rule->steps));
+    return sched_parse(&lex, out);
+}
+
+/* ---- the file -------------------------------------------------------------------------------------------------- */
+
+/* The text from `at` to one of the stop words at the start of a word, or the end. */
+static Str until(Ctx *ctx, const char **at, const char *const *stop) {
+    const char *start = *at, *c = start;
+    for (; *c; c++) {
+        bool word = c == start || !word_char(c[-1]);
+        for (int i = 0; word && stop[i]; i++) {
+            size_t n = strlen(stop[i]);
+            if (!strncmp(c, stop[i], n) && !word_char(c[n])) {
+                *at = c;
+                return str_n(ctx, start, (size_t)(c - start));
+            }
+        }
+    }
+    *at = c;
+    return str(ctx, start);
+}
+
+static bool take(const char **at, const char *word) {
+    size_t n = strlen(word);
+    while (**at == ' ' || **at == '\n')
+        ++*at;
+    if (strncmp(*at, word, n) != 0 || word_char((*at)[n]))
+        return false;
+    *at += n;
+    while (**at == ' ' || **at == '\n')
+        ++*at;
+    return true;
+}
+
+static Str name(Ctx *ctx, const char **at) {
+    size_t n = 0;
+    while (**at == ' ' || **at == '\n')
+        ++*at;
+    while (word_char((*at)[n]))
+        n++;
+    Str s = str_n(ctx, *at, n);
+    *at += n;
+    return s;
+}
+
+static void parse_rule(Ctx *ctx, const char **at, Rule *r) {
+    static const char *const when[] = {"choose", "steps", "rule", NULL};
+    static const char *const where[] = {"minimizing", "rule", NULL};
+    static const char *const minimizing[] = {"steps", "rule", NULL};
+    static const char *const rule[] = {"rule", NULL};
+    r->name = name(ctx, at);
+    take(at, "for");
+    for (int c = 0; c <= CLASS_UPDATE; c++)
+        if (take(at, class_name((KernelClass)c))) {
+            r->classes |= 1u << c;
+            c = -1;
+        }
+    if (take(at, "when"))
+        r->when = until(ctx, at, when);
+    if (take(at, "choose")) {
+        r->choose[0] = name(ctx, at);
+        r->choose[1] = name(ctx, at);
+        take(at, "in");
+        take(at, "tiles");
+        if (take(at, "where"))
+            r->where = until(ctx, at, where);
+        if (take(at, "minimizing"))
+            r->minimizing = until(ctx, at, minimizing);
+    }
+    take(at, "steps");
+    r->steps = until(ctx, at, rule);
+}
+
+/* `# …` to the end of the line is blank. */
+static char *without_comments(Ctx *ctx, const char *text) {
+    char *copy = ctx_copy(ctx, text, strlen(text) + 1);
+    bool comment = false;
+    for (char *c = copy; *c; c++) {
+        comment = *c == '\n' ? false : comment || *c == '#';
+        *c = comment ? ' ' : *c;
+    }
+    return copy;
+}
+
+RuleList rules_parse(Ctx *ctx, const char *text) {
+    RuleList rules = {0};
+    const char *at = without_comments(ctx, text);
+    while (take(&at, "rule")) {
+        Rule r = {0};
+        parse_rule(ctx, &at, &r);
+        vec_push(ctx, &rules, r);
+    }
+    return rules;
+}
