@@ -3,8 +3,9 @@
 # Included by CMakeLists.txt: embed_texts(OUT DIR) embeds every rule, schedule, instruction and stub
 # text; each `name.ext` becomes
 #     extern const char embed_name_ext[];  extern const size_t embed_name_ext_len;
-# in DIR/embed.h (NUL-terminated; the length is without the NUL). Texts of codegen/<target>/ other
-# than codegen/c/ are called embed_<target>_name_ext, as every target has a rules.sched of its own.
+# in DIR/embed.h (NUL-terminated; the length is without the NUL); embed_stub[] lists the stub's.
+# Texts of codegen/<target>/ other than codegen/c/ are called embed_<target>_name_ext, as every target
+# has a rules.sched of its own.
 # Run as a script (cmake -DIN= -DOUT= -DSYMBOL= -P embed.cmake) it writes one such array.
 
 if(CMAKE_SCRIPT_MODE_FILE)
@@ -27,7 +28,8 @@ set(EMBED_SCRIPT ${CMAKE_CURRENT_LIST_FILE})
 # One text: its array's rule, and its two lines in the header (appended to EMBED_HEADER).
 function(embed_text path dir)
   get_filename_component(base ${path} NAME)
-  if(path MATCHES "/codegen/([^/]+)/[^/]+$" AND NOT CMAKE_MATCH_1 STREQUAL "c")
+  file(RELATIVE_PATH relative ${CMAKE_CURRENT_SOURCE_DIR} ${path})
+  if(relative MATCHES "^codegen/([^/]+)/[^/]+$" AND NOT CMAKE_MATCH_1 STREQUAL "c")
     set(base "${CMAKE_MATCH_1}_${base}")
   endif()
   string(REGEX REPLACE "[^A-Za-z0-9]" "_" symbol "embed_${base}")
@@ -58,6 +60,20 @@ function(embed_texts result dir)
   foreach(path ${texts})
     embed_text(${path} ${dir})
   endforeach()
-  file(CONFIGURE OUTPUT ${dir}/embed.h CONTENT "${EMBED_HEADER}#endif\n" @ONLY)
+  # The stub's files as one list: codegen/paste.c cuts them into pieces.
+  set(list)
+  foreach(path ${texts})
+    if(path MATCHES "/runtime-stub/([^/]+)$")
+      set(base ${CMAKE_MATCH_1})
+      string(REGEX REPLACE "[^A-Za-z0-9]" "_" symbol "embed_${base}")
+      string(APPEND list "    {\"${base}\", ${symbol}},\n")
+    endif()
+  endforeach()
+  file(CONFIGURE OUTPUT ${dir}/embed_stub.c CONTENT "/* Made by cmake/embed.cmake. */\n\
+#include \"embed.h\"\nconst struct EmbedText embed_stub[] = {\n${list}    {NULL, NULL}};\n" @ONLY)
+  list(APPEND EMBED_FILES ${dir}/embed_stub.c)
+  file(CONFIGURE OUTPUT ${dir}/embed.h CONTENT "${EMBED_HEADER}\
+struct EmbedText {\n    const char *name, *text;\n};\nextern const struct EmbedText embed_stub[];\n\
+#endif\n" @ONLY)
   set(${result} ${EMBED_FILES} PARENT_SCOPE)
 endfunction()

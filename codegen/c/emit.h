@@ -1,0 +1,77 @@
+/* codegen/c/emit.h — shared by the files of the C backend; nobody else includes it. */
+#ifndef LCC_C_EMIT_H
+#define LCC_C_EMIT_H
+
+#include "codegen/clike.h"
+
+/* How the weights reach the program. */
+typedef enum WeightsMode {
+    WEIGHTS_TEXT,   /* arrays of numbers */
+    WEIGHTS_STRING, /* string literals */
+    WEIGHTS_INCBIN, /* .incbin of a file beside the source */
+    WEIGHTS_FILE,   /* a file the caller loads; run takes a pointer */
+    WEIGHTS_OBJ,    /* an ELF object beside the source */
+    WEIGHTS_JIT     /* a symbol the JIT provides; laid out as a file */
+} WeightsMode;
+
+typedef struct WeightRef {
+    Str name;       /* unique in the file: w_conv1_weight */
+    Str expr;       /* C expression of the pointer to its elements */
+    int64_t offset; /* in the blob, in bytes */
+} WeightRef;
+
+typedef struct Emit {
+    Ctx *ctx;
+    const Module *m;
+    const Machine *mach;
+    Out *out;
+    Printer pr;
+    Names *names;    /* file-level identifiers: functions, constants, dims */
+    Map *funcs;      /* Func → FuncInfo */
+    Map *weights;    /* Buf → WeightRef */
+    WeightsMode mode;
+    int64_t weight_bytes;
+    Str upper;       /* PREFIX in capitals, for macros */
+    Map *open;       /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
+    Map *opened;     /* Buf → itself: its extents are written on every path so far */
+    bool uses_arena, uses_weights; /* of the entry, found while printing */
+} Emit;
+
+typedef struct FuncInfo {
+    Str name;
+    bool *used; /* params then syms: is it printed? */
+    bool returns;
+} FuncInfo;
+
+/* weights.c */
+bool weights_plan(Emit *em);                   /* mode, offsets; exit 5 when text would be too long */
+void weights_define(Emit *em, Text *t);        /* what stands in the source */
+void weights_blob(Emit *em);                   /* out->blob */
+/* elf.c: makes an object file of `blob`: elf_room() bytes, then len bytes of data, then elf_room() bytes free.
+ * The data becomes a read-only section with one hidden symbol. Returns the file's length. */
+size_t elf_room(void);
+size_t elf_wrap(const Machine *mach, Str symbol, unsigned char *blob, size_t len);
+
+/* entry.c */
+void entry_print(Emit *em, Text *t);           /* arena function and run */
+void entry_prototype(Emit *em, Text *t, bool shapes);
+void print_shape(Emit *em, Text *t, const Buf *b); /* [N,3,224] */
+Str dim_name(Emit *em, const Sym *s);
+bool expr_is_open(const Expr *e);              /* depends on data, not on the model's dims alone? */
+const Expr *expr_closed(Emit *em, const Expr *e); /* over the model's dims only */
+bool port_is_open(const Buf *b);               /* extents known only after the run? */
+Str port_capacity(Emit *em, const Buf *b);     /* entry parameter; NULL for other buffers */
+Str port_extents(Emit *em, const Buf *b);
+void print_pointer(Printer *p, const Buf *b);
+/* `return LCC_EDIM` unless the symbol keeps its promises. */
+void print_range_check(Printer *p, const Sym *s, const char *name);
+
+/* host.c */
+void host_print(Emit *em, const Call *c);
+/* A C string literal; every byte that is not plain becomes an octal escape. */
+void text_literal(Text *t, const char *s, size_t n);
+
+/* bridge.c */
+void bridge_print(Emit *em);
+
+#endif

@@ -1,0 +1,385 @@
+/* codegen/c/entry.c — the entry function: a list of calls.
+ *
+ * Symbols the run computes are local variables, buffers of the arena are `mem` plus an offset, an output
+ * whose extents depend on data has a capacity and gets its extents written before anything is stored.
+ * The entry's params are the graph's inputs, then its outputs, in the order of Program's ports.
+ *
+ *   CALL k1(x, t, y)  →  k1_relu(x, (float *)(void *)(mem + 64), y);        one node comment a line */
+#include "codegen/c/emit.h"
+
+#include <string.h>
+
+/* ---- ports ---------------------------------------------------------------------------------------- */
+
+Str dim_name(Emit *em, const Sym *s) {
+    bool capital = s->name && s->name[0] >= 'A' && s->name[0] <= 'Z' && s->name[0] != 'I' && !s->name[1];
+    return names_of(em->names, s, capital ? s->name : safe_ident(em->ctx, s->name));
+}
+
+static const Expr *close_sym(Ctx *ctx, const Expr *e, void *data) {
+    bool bound = e->op == OP_SYM && e->u.sym->kind == SYM_BIND && e->u.sym->value;
+    return bound ? expr_map(ctx, e->u.sym->value, close_sym, data) : e;
+}
+
+/* e over the model's dims: symbols that were computed from them replaced by what they equal. */
+const Expr *expr_closed(Emit *em, const Expr *e) {
+    return expr_map(em->ctx, e, close_sym, NULL);
+}
+
+bool expr_is_open(const Expr *e) {
+    if (e->op == OP_LOAD)
+        return true;
+    if (e->op == OP_SYM && e->u.sym->kind != SYM_DIM)
+        return e->u.sym->kind != SYM_BIND || !e->u.sym->value || expr_is_open(e->u.sym->value);
+    for (int i = 0; i < e->nkid; i++)
+        if (expr_is_open(e->kid[i]))
+            return true;
+    return false;
+}
+
+bool port_is_open(const Buf *b) {
+    for (int i = 0; i < b->rank; i++)
+        if (expr_is_open(b->dim[i]))
+            return true;
+    return false;
+}
+
+void print_shape(Emit *em, Text *t, const Buf *b) {
+    text_c(t, '[');
+    for (int i = 0; i < b->rank; i++) {
+        Text dim = text_new(em->ctx);
+        if (expr_is_open(b->dim[i]))
+            text_c(&dim, '-'); /* known only after the run */
+        else
+            expr_print(&dim, em->names, expr_closed(em, b->dim[i]));
+        text_f(t, "%s%s", i ? "," : "", safe_comment(em->ctx, dim.at, 100));
+    }
+    text_c(t, ']');
+}
+
+typedef struct OpenPort {
+    Str cap, dims; /* parameters of the entry */
+} OpenPort;
+
+Str port_capacity(Emit *em, const Buf *b) {
+    const OpenPort *open = map_get(em->open, b);
+    return open ? open->cap : NULL;
+}
+
+Str port_extents(Emit *em, const Buf *b) {
+    const OpenPort *open = map_get(em->open, b);
+    return open ? open->dims : NULL;
+}
+
+static void print_port(Emit *em, Text *t, int i, bool shapes) {
+    const Buf *b = em->m->entry->params.at[i];
+    bool input = i < em->m->prog->inputs.len;
+    const OpenPort *open = map_get(em->open, b);
+    text_f(t, "%s%s *%s", input ? "const " : "", type_c(type_dtype(b->type)),
+           (Str)map_get(em->pr.names, b));
+    if (shapes) {
+        text_s(t, " /* ");
+        print_shape(em, t, b);
+        text_s(t, " */");
+    }
+    if (open)
+        text_f(t, ", size_t %s, int64_t %s[%d]", open->cap, open->dims, b->rank);
+}
+
+void entry_prototype(Emit *em, Text *t, bool shapes) {
+    const char *comma = "";
+    text_f(t, "int %s_run(", em->out->prefix);
+    if (em->m->prog->dims.len) {
+        text_f(t, "const %s_dims *dims", em->out->prefix);
+        comma = ", ";
+    }
+    for (int i = 0; i < em->m->entry->params.len; i++) {
+        text_s(t, comma);
+        print_port(em, t, i, shapes);
+        comma = ", ";
+    }
+    text_f(t, "%s%svoid *arena)", comma, em->mode == WEIGHTS_FILE ? "const void *weights, " : "");
+}
+
+/* ---- symbols ---------------------------------------------------------------------------------------- */
+
+typedef struct Found {
+    Emit *em;
+    Map *scalars;       /* Buf → itself */
+    VEC(const Buf *) scalar;
+    Map *set;           /* Sym → itself: set by ASSIGN or HOST */
+    VEC(Sym *) sym;
+    bool code;          /* some call returns a code */
+} Found;
+
+static void found_scalar(Found *f, const Buf *b) {
+    if (!b || b->space != SPACE_SCALAR || map_get(f->scalars, b))
+        return;
+    map_put(f->scalars, b, (void *)(uintptr_t)b);
+    vec_push(f->em->ctx, &f->scalar, b);
+}
+
+static void found_sym(Found *f, Sym *s) {
+    if (map_get(f->set, s))
+        return;
+    map_put(f->set, s, s);
+    vec_push(f->em->ctx, &f->sym, s);
+}
+
+static void find_locals(void *data, Stmt *s) {
+    Found *f = data;
+    if (s->op == STMT_STORE)
+        found_scalar(f, s->buf);
+    if (s->op == STMT_ASSIGN)
+        found_sym(f, s->var);
+    if (s->op == STMT_CALL) {
+        const FuncInfo *info = map_get(f->em->funcs, s->func);
+        f->code |= info && info->returns;
+        for (int i = 0; i < s->func->params.len; i++)
+            found_scalar(f, s->arg[i]);
+    }
+    if (s->op == STMT_HOST) {
+        f->code = true;
+        for (int i = 0; i < s->call->in.len; i++)
+            found_scalar(f, s->call->in.at[i]);
+        for (int i = 0; i < s->call->out.len; i++)
+            found_scalar(f, s->call->out.at[i]);
+        for (int i = 0; i < s->call->result.len; i++)
+            found_sym(f, s->call->result.at[i]);
+    }
+}
+
+static void print_locals(Emit *em, Found *f) {
+    Printer *p = &em->pr;
+    for (int i = 0; i < f->scalar.len; i++) {
+        const Buf *b = f->scalar.at[i];
+        Dtype t = type_dtype(b->type);
+        const char *zero = type_kind(t) == 'S' || type_kind(t) == 'C' ? "{0}" : "0";
+        Str name = print_declare(p, b, b->name ? b->name : "s");
+        print_line(p, "%s %s = %s;", type_c(t), name, zero);
+    }
+    for (int i = 0; i < f->sym.len; i++) {
+        Sym *s = f->sym.at[i];
+        if (map_get(p->used, s) || s->min != INT64_MIN || s->max != INT64_MAX || s->mult > 1)
+            print_line(p, "int64_t %s = 0;", print_declare(p, s, s->name ? s->name : "n"));
+    }
+    if (f->code)
+        print_line(p, "int rc;");
+}
+
+void print_range_check(Printer *p, const Sym *s, const char *name) {
+    if (s->min == INT64_MIN && s->max == INT64_MAX && s->mult <= 1)
+        return;
+    const char *sep = "";
+    print_start(p);
+    text_s(p->t, "if (");
+    if (s->min != INT64_MIN) {
+        text_f(p->t, "%s < %lld", name, (long long)s->min);
+        sep = " || ";
+    }
+    if (s->max != INT64_MAX) {
+        text_f(p->t, "%s%s > %lld", sep, name, (long long)s->max);
+        sep = " || ";
+    }
+    if (s->mult > 1)
+        text_f(p->t, "%s%s %% %lld != 0", sep, name, (long long)s->mult);
+    text_s(p->t, ")\n");
+    p->depth++;
+    print_line(p, "return LCC_EDIM;");
+    p->depth--;
+}
+
+static void print_dims(Emit *em, bool check) {
+    Printer *p = &em->pr;
+    for (int i = 0; i < em->m->prog->dims.len; i++) {
+        Sym *s = em->m->prog->dims.at[i];
+        Str field = dim_name(em, s);
+        if (check)
+            print_range_check(p, s, str_f(em->ctx, "dims->%s", field));
+    }
+    for (int i = 0; i < em->m->prog->dims.len; i++) {
+        Sym *s = em->m->prog->dims.at[i];
+        if (map_get(p->used, s)) {
+            Str field = dim_name(em, s), name = field;
+            if (map_get(p->taken, field)) {
+                name = print_declare(p, s, field);
+            } else {
+                map_put(p->taken, field, (void *)(uintptr_t)field);
+                map_put(p->names, s, (void *)(uintptr_t)field);
+            }
+            print_line(p, "const int64_t %s = dims->%s;", name, field);
+        }
+    }
+}
+
+/* ---- statements ----------------------------------------------------------------------------------------- */
+
+void print_pointer(Printer *p, const Buf *b) {
+    Str name = map_get(p->names, b);
+    map_put(p->used, b, (void *)(uintptr_t)b);
+    if (name)
+        text_f(p->t, "%s%s", b->space == SPACE_SCALAR ? "&" : "", name);
+    else
+        p->outside(p, b, P_ASSIGN);
+}
+
+/* Extents of an output that depends on data, and whether it fits; before its first store. */
+static void print_extents(Emit *em, const Buf *b) {
+    Printer *p = &em->pr;
+    const OpenPort *open = map_get(em->open, b);
+    if (!open || map_get(em->opened, b))
+        return;
+    if (p->depth == 1) /* else on this path only */
+        map_put(em->opened, b, (void *)(uintptr_t)b);
+    map_put(p->used, b, (void *)(uintptr_t)b);
+    for (int i = 0; i < b->rank; i++) {
+        print_start(p);
+        text_f(p->t, "%s[%d] = ", open->dims, i);
+        print_expr(p, b->dim[i], P_ASSIGN);
+        text_s(p->t, ";\n");
+    }
+    print_start(p);
+    text_s(p->t, "if ((uint64_t)(");
+    print_expr(p, buf_count(em->ctx, b), P_ASSIGN);
+    text_f(p->t, ") > %s)\n", open->cap);
+    p->depth++;
+    print_line(p, "return LCC_ECAPACITY;");
+    p->depth--;
+}
+
+static void print_call(Printer *p, const Stmt *s) {
+    Emit *em = p->data;
+    const FuncInfo *info = map_get(em->funcs, s->func);
+    if (!info)
+        internal_error(p->ctx, "call of %s, which is no kernel of the module", s->func->name);
+    for (int i = 0; i < s->func->params.len; i++)
+        print_extents(em, s->arg[i]);
+    const char *comma = "";
+    print_start(p);
+    text_f(p->t, info->returns ? "if ((rc = %s(" : "%s(", info->name);
+    for (int i = 0; i < s->func->params.len; i++) {
+        if (!info->used[i])
+            continue;
+        text_s(p->t, comma);
+        print_pointer(p, s->arg[i]);
+        comma = ", ";
+    }
+    for (int i = 0; i < s->func->syms.len; i++) {
+        if (!info->used[s->func->params.len + i])
+            continue;
+        text_s(p->t, comma);
+        print_expr(p, s->symarg[i], P_ASSIGN);
+        comma = ", ";
+    }
+    text_s(p->t, info->returns ? ")) != 0)" : ");");
+    if (s->loc.name)
+        text_f(p->t, " /* %s */", safe_text(p->ctx, s->loc.name, 60));
+    text_c(p->t, '\n');
+    if (info->returns)
+        print_line(p, "    return rc;");
+}
+
+static void print_assign(Printer *p, const Stmt *s) {
+    Str name = map_get(p->names, s->var);
+    if (!name)
+        return; /* nothing reads it and it has no range to keep */
+    print_start(p);
+    text_f(p->t, "%s = ", name);
+    print_expr(p, s->a, P_ASSIGN);
+    text_s(p->t, ";\n");
+    Range r = expr_range(p->ctx, s->a);
+    if (s->var->mult > 1 || r.min < s->var->min || r.max > s->var->max)
+        print_range_check(p, s->var, name);
+}
+
+static void print_statement(Printer *p, const Stmt *s) {
+    if (s->op == STMT_CALL)
+        print_call(p, s);
+    else if (s->op == STMT_ASSIGN)
+        print_assign(p, s);
+    else if (s->op == STMT_HOST)
+        host_print(p->data, s->call);
+    else
+        internal_error(p->ctx, "statement %d in the entry", s->op);
+}
+
+/* ---- the function ------------------------------------------------------------------------------------------ */
+
+static void declare_params(Emit *em) {
+    static const char *const fixed[] = {"dims", "arena", "weights", "mem", "rc"};
+    Printer *p = &em->pr;
+    const Func *f = em->m->entry;
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        print_declare(p, NULL, fixed[i]);
+    for (int i = 0; i < em->m->kernels.len; i++) {
+        const FuncInfo *info = map_get(em->funcs, em->m->kernels.at[i]->func);
+        if (info)
+            map_put(p->taken, info->name, (void *)(uintptr_t)info->name);
+    }
+    for (int i = 0; i < f->params.len; i++) {
+        const Buf *b = f->params.at[i];
+        Str wish = b->name;
+        int n = em->m->prog->inputs.len;
+        if (i < n + em->m->prog->outputs.len) /* the port's name is what the user knows */
+            wish = i < n ? em->m->prog->inputs.at[i].name : em->m->prog->outputs.at[i - n].name;
+        Str name = print_declare(p, b, wish ? wish : "x");
+        if (i < n || !port_is_open(b))
+            continue;
+        OpenPort *open = ctx_new(em->ctx, OpenPort);
+        open->cap = print_declare(p, NULL, str_f(em->ctx, "%s_cap", name));
+        open->dims = print_declare(p, NULL, str_f(em->ctx, "%s_dims", name));
+        map_put(em->open, b, open);
+    }
+}
+
+static void print_arena_bytes(Emit *em, Text *t) {
+    if (expr_is_int(em->m->arena_bytes, NULL))
+        return;
+    Printer *p = &em->pr;
+    const Expr *bytes = expr_closed(em, em->m->arena_bytes);
+    Stmt value = {.op = STMT_WHILE, .a = bytes};
+    print_begin(p, &value);
+    p->t = t;
+    text_f(t, "size_t %s_arena_bytes(const %s_dims *dims) {\n", em->out->prefix, em->out->prefix);
+    int mark = print_open(p);
+    print_declare(p, NULL, "dims");
+    print_dims(em, false);
+    print_start(p);
+    text_s(t, "return (size_t)(");
+    print_expr(p, bytes, P_ASSIGN);
+    text_s(t, ");\n");
+    print_close(p, mark);
+    text_s(t, "}\n\n");
+}
+
+void entry_print(Emit *em, Text *t) {
+    Printer *p = &em->pr;
+    const Func *f = em->m->entry;
+    Found found = {.em = em, .scalars = map_new(em->ctx), .set = map_new(em->ctx)};
+    Text body = text_new(em->ctx);
+    em->open = map_new(em->ctx);
+    em->opened = map_new(em->ctx);
+    print_arena_bytes(em, t);
+    stmt_walk(f->body, find_locals, &found);
+    print_begin(p, f->body);
+    p->t = &body;
+    p->statement = print_statement;
+    em->uses_arena = em->uses_weights = false;
+    int mark = print_open(p);
+    declare_params(em);
+    print_dims(em, true);
+    print_locals(em, &found);
+    print_stmts(p, f->body);
+    entry_prototype(em, t, false);
+    text_s(t, " {\n");
+    for (int i = 0; i < f->params.len; i++)
+        if (!map_get(p->used, f->params.at[i]))
+            text_f(t, "    (void)%s;\n", (Str)map_get(p->names, f->params.at[i]));
+    if (em->mode == WEIGHTS_FILE && !em->uses_weights)
+        text_s(t, "    (void)weights;\n");
+    text_s(t, em->uses_arena ? "    uint8_t *const mem = (uint8_t *)arena;\n" : "    (void)arena;\n");
+    text_n(t, body.at, body.len);
+    text_s(t, "    return 0;\n}\n");
+    p->depth = 0;
+    (void)mark; /* the names stay: the header is printed with them */
+}

@@ -1,0 +1,237 @@
+/* codegen/c/weights.c — the constants of a Module: as text, or as one blob beside the source.
+ *
+ * In the blob tensors stand in the order of Module.consts, each at a multiple of 64 bytes. Strings are
+ * always text, since they hold pointers. Deterministic: the same Module gives the same bytes. */
+#include "codegen/c/emit.h"
+
+#include <string.h>
+
+enum { ALIGN = 64, AUTO_TEXT = 64 << 10, C_TEXT = 1 << 20, DECIMAL_MAX = 1024 };
+
+static const Const *data_of(const Buf *b) {
+    return b->packed ? b->packed : b->data;
+}
+
+static int64_t bytes_of(const Const *c) {
+    return c->count * (int64_t)type_bytes(c->type);
+}
+
+/* Element i, also of a splat. */
+static const unsigned char *element(const Const *c, int64_t i) {
+    return (const unsigned char *)c->data + (c->splat ? 0 : i * type_bytes(c->type));
+}
+
+/* ---- text ------------------------------------------------------------------------------------------- */
+
+static bool all_finite(const Const *c) {
+    for (int64_t i = 0; i < c->count; i++) {
+        uint64_t u = 0;
+        memcpy(&u, element(c, i), (size_t)type_bytes(c->type));
+        if (c->type == T_F32 ? (u >> 23 & 0xff) == 0xff : (u >> 52 & 0x7ff) == 0x7ff)
+            return false;
+    }
+    return true;
+}
+
+/* Floats are written by their bits, and read through a union, when decimals would be slow to compile
+ * or could not say NaN. */
+static bool by_bits(const Const *c) {
+    return (c->type == T_F32 || c->type == T_F64) && (c->count > DECIMAL_MAX || !all_finite(c));
+}
+
+/* ---- plan ------------------------------------------------------------------------------------------ */
+
+static WeightsMode mode_named(const char *name, bool host, int64_t bytes) {
+    if (strcmp(name, "string") == 0)
+        return WEIGHTS_STRING;
+    if (strcmp(name, "incbin") == 0)
+        return WEIGHTS_INCBIN;
+    if (strcmp(name, "file") == 0)
+        return WEIGHTS_FILE;
+    if (strcmp(name, "obj") == 0)
+        return WEIGHTS_OBJ;
+    if (strcmp(name, "auto") == 0 && host && bytes > AUTO_TEXT)
+        return WEIGHTS_OBJ;
+    return WEIGHTS_TEXT;
+}
+
+static Str weight_expr(Emit *em, const Buf *b, const WeightRef *w) {
+    const Const *c = data_of(b);
+    if (c->type == T_STR || em->mode == WEIGHTS_TEXT)
+        return c->type != T_STR && by_bits(c) ? str_f(em->ctx, "%s.v", w->name) : w->name;
+    if (em->mode == WEIGHTS_STRING)
+        return str_f(em->ctx, "%s.v", w->name);
+    const char *base = em->mode == WEIGHTS_FILE ? "(const uint8_t *)weights"
+                                                : str_f(em->ctx, "%s_weights", em->out->prefix);
+    return str_f(em->ctx, "((const %s *)(const void *)(%s + %lld))", type_c(c->type), base,
+                 (long long)w->offset);
+}
+
+bool weights_plan(Emit *em) {
+    static const char *const text[] = {"c", "string", "incbin", "file", "obj", "jit"};
+    const Module *m = em->m;
+    const char *asked = em->out->weights ? em->out->weights : "auto";
+    int64_t total = 0;
+    for (int i = 0; i < m->consts.len; i++)
+        total += bytes_of(data_of(m->consts.at[i]));
+    em->mode = em->out->jit ? WEIGHTS_JIT : mode_named(asked, em->mach->vec > 0, total);
+    if (em->mode == WEIGHTS_FILE && em->out->want_bridge)
+        return diag_error(em->ctx, EXIT_USAGE, NULL,
+                          "--weights=file makes the caller load the weights: use it with --emit=c,h");
+    bool forced = strcmp(asked, "c") == 0;
+    if (em->mode == WEIGHTS_TEXT && !forced && total > C_TEXT)
+        return diag_error(em->ctx, EXIT_LIMIT, NULL,
+                          "%lld bytes of weights are too many for text in C; use --weights=string, "
+                          "incbin, file or obj (or c to insist)",
+                          (long long)total);
+    bool apart = em->mode != WEIGHTS_TEXT && em->mode != WEIGHTS_STRING;
+    int64_t offset = 0;
+    for (int i = 0; i < m->consts.len; i++) {
+        const Buf *b = m->consts.at[i];
+        const Const *c = data_of(b);
+        WeightRef *w = ctx_new(em->ctx, WeightRef);
+        w->name = names_of(em->names, b, str_f(em->ctx, "w_%s", safe_ident(em->ctx, b->name)));
+        w->offset = offset;
+        w->expr = weight_expr(em, b, w);
+        if (c->type == T_STR)
+            paste_need(em->pr.paste, "lcc_str");
+        else if (apart)
+            offset = (offset + bytes_of(c) + ALIGN - 1) / ALIGN * ALIGN;
+        map_put(em->weights, b, w);
+    }
+    em->weight_bytes = apart ? offset : total;
+    if (apart)
+        em->out->blob_name = str_f(em->ctx, "%s_weights.%s", em->out->stem,
+                                   em->mode == WEIGHTS_OBJ ? "o" : "bin");
+    em->out->weights_mode = text[em->mode];
+    return true;
+}
+
+static void text_number(Text *t, const Const *c, int64_t i, bool bits) {
+    uint64_t u = 0;
+    int unused = 64 - 8 * type_bytes(c->type);
+    memcpy(&u, element(c, i), (size_t)type_bytes(c->type)); /* lcc's hosts are little-endian */
+    int64_t v = (int64_t)(u << unused) >> unused;
+    if (bits || type_is_narrow(c->type)) {
+        text_f(t, "0x%llx", (unsigned long long)u);
+    } else if (type_is_float(c->type)) {
+        text_float(t, const_at(t->ctx, c, i)->u.f, c->type == T_F32);
+        text_s(t, c->type == T_F32 ? "f" : "");
+    } else if (type_kind(c->type) == 'I') {
+        text_f(t, v == INT64_MIN ? "-9223372036854775807 - 1" : "%lld", (long long)v);
+    } else {
+        text_f(t, c->type == T_U64 ? "%lluu" : "%llu", (unsigned long long)u);
+    }
+}
+
+static void define_numbers(Text *t, const Const *c, Str name) {
+    enum { A_LINE = 8 };
+    int64_t n = c->count ? c->count : 1;
+    bool bits = by_bits(c), complex = type_kind(c->type) == 'C';
+    if (bits)
+        text_f(t, "static const union {\n    uint%d_t u[%lld];\n    %s v[%lld];\n} %s = {{",
+               8 * type_bytes(c->type), (long long)n, type_c(c->type), (long long)n, name);
+    else
+        text_f(t, "static const %s %s[%lld] = {", type_c(c->type), name, (long long)n);
+    Const half = {c->type == T_C64 ? T_F32 : T_F64, 2 * c->count, false, c->data};
+    for (int64_t i = 0; i < c->count; i++) {
+        text_s(t, i % A_LINE == 0 ? "\n    " : " ");
+        if (complex) {
+            text_c(t, '{');
+            text_number(t, &half, c->splat ? 0 : 2 * i, false);
+            text_s(t, ", ");
+            text_number(t, &half, c->splat ? 1 : 2 * i + 1, false);
+            text_s(t, "},");
+        } else {
+            text_number(t, c, i, bits);
+            text_c(t, ',');
+        }
+    }
+    text_s(t, c->count ? "\n" : complex ? "{0, 0}" : "0");
+    text_s(t, bits ? "}};\n\n" : "};\n\n");
+}
+
+static void define_strings(Text *t, const Const *c, Str name) {
+    text_f(t, "static const lcc_str %s[%lld] = {\n", name, (long long)(c->count ? c->count : 1));
+    for (int64_t i = 0; i < c->count; i++) {
+        const ConstStr *s = (const ConstStr *)c->data + (c->splat ? 0 : i);
+        text_s(t, "    {");
+        text_literal(t, s->at, (size_t)s->len);
+        text_f(t, ", %lld},\n", (long long)s->len);
+    }
+    text_s(t, c->count ? "};\n\n" : "    {\"\", 0}};\n\n");
+}
+
+/* Lines of bytes; ISO C wants none longer than 4095. The union gives them their type. */
+static void define_literals(Text *t, const Const *c, Str name) {
+    enum { ROW = 2048 };
+    int64_t bytes = bytes_of(c), size = type_bytes(c->type);
+    int64_t row = bytes < ROW ? (bytes ? bytes : size) : ROW, rows = bytes ? (bytes + row - 1) / row : 1;
+    text_f(t, "static const union {\n    unsigned char c[%lld][%lld];\n    %s v[%lld];\n} %s = {{\n",
+           (long long)rows, (long long)row, type_c(c->type), (long long)(c->count ? c->count : 1), name);
+    for (int64_t at = 0; at < rows * row; at += row) {
+        text_s(t, "    \"");
+        for (int64_t i = at; i < at + row && i < bytes; i++)
+            text_f(t, "\\%03o", element(c, i / size)[i % size]);
+        text_s(t, "\",\n");
+    }
+    text_s(t, "}};\n\n");
+}
+
+static void define_blob(Emit *em, Text *t) {
+    const char *prefix = em->out->prefix;
+    if (em->mode == WEIGHTS_INCBIN)
+        text_f(t,
+               "__asm__(\".pushsection .rodata\\n.balign 64\\n.globl %s_weights\\n\"\n"
+               "        \".hidden %s_weights\\n%s_weights:\\n.incbin \\\"%s\\\"\\n.popsection\\n\");\n",
+               prefix, prefix, prefix, em->out->blob_name);
+    if (em->mode != WEIGHTS_JIT)
+        text_s(t, "#if defined(__GNUC__)\n__attribute__((visibility(\"hidden\")))\n#endif\n");
+    text_f(t, "extern const uint8_t %s_weights[]; /* %s */\n\n", prefix,
+           em->mode == WEIGHTS_JIT ? "set by whoever compiles this" : em->out->blob_name);
+}
+
+void weights_define(Emit *em, Text *t) {
+    const Module *m = em->m;
+    bool blob = em->mode == WEIGHTS_INCBIN || em->mode == WEIGHTS_OBJ || em->mode == WEIGHTS_JIT;
+    if (blob && em->weight_bytes > 0)
+        define_blob(em, t);
+    for (int i = 0; i < m->consts.len; i++) {
+        const Buf *b = m->consts.at[i];
+        const Const *c = data_of(b);
+        const WeightRef *w = map_get(em->weights, b);
+        if (c->type == T_STR)
+            define_strings(t, c, w->name);
+        else if (em->mode == WEIGHTS_TEXT)
+            define_numbers(t, c, w->name);
+        else if (em->mode == WEIGHTS_STRING)
+            define_literals(t, c, w->name);
+    }
+}
+
+/* ---- blob -------------------------------------------------------------------------------------------- */
+
+void weights_blob(Emit *em) {
+    const Module *m = em->m;
+    bool none = em->mode == WEIGHTS_TEXT || em->mode == WEIGHTS_STRING || em->weight_bytes == 0;
+    if (none)
+        return;
+    size_t len = (size_t)em->weight_bytes, head = em->mode == WEIGHTS_OBJ ? elf_room() : 0;
+    unsigned char *blob = ctx_alloc(em->ctx, head + len + (head ? elf_room() : 0));
+    for (int i = 0; i < m->consts.len; i++) {
+        const Const *c = data_of(m->consts.at[i]);
+        const WeightRef *w = map_get(em->weights, m->consts.at[i]);
+        size_t size = (size_t)type_bytes(c->type);
+        if (c->type == T_STR)
+            continue;
+        unsigned char *to = blob + head + w->offset;
+        if (!c->splat)
+            memcpy(to, c->data, (size_t)bytes_of(c));
+        for (int64_t k = 0; c->splat && k < c->count; k++)
+            memcpy(to + (size_t)k * size, c->data, size);
+    }
+    if (head)
+        len = elf_wrap(em->mach, str_f(em->ctx, "%s_weights", em->out->prefix), blob, len);
+    em->out->blob = blob;
+    em->out->blob_len = len;
+}

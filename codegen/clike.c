@@ -1,0 +1,483 @@
+/* codegen/clike.c — statements, names and functions of the C-family printer.
+ *
+ * Precondition: a flat Func (loop_lower): serial loops, one index an access, no op the target can't spell.
+ *
+ *   for i < 4 { t[0] = x[i] ; y[i] = t[0] }   (t: reg)
+ *   →  for (int64_t i = 0; i < 4; i++) { t_0 = x[i]; y[i] = t_0; }          one statement a line */
+#include "codegen/clike.h"
+
+#include <string.h>
+
+/* ---- names --------------------------------------------------------------------------------------- */
+
+Str print_declare(Printer *p, const void *obj, Str wish) {
+    Str base = safe_ident(p->ctx, wish), name = base;
+    for (int n = 2; map_get(p->taken, name); n++)
+        name = str_f(p->ctx, "%s_%d", base, n);
+    map_put(p->taken, name, (void *)(uintptr_t)name);
+    vec_push(p->ctx, &p->scope, name);
+    if (obj)
+        map_put(p->names, obj, (void *)(uintptr_t)name);
+    return name;
+}
+
+int print_open(Printer *p) {
+    p->depth++;
+    return p->scope.len;
+}
+
+void print_close(Printer *p, int mark) {
+    while (p->scope.len > mark)
+        map_put(p->taken, p->scope.at[--p->scope.len], NULL);
+    p->depth--;
+}
+
+void print_start(Printer *p) {
+    for (int i = 0; i < p->depth; i++)
+        text_s(p->t, "    ");
+}
+
+void print_line(Printer *p, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    if (*fmt)
+        print_start(p);
+    text_v(p->t, fmt, ap);
+    text_c(p->t, '\n');
+    va_end(ap);
+}
+
+/* ---- registers ------------------------------------------------------------------------------------- */
+
+/* A buffer in registers is a set of variables when every access has a constant place and all vectors
+ * are equally long; `lanes` elements each. Otherwise it is an array on the stack. */
+struct RegInfo {
+    Str name;
+    Dtype type;
+    int lanes;
+    bool array, loaded;
+    VEC(uint8_t) used; /* by variable */
+};
+
+/* First element and length of an access to b; false when not constant or not contiguous. */
+static bool reg_place(const Expr *index, int64_t *first, int *lanes) {
+    int64_t stride;
+    *lanes = type_lanes(index->type);
+    if (*lanes == 1)
+        return expr_is_int(index, first);
+    return index->op == OP_RAMP && expr_is_int(index->kid[0], first) &&
+           expr_is_int(index->kid[1], &stride) && stride == 1;
+}
+
+typedef struct Scan {
+    Printer *p;
+    Map *seen; /* Expr → Expr: walked */
+    Map *used; /* Sym → Sym: read by something that is printed */
+    bool second; /* lanes are known: mark the variables */
+} Scan;
+
+static void scan_access(Scan *s, const Buf *b, const Expr *index, bool load) {
+    RegInfo *r = map_get(s->p->regs, b);
+    int64_t first;
+    int lanes;
+    if (!r)
+        return;
+    r->loaded |= load;
+    if (!reg_place(index, &first, &lanes) || first < 0 || first > 4096) {
+        r->array = true;
+    } else if (!s->second) {
+        r->array |= lanes > 1 && r->lanes > 1 && lanes != r->lanes;
+        r->lanes = lanes > r->lanes ? lanes : r->lanes;
+    } else if (lanes > 1 && first % lanes != 0) {
+        r->array = true;
+    } else {
+        while (r->used.len <= first / r->lanes)
+            vec_push(s->p->ctx, &r->used, 0);
+        r->used.at[first / r->lanes] = 1;
+    }
+}
+
+static void scan_expr(Scan *s, const Expr *e) {
+    if (!e || map_get(s->seen, e))
+        return;
+    map_put(s->seen, e, (void *)(uintptr_t)e);
+    if (e->op == OP_SYM)
+        map_put(s->used, e->u.sym, e->u.sym);
+    if (e->op == OP_LOAD || e->op == OP_MLOAD) {
+        if (e->u.buf->space == SPACE_REG && e->nkid)
+            scan_access(s, e->u.buf, e->kid[e->nkid - 1], true);
+        map_put(s->used, e->u.buf, e->u.buf);
+    }
+    for (int i = 0; i < e->nkid; i++)
+        scan_expr(s, e->kid[i]);
+}
+
+static void scan_stmts(Scan *s, const Stmt *list);
+
+static void scan_stmt(Scan *s, const Stmt *st) {
+    if (st->op == STMT_ALLOC && st->buf->space == SPACE_REG && !map_get(s->p->regs, st->buf)) {
+        RegInfo *r = ctx_new(s->p->ctx, RegInfo);
+        r->type = type_dtype(st->buf->type);
+        r->lanes = 1;
+        map_put(s->p->regs, st->buf, r);
+    }
+    scan_stmts(s, st->body);
+    scan_stmts(s, st->orelse);
+    if (st->op == STMT_LET && !map_get(s->used, st->var))
+        return; /* nothing reads it, so it is not printed */
+    scan_expr(s, st->a);
+    if (st->op != STMT_CHECK)
+        scan_expr(s, st->b);
+    for (int i = 0; i < st->nindex; i++)
+        scan_expr(s, st->index[i]);
+    if (st->op == STMT_STORE) {
+        map_put(s->used, st->buf, st->buf);
+        if (st->buf->space == SPACE_REG && st->nindex)
+            scan_access(s, st->buf, st->index[st->nindex - 1], false);
+    }
+    for (int i = 0; st->op == STMT_CALL && i < st->func->syms.len; i++)
+        scan_expr(s, st->symarg[i]);
+}
+
+/* From the last to the first: what reads a LET comes behind it. */
+static void scan_stmts(Scan *s, const Stmt *list) {
+    VEC(const Stmt *) all = {0};
+    for (; list; list = list->next) {
+        if (list->op == STMT_ALLOC) /* its accesses may come first in this order */
+            scan_stmt(s, &(Stmt){.op = STMT_ALLOC, .buf = list->buf});
+        vec_push(s->p->ctx, &all, list);
+    }
+    for (int i = all.len; i-- > 0;)
+        scan_stmt(s, all.at[i]);
+}
+
+/* Twice: for the lanes of register variables, then for the variables themselves. */
+static Map *func_scan(Printer *p, const Stmt *body) {
+    Scan s = {.p = p};
+    for (int pass = 0; pass < 2; pass++) {
+        s.seen = map_new(p->ctx);
+        s.used = map_new(p->ctx);
+        s.second = pass == 1;
+        scan_stmts(&s, body);
+    }
+    return s.used;
+}
+
+static Str reg_variable(Printer *p, const RegInfo *r, int64_t i) {
+    return str_f(p->ctx, "%s_%lld", r->name, (long long)i);
+}
+
+static void print_reg(Printer *p, const RegInfo *r, const Expr *index) {
+    int64_t first;
+    int lanes;
+    reg_place(index, &first, &lanes);
+    text_s(p->t, reg_variable(p, r, first / r->lanes));
+    if (lanes < r->lanes)
+        text_f(p->t, "[%lld]", (long long)(first % r->lanes));
+}
+
+/* ---- access ---------------------------------------------------------------------------------------- */
+
+/* Offset of a full index in elements. */
+static const Expr *flat_index(Printer *p, const Buf *b, int n, const Expr *const *index) {
+    if (n == 0)
+        return expr_i(p->ctx, 0);
+    if (n == 1)
+        return index[0];
+    if (b->where)
+        return expr_subst(p->ctx, b->where, n, b->dimvar, index);
+    const Expr *flat = index[0];
+    for (int i = 1; i < n; i++)
+        flat = expr_add(p->ctx, expr_mul(p->ctx, flat, b->dim[i]), index[i]);
+    return flat;
+}
+
+void print_access(Printer *p, const Buf *b, int n, const Expr *const *index, int prec) {
+    (void)prec;
+    Str name = map_get(p->names, b);
+    const Expr *flat = flat_index(p, b, n, index);
+    const RegInfo *r = map_get(p->regs, b);
+    if (r && !r->array) {
+        print_reg(p, r, flat);
+        return;
+    }
+    if (name)
+        text_s(p->t, name);
+    else
+        p->outside(p, b, P_POST);
+    if (b->space == SPACE_SCALAR)
+        return;
+    text_c(p->t, '[');
+    print_expr(p, flat, P_ASSIGN);
+    text_c(p->t, ']');
+}
+
+/* ---- statements ------------------------------------------------------------------------------------- */
+
+static const char *ctype_of(Printer *p, Type t) {
+    return type_lanes(t) > 1 ? ctype_vector(p, t) : ctype_value(type_dtype(t));
+}
+
+static void print_block(Printer *p, const Stmt *body) {
+    int mark = print_open(p);
+    print_stmts(p, body);
+    print_close(p, mark);
+}
+
+static void print_for(Printer *p, const Stmt *s) {
+    Str end = NULL;
+    int mark = p->scope.len;
+    if (expr_uses_buf(s->a, NULL)) { /* the body might change what the extent reads */
+        end = print_declare(p, NULL, str_f(p->ctx, "%s_end", s->var->name ? s->var->name : "i"));
+        print_start(p);
+        text_f(p->t, "const int64_t %s = ", end);
+        print_expr(p, s->a, P_ASSIGN);
+        text_s(p->t, ";\n");
+    }
+    Str var = print_declare(p, s->var, s->var->name ? s->var->name : "i");
+    print_start(p);
+    text_f(p->t, "for (int64_t %s = 0; %s < ", var, var);
+    if (end)
+        text_s(p->t, end);
+    else
+        print_expr(p, s->a, P_SHIFT);
+    text_f(p->t, "; %s++) {\n", var);
+    print_block(p, s->body);
+    print_line(p, "}");
+    if (!end) {
+        p->depth++;
+        print_close(p, mark);
+    }
+}
+
+static void print_if(Printer *p, const Stmt *s) {
+    if (!s->body && !s->orelse)
+        return;
+    print_start(p);
+    text_s(p->t, "if (");
+    if (s->body) {
+        print_expr(p, s->a, P_ASSIGN);
+    } else {
+        text_c(p->t, '!');
+        print_expr(p, s->a, P_UNARY);
+    }
+    text_s(p->t, ") {\n");
+    print_block(p, s->body ? s->body : s->orelse);
+    if (s->body && s->orelse) {
+        print_line(p, "} else {");
+        print_block(p, s->orelse);
+    }
+    print_line(p, "}");
+}
+
+static void print_store(Printer *p, const Stmt *s) {
+    const RegInfo *r = map_get(p->regs, s->buf);
+    bool vector = type_lanes(s->a->type) > 1;
+    if (vector && !(r && !r->array && !s->b)) {
+        print_vector_store(p, s);
+        return;
+    }
+    print_start(p);
+    print_access(p, s->buf, s->nindex, s->index, P_POST);
+    text_s(p->t, " = ");
+    if (vector)
+        print_expr(p, s->a, P_ASSIGN);
+    else
+        print_element(p, s->a, type_dtype(s->buf->type));
+    text_s(p->t, ";\n");
+}
+
+static void print_let(Printer *p, const Stmt *s) {
+    Str name = print_declare(p, s->var, s->var->name ? s->var->name : "t");
+    print_start(p);
+    text_f(p->t, "const %s %s = ", ctype_of(p, s->a->type), name);
+    print_expr(p, s->a, P_ASSIGN);
+    text_s(p->t, ";\n");
+}
+
+/* Elements an array needs: the buffer's size, or the largest it can be. */
+static int64_t local_size(Printer *p, const Buf *b) {
+    const Expr *size = b->size ? b->size : buf_count(p->ctx, b);
+    int64_t n = expr_range(p->ctx, size).max;
+    int64_t bytes;
+    if (!mul_ok(n < 1 ? 1 : n, type_bytes(type_dtype(b->type)), &bytes) || bytes > 1 << 30)
+        internal_error(p->ctx, "local buffer %s has no bounded size", b->name);
+    return n < 1 ? 1 : n;
+}
+
+static void declare_regs(Printer *p, RegInfo *r) {
+    enum { A_LINE = 8 };
+    const char *ctype = ctype_of(p, TYPE_VEC(r->type, r->lanes));
+    int on_line = 0;
+    for (int i = 0; i < r->used.len; i++) {
+        if (!r->used.at[i])
+            continue;
+        Str name = print_declare(p, NULL, reg_variable(p, r, i));
+        if (on_line == 0) {
+            print_start(p);
+            text_s(p->t, ctype);
+        }
+        text_f(p->t, "%s %s", on_line ? "," : "", name);
+        if (++on_line == A_LINE) {
+            text_s(p->t, ";\n");
+            on_line = 0;
+        }
+    }
+    if (on_line)
+        text_s(p->t, ";\n");
+    for (int i = 0; i < r->used.len && !r->loaded; i++)
+        if (r->used.at[i])
+            print_line(p, "(void)%s;", reg_variable(p, r, i));
+}
+
+/* A base name none of whose variables is taken. */
+static Str reg_base(Printer *p, const RegInfo *r, Str wish) {
+    Str base = safe_ident(p->ctx, wish);
+    for (;;) {
+        bool free_name = !map_get(p->taken, base);
+        for (int i = 0; free_name && i < r->used.len; i++)
+            free_name = !map_get(p->taken, str_f(p->ctx, "%s_%d", base, i));
+        if (free_name)
+            return base;
+        base = str_f(p->ctx, "%s_r", base);
+    }
+}
+
+static void print_alloc(Printer *p, const Stmt *s) {
+    const Buf *b = s->buf;
+    RegInfo *r = map_get(p->regs, b);
+    bool block = s->next != NULL;
+    int mark = 0;
+    if (block) {
+        print_line(p, "{");
+        mark = print_open(p);
+    }
+    if (r && !r->array) {
+        r->name = reg_base(p, r, b->name ? b->name : "r");
+        declare_regs(p, r);
+    } else {
+        Str name = print_declare(p, b, b->name ? b->name : "t");
+        print_line(p, "%s %s[%lld];", type_c(type_dtype(b->type)), name,
+                   (long long)local_size(p, b));
+    }
+    print_stmts(p, s->body);
+    if (block) {
+        print_close(p, mark);
+        print_line(p, "}");
+    }
+}
+
+static void print_check(Printer *p, const Stmt *s) {
+    static const char *const code[] = {"0", "LCC_EINDEX", "LCC_ECAPACITY", "LCC_EDIM", "LCC_ENOMEM"};
+    int64_t v = 0;
+    expr_is_int(s->b, &v);
+    if (v < 1 || v > 4)
+        internal_error(p->ctx, "check with code %lld", (long long)v);
+    paste_need(p->paste, "lcc_codes");
+    print_start(p);
+    text_s(p->t, "if (!");
+    print_expr(p, s->a, P_UNARY);
+    text_s(p->t, ")\n");
+    p->depth++;
+    print_line(p, "return %s;", code[v]);
+    p->depth--;
+}
+
+void print_stmts(Printer *p, const Stmt *s) {
+    for (; s; s = s->next) {
+        switch (s->op) {
+        case STMT_FOR:
+            print_for(p, s);
+            break;
+        case STMT_IF:
+            print_if(p, s);
+            break;
+        case STMT_STORE:
+            print_store(p, s);
+            break;
+        case STMT_LET:
+            if (map_get(p->used, s->var))
+                print_let(p, s);
+            break;
+        case STMT_ALLOC:
+            print_alloc(p, s);
+            break;
+        case STMT_CHECK:
+            print_check(p, s);
+            break;
+        case STMT_WHILE:
+            print_start(p);
+            text_s(p->t, "while (");
+            print_expr(p, s->a, P_ASSIGN);
+            text_s(p->t, ") {\n");
+            print_block(p, s->body);
+            print_line(p, "}");
+            break;
+        case STMT_SYNC:
+            break;
+        default:
+            p->statement(p, s);
+            break;
+        }
+    }
+}
+
+/* ---- functions --------------------------------------------------------------------------------------- */
+
+static bool stmts_return(const Stmt *s) {
+    for (; s; s = s->next)
+        if (s->op == STMT_CHECK || stmts_return(s->body) || stmts_return(s->orelse))
+            return true;
+    return false;
+}
+
+bool func_returns(const Func *f) {
+    return stmts_return(f->body);
+}
+
+/* Does the body store to b? */
+static bool stores_to(const Stmt *s, const Buf *b) {
+    for (; s; s = s->next)
+        if ((s->op == STMT_STORE && s->buf == b) || stores_to(s->body, b) || stores_to(s->orelse, b))
+            return true;
+    return false;
+}
+
+void print_begin(Printer *p, const Stmt *body) {
+    p->names = map_new(p->ctx);
+    p->taken = map_new(p->ctx);
+    p->regs = map_new(p->ctx);
+    p->plain = map_new(p->ctx);
+    p->scope.len = 0;
+    p->depth = 0;
+    p->used = func_scan(p, body);
+}
+
+void print_func(Printer *p, const Func *f, Str name, bool restrict_ok) {
+    bool first = true;
+    print_begin(p, f->body);
+    text_f(p->t, "static %s %s(", func_returns(f) ? "int" : "void", name);
+    int mark = print_open(p);
+    for (int i = 0; i < f->params.len; i++) {
+        const Buf *b = f->params.at[i];
+        if (!map_get(p->used, b))
+            continue;
+        Str param = print_declare(p, b, b->name ? b->name : "x");
+        text_f(p->t, "%s%s%s *%s%s", first ? "" : ", ", stores_to(f->body, b) ? "" : "const ",
+               type_c(type_dtype(b->type)), restrict_ok ? "restrict " : "", param);
+        first = false;
+    }
+    for (int i = 0; i < f->syms.len; i++) {
+        if (!map_get(p->used, f->syms.at[i]))
+            continue;
+        Str param = print_declare(p, f->syms.at[i], f->syms.at[i]->name ? f->syms.at[i]->name : "n");
+        text_f(p->t, "%sint64_t %s", first ? "" : ", ", param);
+        first = false;
+    }
+    text_s(p->t, first ? "void) {\n" : ") {\n");
+    print_stmts(p, f->body);
+    if (func_returns(f))
+        print_line(p, "return 0;");
+    print_close(p, mark);
+    text_s(p->t, "}\n\n");
+}

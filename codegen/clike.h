@@ -1,0 +1,86 @@
+/* codegen/clike.h — printing flat Funcs as C; shared by the backends whose language is like C.
+ *
+ * A Printer writes one file. Expressions come out with the parentheses C needs and no more, one
+ * statement a line. Every printed expression of a scalar type has exactly the C type of its dtype
+ * (bool: int; floats below 32 bits: their bits), so that no conversion is left to the C compiler. */
+#ifndef LCC_CLIKE_H
+#define LCC_CLIKE_H
+
+#include "codegen/codegen.h"
+
+/* How tightly a C operator binds. */
+enum {
+    P_ASSIGN = 1,
+    P_COND,
+    P_OROR,
+    P_ANDAND,
+    P_BITOR,
+    P_BITXOR,
+    P_BITAND,
+    P_EQ,
+    P_REL,
+    P_SHIFT,
+    P_ADD,
+    P_MUL,
+    P_UNARY,
+    P_POST
+};
+
+typedef struct RegInfo RegInfo; /* clike.c: how a SPACE_REG buffer is spelled */
+
+typedef struct Printer {
+    Ctx *ctx;
+    Text *t;
+    Paste *paste;
+    const Machine *mach;
+    Map *names;      /* Sym, Buf → Str: their identifiers */
+    Map *taken;      /* Str → Str: identifiers in scope */
+    Map *regs;       /* Buf → RegInfo */
+    Map *used;       /* Sym, Buf → itself: read or written by what is printed */
+    Map *plain;      /* Expr → char: 'y' index arithmetic that never wraps, 'n' not */
+    VEC(Str) scope;  /* what to give back at the end of the block */
+    int depth;
+    /* Prints a Buf that has no identifier (constants, arena) as a pointer to its elements. */
+    void (*outside)(struct Printer *p, const Buf *b, int prec);
+    void (*statement)(struct Printer *p, const Stmt *s); /* CALL, HOST, ASSIGN */
+    void *data;      /* of the two */
+} Printer;
+
+/* ---- names and lines (clike.c) ------------------------------------------------------------------- */
+
+/* A fresh identifier for a Sym or Buf, given back when the block it is declared in ends. */
+Str print_declare(Printer *p, const void *obj, Str wish);
+int print_open(Printer *p);                /* marks the start of a block */
+void print_close(Printer *p, int mark);
+void print_line(Printer *p, const char *fmt, ...) LCC_PRINTF(2, 3); /* one line, indented */
+void print_start(Printer *p);              /* the indentation of a line */
+void print_stmts(Printer *p, const Stmt *s);
+/* Starts a function: empties the tables and scans the body. */
+void print_begin(Printer *p, const Stmt *body);
+/* Only the parameters that are used (Printer.used) are printed. `static int f(params) {…}`; restrict_ok: no two buffers of any call overlap. */
+void print_func(Printer *p, const Func *f, Str name, bool restrict_ok);
+bool func_returns(const Func *f);          /* does it hold a CHECK? */
+
+/* ---- expressions (clike_expr.c) ------------------------------------------------------------------- */
+
+const char *ctype_value(Dtype t);          /* C type of an expression of this type */
+void print_expr(Printer *p, const Expr *e, int prec);
+/* The same, as a value to be stored in an element of type t. */
+void print_element(Printer *p, const Expr *e, Dtype t);
+void print_const(Printer *p, Dtype t, const Expr *e, int prec);
+/* x[index] for a LOAD or STORE of flat or full index. */
+void print_access(Printer *p, const Buf *b, int n, const Expr *const *index, int prec);
+/* Text with $0 $1 $2 (kids, printed by `kid` at the precedence their place needs), $t (dtype) and $f (f of
+ * the libm names); stub pieces and libc functions in it are asked for. */
+void print_spelled(Printer *p, const char *text, Dtype t, const Expr *e,
+                   void (*kid)(Printer *p, const Expr *e, int prec), int prec);
+/* Makes sure that a stub piece or libc function is there, and prints its name. */
+void print_name(Printer *p, const char *name);
+
+/* ---- vectors (clike_vec.c) ------------------------------------------------------------------------ */
+
+const char *ctype_vector(Printer *p, Type t);
+void print_vector(Printer *p, const Expr *e, int prec);
+void print_vector_store(Printer *p, const Stmt *s);
+
+#endif
