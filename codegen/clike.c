@@ -71,8 +71,8 @@ static bool reg_place(const Expr *index, int64_t *first, int *lanes) {
 
 typedef struct Scan {
     Printer *p;
-    Map *seen; /* Expr → Expr: walked */
-    Map *used; /* Sym → Sym: read by something that is printed */
+    Map *seen;   /* Expr → Expr: walked */
+    Map *used;   /* Sym → Sym: read by something that is printed */
     bool second; /* lanes are known: mark the variables */
 } Scan;
 
@@ -368,7 +368,8 @@ static void print_alloc(Printer *p, const Stmt *s) {
 }
 
 static void print_check(Printer *p, const Stmt *s) {
-    static const char *const code[] = {"0", "LCC_EINDEX", "LCC_ECAPACITY", "LCC_EDIM", "LCC_ENOMEM"};
+    static const char *const code[] = {"0", "LCC_EINDEX", "LCC_ECAPACITY", "LCC_EDIM",
+                                       "LCC_ENOMEM"};
     int64_t v = 0;
     expr_is_int(s->b, &v);
     if (v < 1 || v > 4)
@@ -438,7 +439,8 @@ bool func_returns(const Func *f) {
 /* Does the body store to b? */
 static bool stores_to(const Stmt *s, const Buf *b) {
     for (; s; s = s->next)
-        if ((s->op == STMT_STORE && s->buf == b) || stores_to(s->body, b) || stores_to(s->orelse, b))
+        if ((s->op == STMT_STORE && s->buf == b) || stores_to(s->body, b) ||
+            stores_to(s->orelse, b))
             return true;
     return false;
 }
@@ -470,7 +472,8 @@ void print_func(Printer *p, const Func *f, Str name, bool restrict_ok) {
     for (int i = 0; i < f->syms.len; i++) {
         if (!map_get(p->used, f->syms.at[i]))
             continue;
-        Str param = print_declare(p, f->syms.at[i], f->syms.at[i]->name ? f->syms.at[i]->name : "n");
+        Str param =
+            print_declare(p, f->syms.at[i], f->syms.at[i]->name ? f->syms.at[i]->name : "n");
         text_f(p->t, "%sint64_t %s", first ? "" : ", ", param);
         first = false;
     }

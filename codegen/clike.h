@@ -33,37 +33,37 @@ typedef struct Printer {
     Text *t;
     Paste *paste;
     const Machine *mach;
-    Map *names;      /* Sym, Buf → Str: their identifiers */
-    Map *taken;      /* Str → Str: identifiers in scope */
-    Map *regs;       /* Buf → RegInfo */
-    Map *used;       /* Sym, Buf → itself: read or written by what is printed */
-    Map *plain;      /* Expr → char: 'y' index arithmetic that never wraps, 'n' not */
-    VEC(Str) scope;  /* what to give back at the end of the block */
+    Map *names;     /* Sym, Buf → Str: their identifiers */
+    Map *taken;     /* Str → Str: identifiers in scope */
+    Map *regs;      /* Buf → RegInfo */
+    Map *used;      /* Sym, Buf → itself: read or written by what is printed */
+    Map *plain;     /* Expr → char: 'y' index arithmetic that never wraps, 'n' not */
+    VEC(Str) scope; /* what to give back at the end of the block */
     int depth;
     /* Prints a Buf that has no identifier (constants, arena) as a pointer to its elements. */
     void (*outside)(struct Printer *p, const Buf *b, int prec);
     void (*statement)(struct Printer *p, const Stmt *s); /* CALL, HOST, ASSIGN */
-    void *data;      /* of the two */
+    void *data;                                          /* of the two */
 } Printer;
 
 /* ---- names and lines (clike.c) ------------------------------------------------------------------- */
 
 /* A fresh identifier for a Sym or Buf, given back when the block it is declared in ends. */
 Str print_declare(Printer *p, const void *obj, Str wish);
-int print_open(Printer *p);                /* marks the start of a block */
+int print_open(Printer *p); /* marks the start of a block */
 void print_close(Printer *p, int mark);
 void print_line(Printer *p, const char *fmt, ...) LCC_PRINTF(2, 3); /* one line, indented */
-void print_start(Printer *p);              /* the indentation of a line */
+void print_start(Printer *p);                                       /* the indentation of a line */
 void print_stmts(Printer *p, const Stmt *s);
 /* Starts a function: empties the tables and scans the body. */
 void print_begin(Printer *p, const Stmt *body);
 /* Only the parameters that are used (Printer.used) are printed. `static int f(params) {…}`; restrict_ok: no two buffers of any call overlap. */
 void print_func(Printer *p, const Func *f, Str name, bool restrict_ok);
-bool func_returns(const Func *f);          /* does it hold a CHECK? */
+bool func_returns(const Func *f); /* does it hold a CHECK? */
 
 /* ---- expressions (clike_expr.c) ------------------------------------------------------------------- */
 
-const char *ctype_value(Dtype t);          /* C type of an expression of this type */
+const char *ctype_value(Dtype t); /* C type of an expression of this type */
 void print_expr(Printer *p, const Expr *e, int prec);
 /* The same, as a value to be stored in an element of type t. */
 void print_element(Printer *p, const Expr *e, Dtype t);

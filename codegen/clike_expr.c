@@ -124,7 +124,8 @@ static void print_float(Printer *p, Dtype t, double v) {
 }
 
 void print_const(Printer *p, Dtype t, const Expr *e, int prec) {
-    (void)prec; /* a negative constant is an operand of unary strength: P_POST is asked by NEG alone */
+    (void)
+        prec; /* a negative constant is an operand of unary strength: P_POST is asked by NEG alone */
     if (e->op == OP_INT) {
         bool paren = prec == P_POST && e->u.i < 0;
         text_s(p->t, paren ? "(" : "");
@@ -335,7 +336,7 @@ static void print_shift(Printer *p, const Expr *e) {
     }
     print_expr(p, e->kid[0], P_UNARY);
     text_s(p->t, type_kind(type_dtype(e->kid[1]->type)) == 'I' ? ", (uint64_t)(int64_t)"
-                                                                : ", (uint64_t)");
+                                                               : ", (uint64_t)");
     print_expr(p, e->kid[1], P_UNARY);
     text_c(p->t, ')');
     text_s(p->t, close);
@@ -409,7 +410,8 @@ static void print_call1(Printer *p, const char *name, const Expr *e,
 static void cast_float_to_int(Printer *p, const Expr *a, Dtype to) {
     Dtype from = type_calc(type_dtype(a->type));
     if (type_bytes(to) >= 4) {
-        print_call1(p, str_f(p->ctx, "lcc_%s_to_%s", type_text(from), type_text(to)), a, print_calc);
+        print_call1(p, str_f(p->ctx, "lcc_%s_to_%s", type_text(from), type_text(to)), a,
+                    print_calc);
         return;
     }
     text_f(p->t, "(%s)", type_c(to));
@@ -584,7 +586,8 @@ void print_expr(Printer *p, const Expr *e, int prec) {
         print_int_arith(p, e, prec);
     else if (e->op == OP_SHL || e->op == OP_SHR)
         print_shift(p, e);
-    else if (integer && (e->op == OP_DIV || e->op == OP_FDIV || e->op == OP_MOD || e->op == OP_REM) &&
+    else if (integer &&
+             (e->op == OP_DIV || e->op == OP_FDIV || e->op == OP_MOD || e->op == OP_REM) &&
              is_c_division(p, e))
         print_division(p, e, prec);
     else if (!print_trivial(p, e, prec))

@@ -9,18 +9,19 @@ typedef struct Out {
     Str prefix;          /* C prefix of every public symbol: [a-z_][a-z0-9_]* */
     Str stem;            /* file stem used in #include "stem.h" and for weights files */
     Text source, header; /* model.c, model.h */
-    Text bridge;         /* extra C for shared objects and the JIT (docs/bridge.md), to be put behind the
+    Text bridge; /* extra C for shared objects and the JIT (docs/bridge.md), to be put behind the
                             source in one file; empty unless asked */
     bool want_bridge;
-    bool jit;            /* no #include at all, libm and libc functions declared; weights are the blob, which
+    bool jit; /* no #include at all, libm and libc functions declared; weights are the blob, which
                             whoever compiles provides as the symbol PREFIX_weights */
     const char *weights; /* mode asked for: c string incbin file obj auto */
     Str weights_mode;    /* mode chosen */
-    unsigned char *blob; /* weights file (file, incbin) or the ELF object (obj); NULL: inside the source */
+    unsigned char
+        *blob; /* weights file (file, incbin) or the ELF object (obj); NULL: inside the source */
     size_t blob_len;
-    Str blob_name;       /* "model_weights.o" */
+    Str blob_name;                          /* "model_weights.o" */
     Str sha256, flags, version, model_file; /* for the header comment, already sanitised by emit */
-    Str build_line;      /* exact C compiler line for this output */
+    Str build_line;                         /* exact C compiler line for this output */
 } Out;
 
 /* The one function through which a model's text reaches an output: keeps [A-Za-z0-9_.:/-] and replaces the

@@ -63,7 +63,8 @@ static int word_compare(const void *key, const void *row) {
 }
 
 static bool is_reserved(const char *s) {
-    return strncmp(s, "lcc_", 4) == 0 || strncmp(s, "lepton_", 7) == 0 || strncmp(s, "w_", 2) == 0 ||
+    return strncmp(s, "lcc_", 4) == 0 || strncmp(s, "lepton_", 7) == 0 ||
+           strncmp(s, "w_", 2) == 0 ||
            bsearch(s, RESERVED, sizeof RESERVED / sizeof *RESERVED, sizeof *RESERVED, word_compare);
 }
 

@@ -26,9 +26,9 @@ enum { NLIBC = sizeof LIBC_TABLE / sizeof *LIBC_TABLE };
 
 struct Paste {
     Ctx *ctx;
-    Map *stub;           /* Str → Piece: all there are */
-    Map *done;           /* Str → Str: asked for already */
-    VEC(Str) texts;      /* in the order they are written */
+    Map *stub;      /* Str → Piece: all there are */
+    Map *done;      /* Str → Str: asked for already */
+    VEC(Str) texts; /* in the order they are written */
     bool libc[NLIBC];
 };
 

@@ -246,8 +246,8 @@ static void bridge_call(Emit *em) {
     }
     for (int i = 0; i < f->params.len; i++) {
         const Buf *b = f->params.at[i];
-        text_f(p->t, "%s(%s%s *)%s[%d].data", comma, i < nin ? "const " : "", type_c(type_dtype(b->type)),
-               i < nin ? "in" : "out", i < nin ? i : i - nin);
+        text_f(p->t, "%s(%s%s *)%s[%d].data", comma, i < nin ? "const " : "",
+               type_c(type_dtype(b->type)), i < nin ? "in" : "out", i < nin ? i : i - nin);
         if (i >= nin && port_is_open(b))
             text_f(p->t, ", (size_t)out[%d].count, out[%d].dims", i - nin, i - nin);
         comma = ", ";
@@ -302,7 +302,8 @@ void bridge_print(Emit *em) {
     Printer entry = em->pr; /* with the names of the entry's parameters */
     em->pr.t = t;
     text_s(t, "\n/* The bridge for loaders that learn the shapes at run time. */\n"
-              "typedef struct lepton_tensor {\n    void *data;\n    int64_t count;\n    int64_t dims[8];\n"
+              "typedef struct lepton_tensor {\n    void *data;\n    int64_t count;\n    int64_t "
+              "dims[8];\n"
               "    int32_t rank;\n    int32_t reserved;\n} lepton_tensor;\n\n");
     print_signature(em, t);
     bridge_arena(em);

@@ -7,12 +7,12 @@
 #include <string.h>
 
 enum {
-    ROOM = 1024,      /* before and after the data; before: the ELF header, after: the tables */
+    ROOM = 1024, /* before and after the data; before: the ELF header, after: the tables */
     HEADER = 64,
-    SECTION = 64,     /* size of a section header */
-    SYMBOL = 24,      /* size of a symbol */
-    SECTIONS = 6,     /* null .rodata .note.GNU-stack .symtab .strtab .shstrtab */
-    LONGEST = 200     /* symbol name */
+    SECTION = 64, /* size of a section header */
+    SYMBOL = 24,  /* size of a symbol */
+    SECTIONS = 6, /* null .rodata .note.GNU-stack .symtab .strtab .shstrtab */
+    LONGEST = 200 /* symbol name */
 };
 
 size_t elf_room(void) {
@@ -70,10 +70,10 @@ size_t elf_wrap(const Machine *mach, Str symbol, unsigned char *blob, size_t len
     int machine = strcmp(mach->isa, "neon") == 0 ? 183 : 62;
     put_header(blob, machine, sections);
     unsigned char *at = blob + symtab + SYMBOL;
-    at = put(at, 1, 4);      /* name */
-    at = put(at, 0x11, 1);   /* global object */
-    at = put(at, 2, 1);      /* hidden */
-    at = put(at, 1, 2);      /* in .rodata */
+    at = put(at, 1, 4);    /* name */
+    at = put(at, 0x11, 1); /* global object */
+    at = put(at, 2, 1);    /* hidden */
+    at = put(at, 1, 2);    /* in .rodata */
     at = put(at, 0, 8);
     put(at, len, 8);
     memcpy(blob + strtab + 1, symbol, name_len);

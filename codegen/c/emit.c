@@ -112,15 +112,18 @@ static void emit_kernels(Emit *em) {
 
 static void print_made_by(Emit *em, Text *t, const char *suffix) {
     const Out *o = em->out;
-    text_f(t, "/* %s%s: made by lcc %s from %s", o->stem, suffix, o->version ? o->version : LCC_VERSION,
+    text_f(t, "/* %s%s: made by lcc %s from %s", o->stem, suffix,
+           o->version ? o->version : LCC_VERSION,
            safe_text(em->ctx, o->model_file ? o->model_file : "a model", 100));
-    text_f(t, ",\n * sha256 %s,\n * target %s", o->sha256 ? safe_text(em->ctx, o->sha256, 64) : "unknown",
-           em->mach->name);
+    text_f(t, ",\n * sha256 %s,\n * target %s",
+           o->sha256 ? safe_text(em->ctx, o->sha256, 64) : "unknown", em->mach->name);
     if (o->flags && *o->flags)
         text_f(t, ", flags %s", safe_comment(em->ctx, o->flags, 300));
     text_s(t, ". Do not edit.\n *\n"
-              " * This file belongs to whoever has it, without conditions (0BSD): permission to use, copy,\n"
-              " * modify and distribute it for any purpose, with or without fee, is granted. It comes as it\n"
+              " * This file belongs to whoever has it, without conditions (0BSD): permission to "
+              "use, copy,\n"
+              " * modify and distribute it for any purpose, with or without fee, is granted. It "
+              "comes as it\n"
               " * is, without any warranty. */\n");
 }
 
@@ -148,10 +151,11 @@ static void print_target(Emit *em, Text *t, bool open) {
     if (!*em->mach->attr)
         return;
     if (open)
-        text_f(t,
-               "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), "
-               "apply_to = function)\n#endif\n\n",
-               em->mach->attr);
+        text_f(
+            t,
+            "#if defined(__clang__)\n#pragma clang attribute push(__attribute__((target(\"%s\"))), "
+            "apply_to = function)\n#endif\n\n",
+            em->mach->attr);
     else
         text_s(t, "#if defined(__clang__)\n#pragma clang attribute pop\n#endif\n");
 }
@@ -204,8 +208,10 @@ static void print_api(Emit *em, Text *t) {
         text_f(t, "#define %s_ARENA_BYTES ((size_t)%lld)\n", em->upper, (long long)bytes);
     else
         text_f(t, "size_t %s_arena_bytes(const %s_dims *dims);\n", o->prefix, o->prefix);
-    text_f(t, "#define %s_WEIGHTS_BYTES ((size_t)%lld)\n\n", em->upper, (long long)em->weight_bytes);
-    text_s(t, "/* 0 or an LCC_E code. The arena is scratch memory, 64-byte aligned, for one call at a time; no\n"
+    text_f(t, "#define %s_WEIGHTS_BYTES ((size_t)%lld)\n\n", em->upper,
+           (long long)em->weight_bytes);
+    text_s(t, "/* 0 or an LCC_E code. The arena is scratch memory, 64-byte aligned, for one call "
+              "at a time; no\n"
               " * two buffers may overlap. Nothing is kept between calls, nothing allocated.");
     if (em->mode == WEIGHTS_FILE)
         text_f(t, " weights points to the\n * bytes of %s, 64-byte aligned.", o->blob_name);
@@ -218,7 +224,8 @@ static void emit_header(Emit *em) {
     Text *t = &em->out->header;
     print_made_by(em, t, ".h");
     text_f(t, "#ifndef %s_H\n#define %s_H\n", em->upper, em->upper);
-    text_s(t, "#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+    text_s(t, "#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus\nextern \"C\" "
+              "{\n#endif\n\n");
     print_port_types(em, t);
     print_api(em, t);
     text_f(t, "\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
@@ -270,8 +277,12 @@ static void print_outside(Printer *p, const Buf *b, int prec) {
 bool c_emit(Ctx *ctx, const Module *m, const Machine *mach, Out *out) {
     Emit em = {.ctx = ctx, .m = m, .mach = mach, .out = out};
     Text kernels = text_new(ctx), entry = text_new(ctx), upper = text_new(ctx);
-    em.pr = (Printer){.ctx = ctx, .t = &kernels, .paste = paste_new(ctx), .mach = mach,
-                      .outside = print_outside, .data = &em};
+    em.pr = (Printer){.ctx = ctx,
+                      .t = &kernels,
+                      .paste = paste_new(ctx),
+                      .mach = mach,
+                      .outside = print_outside,
+                      .data = &em};
     em.names = names_new(ctx);
     em.funcs = map_new(ctx);
     em.weights = map_new(ctx);

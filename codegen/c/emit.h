@@ -26,14 +26,14 @@ typedef struct Emit {
     const Machine *mach;
     Out *out;
     Printer pr;
-    Names *names;    /* file-level identifiers: functions, constants, dims */
-    Map *funcs;      /* Func → FuncInfo */
-    Map *weights;    /* Buf → WeightRef */
+    Names *names; /* file-level identifiers: functions, constants, dims */
+    Map *funcs;   /* Func → FuncInfo */
+    Map *weights; /* Buf → WeightRef */
     WeightsMode mode;
     int64_t weight_bytes;
-    Str upper;       /* PREFIX in capitals, for macros */
-    Map *open;       /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
-    Map *opened;     /* Buf → itself: its extents are written on every path so far */
+    Str upper;   /* PREFIX in capitals, for macros */
+    Map *open;   /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
+    Map *opened; /* Buf → itself: its extents are written on every path so far */
     bool uses_arena, uses_weights; /* of the entry, found while printing */
 } Emit;
 
@@ -44,23 +44,23 @@ typedef struct FuncInfo {
 } FuncInfo;
 
 /* weights.c */
-bool weights_plan(Emit *em);                   /* mode, offsets; exit 5 when text would be too long */
-void weights_define(Emit *em, Text *t);        /* what stands in the source */
-void weights_blob(Emit *em);                   /* out->blob */
+bool weights_plan(Emit *em);            /* mode, offsets; exit 5 when text would be too long */
+void weights_define(Emit *em, Text *t); /* what stands in the source */
+void weights_blob(Emit *em);            /* out->blob */
 /* elf.c: makes an object file of `blob`: elf_room() bytes, then len bytes of data, then elf_room() bytes free.
  * The data becomes a read-only section with one hidden symbol. Returns the file's length. */
 size_t elf_room(void);
 size_t elf_wrap(const Machine *mach, Str symbol, unsigned char *blob, size_t len);
 
 /* entry.c */
-void entry_print(Emit *em, Text *t);           /* arena function and run */
+void entry_print(Emit *em, Text *t); /* arena function and run */
 void entry_prototype(Emit *em, Text *t, bool shapes);
 void print_shape(Emit *em, Text *t, const Buf *b); /* [N,3,224] */
 Str dim_name(Emit *em, const Sym *s);
-bool expr_is_open(const Expr *e);              /* depends on data, not on the model's dims alone? */
+bool expr_is_open(const Expr *e); /* depends on data, not on the model's dims alone? */
 const Expr *expr_closed(Emit *em, const Expr *e); /* over the model's dims only */
-bool port_is_open(const Buf *b);               /* extents known only after the run? */
-Str port_capacity(Emit *em, const Buf *b);     /* entry parameter; NULL for other buffers */
+bool port_is_open(const Buf *b);                  /* extents known only after the run? */
+Str port_capacity(Emit *em, const Buf *b);        /* entry parameter; NULL for other buffers */
 Str port_extents(Emit *em, const Buf *b);
 void print_pointer(Printer *p, const Buf *b);
 /* `return LCC_EDIM` unless the symbol keeps its promises. */

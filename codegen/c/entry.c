@@ -12,7 +12,8 @@
 /* ---- ports ---------------------------------------------------------------------------------------- */
 
 Str dim_name(Emit *em, const Sym *s) {
-    bool capital = s->name && s->name[0] >= 'A' && s->name[0] <= 'Z' && s->name[0] != 'I' && !s->name[1];
+    bool capital =
+        s->name && s->name[0] >= 'A' && s->name[0] <= 'Z' && s->name[0] != 'I' && !s->name[1];
     return names_of(em->names, s, capital ? s->name : safe_ident(em->ctx, s->name));
 }
 
@@ -105,11 +106,11 @@ void entry_prototype(Emit *em, Text *t, bool shapes) {
 
 typedef struct Found {
     Emit *em;
-    Map *scalars;       /* Buf → itself */
+    Map *scalars; /* Buf → itself */
     VEC(const Buf *) scalar;
-    Map *set;           /* Sym → itself: set by ASSIGN or HOST */
+    Map *set; /* Sym → itself: set by ASSIGN or HOST */
     VEC(Sym *) sym;
-    bool code;          /* some call returns a code */
+    bool code; /* some call returns a code */
 } Found;
 
 static void found_scalar(Found *f, const Buf *b) {
@@ -377,7 +378,8 @@ void entry_print(Emit *em, Text *t) {
             text_f(t, "    (void)%s;\n", (Str)map_get(p->names, f->params.at[i]));
     if (em->mode == WEIGHTS_FILE && !em->uses_weights)
         text_s(t, "    (void)weights;\n");
-    text_s(t, em->uses_arena ? "    uint8_t *const mem = (uint8_t *)arena;\n" : "    (void)arena;\n");
+    text_s(t,
+           em->uses_arena ? "    uint8_t *const mem = (uint8_t *)arena;\n" : "    (void)arena;\n");
     text_n(t, body.at, body.len);
     text_s(t, "    return 0;\n}\n");
     p->depth = 0;

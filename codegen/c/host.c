@@ -9,7 +9,8 @@ void text_literal(Text *t, const char *s, size_t n) {
     text_c(t, '"');
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)s[i];
-        bool plain = c > ' ' && c < 0x7f && c != '"' && c != '\\' && c != '?' && c != '%' && c != '*';
+        bool plain =
+            c > ' ' && c < 0x7f && c != '"' && c != '\\' && c != '?' && c != '%' && c != '*';
         if (plain || c == ' ')
             text_c(t, (char)c);
         else

@@ -2,7 +2,8 @@
 #include "codegen/codegen.h"
 #include "embed.h"
 
-#define TILES(...) {__VA_ARGS__}
+#define TILES(...)                                                                                 \
+    { __VA_ARGS__ }
 static const Machine MACHINES[] = {
 #define MACHINE(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma)                       \
     {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma},

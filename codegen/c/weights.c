@@ -76,8 +76,9 @@ bool weights_plan(Emit *em) {
         total += bytes_of(data_of(m->consts.at[i]));
     em->mode = em->out->jit ? WEIGHTS_JIT : mode_named(asked, em->mach->vec > 0, total);
     if (em->mode == WEIGHTS_FILE && em->out->want_bridge)
-        return diag_error(em->ctx, EXIT_USAGE, NULL,
-                          "--weights=file makes the caller load the weights: use it with --emit=c,h");
+        return diag_error(
+            em->ctx, EXIT_USAGE, NULL,
+            "--weights=file makes the caller load the weights: use it with --emit=c,h");
     bool forced = strcmp(asked, "c") == 0;
     if (em->mode == WEIGHTS_TEXT && !forced && total > C_TEXT)
         return diag_error(em->ctx, EXIT_LIMIT, NULL,
@@ -101,8 +102,8 @@ bool weights_plan(Emit *em) {
     }
     em->weight_bytes = apart ? offset : total;
     if (apart)
-        em->out->blob_name = str_f(em->ctx, "%s_weights.%s", em->out->stem,
-                                   em->mode == WEIGHTS_OBJ ? "o" : "bin");
+        em->out->blob_name =
+            str_f(em->ctx, "%s_weights.%s", em->out->stem, em->mode == WEIGHTS_OBJ ? "o" : "bin");
     em->out->weights_mode = text[em->mode];
     return true;
 }
@@ -166,9 +167,12 @@ static void define_strings(Text *t, const Const *c, Str name) {
 static void define_literals(Text *t, const Const *c, Str name) {
     enum { ROW = 2048 };
     int64_t bytes = bytes_of(c), size = type_bytes(c->type);
-    int64_t row = bytes < ROW ? (bytes ? bytes : size) : ROW, rows = bytes ? (bytes + row - 1) / row : 1;
-    text_f(t, "static const union {\n    unsigned char c[%lld][%lld];\n    %s v[%lld];\n} %s = {{\n",
-           (long long)rows, (long long)row, type_c(c->type), (long long)(c->count ? c->count : 1), name);
+    int64_t row = bytes < ROW ? (bytes ? bytes : size) : ROW,
+            rows = bytes ? (bytes + row - 1) / row : 1;
+    text_f(t,
+           "static const union {\n    unsigned char c[%lld][%lld];\n    %s v[%lld];\n} %s = {{\n",
+           (long long)rows, (long long)row, type_c(c->type), (long long)(c->count ? c->count : 1),
+           name);
     for (int64_t at = 0; at < rows * row; at += row) {
         text_s(t, "    \"");
         for (int64_t i = at; i < at + row && i < bytes; i++)
@@ -183,7 +187,8 @@ static void define_blob(Emit *em, Text *t) {
     if (em->mode == WEIGHTS_INCBIN)
         text_f(t,
                "__asm__(\".pushsection .rodata\\n.balign 64\\n.globl %s_weights\\n\"\n"
-               "        \".hidden %s_weights\\n%s_weights:\\n.incbin \\\"%s\\\"\\n.popsection\\n\");\n",
+               "        \".hidden %s_weights\\n%s_weights:\\n.incbin "
+               "\\\"%s\\\"\\n.popsection\\n\");\n",
                prefix, prefix, prefix, em->out->blob_name);
     if (em->mode != WEIGHTS_JIT)
         text_s(t, "#if defined(__GNUC__)\n__attribute__((visibility(\"hidden\")))\n#endif\n");
