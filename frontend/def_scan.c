@@ -144,25 +144,6 @@ bool def_arg_min(Definer *d) {
     return arg_extreme(d, OP_MIN);
 }
 
-bool def_hardmax(Definer *d) {
-    Ctx *ctx = d->ctx;
-    Buf *x = define_in(d, 0);
-    int axis = define_axis(d, node_int(d->node, "axis", -1), x->rank);
-    const Expr *index[RANK_MAX];
-    if (axis < 0)
-        return false;
-    Buf *best = define_node(d, "ArgMax", str_f(ctx, "axis = %d", axis), 1, &x);
-    if (!best)
-        return false;
-    Def *def = define_out(d, 0, define_type(d, 0), x->rank, x->dim);
-    index_vars(d, def, index);
-    const Expr *i = index[axis];
-    index[axis] = expr_i(ctx, 0);
-    def->value = expr_cast(ctx, define_type(d, 0), expr_eq(ctx, buf_load(ctx, best, index), i));
-    define_emit(d, def);
-    return true;
-}
-
 /* ---- counted extents ------------------------------------------------------------------------- */
 
 /* p[t] = how many of the first t + 1 positions are chosen; the caller sets `chosen` over *t. */
