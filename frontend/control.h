@@ -1,0 +1,54 @@
+/* frontend/control.h — storage shared by paths of control: control.c, loops.c, slot.c. */
+#ifndef LCC_CONTROL_H
+#define LCC_CONTROL_H
+
+#include "frontend/definers.h"
+
+/* A tensor that several Defs write: the state of a loop, the result of two branches. Extents that may
+ * change are symbols which the entry function sets again; the elements then lie in a flat buffer of
+ * constant capacity. */
+typedef struct Slot {
+    Str name;
+    Dtype type;
+    int rank;
+    const Expr *dim[RANK_MAX];
+    Sym *sym[RANK_MAX];   /* NULL: the extent is fixed */
+    const Expr *capacity; /* elements; with a sym only */
+    Buf *buf;
+} Slot;
+
+/* `most[i]`: upper bound of an extent with a symbol, over DIM symbols and constants. */
+void slot_init(Definer *d, Slot *s, Str name, const Buf *like, const Expr *const *dim,
+               Sym *const *sym, const Expr *const *most);
+/* Defs that copy v into the slot; extents are set by slots_extents after all copies. */
+bool slot_store(Definer *d, Slot *s, Buf *v);
+/* The symbols of all slots become the extents of the values, at once. */
+void slots_extents(Definer *d, int n, Slot *const *s, Buf *const *v);
+/* What the slot holds now, as a tensor of its present extents. */
+Buf *slot_view(Definer *d, Slot *s);
+
+/* The tensors of a value, in order; sequences and optionals are taken apart. */
+typedef struct Leaves {
+    VEC(Buf *) at;
+} Leaves;
+void val_leaves(Ctx *ctx, const Val *v, Leaves *out);
+/* Equal but for the tensors' extents and data. */
+bool val_same_form(const Val *a, const Val *b);
+/* A copy of the tree with other tensors, taken from *next on. */
+Val *val_with(Ctx *ctx, const Val *v, Buf *const **next);
+
+/* d with Items going into another block. */
+Definer define_inside(const Definer *d, Scope *scope);
+/* Defines a body with inputs bound to in[0..nin); *out: its outputs. */
+bool define_body(Definer *d, const Graph *body, Scope *scope, int nin, Val *const *in, int nout,
+                 Val **out);
+/* e when no symbol in it was set inside the block, else the largest value it can have; NULL: none. */
+const Expr *outer_bound(Ctx *ctx, const Block *b, const Expr *e);
+/* Is e free of symbols set inside the block? */
+bool is_outer(Ctx *ctx, const Block *b, const Expr *e);
+/* The first element, when it is a constant. */
+bool known_constant(Ctx *ctx, Buf *b, int64_t *v);
+/* A tensor equal to e. */
+Buf *define_number(Definer *d, const char *name, Dtype type, const Expr *e);
+
+#endif

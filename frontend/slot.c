@@ -1,0 +1,208 @@
+/* frontend/slot.c — storage that several paths of control write, and bodies.
+ *
+ * Precondition: see control.h. A slot whose extents are all fixed is a plain buffer; else
+ *   s f32[n, 4], n <= 8   →   flat f32[32] ; store: flat[i*4 + j] = v[i, j], n := rows of v
+ *                             view:  s[i, j] = flat[i*4 + j]                                  */
+#include "frontend/control.h"
+
+#include <string.h>
+
+/* ---- symbols of a block ------------------------------------------------------------------------ */
+
+typedef struct Inner {
+    Map *syms;
+    bool found;
+} Inner;
+
+static void collect_sym(void *data, Block *b, Item *it) {
+    Inner *in = data;
+    (void)b;
+    if (it->sym)
+        map_put(in->syms, it->sym, in);
+    for (int i = 0; it->call && i < it->call->result.len; i++)
+        map_put(in->syms, it->call->result.at[i], in);
+}
+
+static void find_sym(void *data, const Expr *e) {
+    Inner *in = data;
+    in->found |= e->op == OP_LOAD || (e->op == OP_SYM && map_get(in->syms, e->u.sym));
+}
+
+bool is_outer(Ctx *ctx, const Block *b, const Expr *e) {
+    Inner in = {map_new(ctx), false};
+    for (int i = 0; i < b->items.len; i++) {
+        collect_sym(&in, NULL, b->items.at[i]);
+        for (int k = 0; k < 2; k++)
+            block_walk(b->items.at[i]->body[k], collect_sym, &in);
+    }
+    expr_walk(ctx, e, find_sym, &in);
+    return !in.found;
+}
+
+const Expr *outer_bound(Ctx *ctx, const Block *b, const Expr *e) {
+    if (is_outer(ctx, b, e))
+        return e;
+    int64_t max = expr_range(ctx, e).max;
+    return max < INT32_MAX ? expr_i(ctx, max) : NULL;
+}
+
+/* ---- slots -------------------------------------------------------------------------------------- */
+
+void slot_init(Definer *d, Slot *s, Str name, const Buf *like, const Expr *const *dim,
+               Sym *const *sym, const Expr *const *most) {
+    Ctx *ctx = d->ctx;
+    *s = (Slot){.name = name, .type = type_dtype(like->type), .rank = like->rank};
+    bool flat = false;
+    s->capacity = expr_i(ctx, 1);
+    for (int i = 0; i < s->rank; i++) {
+        s->sym[i] = sym ? sym[i] : NULL;
+        s->dim[i] = s->sym[i] ? expr_sym(ctx, s->sym[i]) : dim[i];
+        s->capacity = expr_mul(ctx, s->capacity, s->sym[i] ? most[i] : dim[i]);
+        flat |= s->sym[i] != NULL;
+    }
+    s->buf =
+        flat ? buf_new(ctx, str_f(ctx, "%s.storage", name), s->type, SPACE_ARENA, 1, &s->capacity)
+             : buf_new(ctx, name, s->type, SPACE_ARENA, s->rank, s->dim);
+    if (!flat)
+        s->capacity = NULL;
+}
+
+/* Position of an element in row-major order. */
+static const Expr *flat_index(Ctx *ctx, int rank, const Expr *const *dim, const Def *def) {
+    const Expr *at = expr_i(ctx, 0);
+    for (int i = 0; i < rank; i++)
+        at = expr_add(ctx, expr_mul(ctx, at, dim[i]), def_var(ctx, def, i));
+    return at;
+}
+
+bool slot_store(Definer *d, Slot *s, Buf *v) {
+    Ctx *ctx = d->ctx;
+    if (s->buf == v)
+        return true;
+    if (s->capacity && !define_check(d, expr_le(ctx, buf_count(ctx, v), s->capacity), CHECK_DIM,
+                                     "a value that changes its shape"))
+        return false;
+    Def *def = def_update(ctx, s->name, s->buf);
+    const Expr *index[RANK_MAX];
+    for (int i = 0; i < s->rank; i++)
+        index[i] = def_axis(ctx, def, str_f(ctx, "i%d", i), AXIS_PAR, v->dim[i]);
+    if (s->capacity)
+        def->at[0] = flat_index(ctx, s->rank, v->dim, def);
+    else
+        def->at = NULL;
+    def->value = buf_load(ctx, v, index);
+    def->loc = d->node->loc;
+    define_emit(d, def);
+    return true;
+}
+
+static void assign(Definer *d, Sym *sym, const Expr *e) {
+    Item *it = item_new(d->ctx, d->block, ITEM_BIND);
+    it->sym = sym;
+    it->e = e;
+    it->origin = d->origin;
+}
+
+void slots_extents(Definer *d, int n, Slot *const *s, Buf *const *v) {
+    Ctx *ctx = d->ctx;
+    VEC(Sym *) to = {0};
+    VEC(const Expr *) now = {0};
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < s[k]->rank; i++)
+            if (s[k]->sym[i] && v[k]->dim[i] != s[k]->dim[i]) {
+                vec_push(ctx, &to, s[k]->sym[i]);
+                vec_push(ctx, &now, v[k]->dim[i]);
+            }
+    for (int i = 0; i < to.len && to.len > 1; i++) { /* all read before any is set */
+        Sym *t = sym_new(ctx, SYM_BIND, str(ctx, "extent"), 0, to.at[i]->max);
+        t->value = now.at[i];
+        assign(d, t, now.at[i]);
+        now.at[i] = expr_sym(ctx, t);
+    }
+    for (int i = 0; i < to.len; i++)
+        assign(d, to.at[i], now.at[i]);
+}
+
+Buf *slot_view(Definer *d, Slot *s) {
+    if (!s->capacity)
+        return s->buf;
+    Def *def = def_new(d->ctx, s->name, s->type, s->rank, s->dim);
+    const Expr *at = flat_index(d->ctx, s->rank, s->dim, def);
+    def->value = buf_load(d->ctx, s->buf, &at);
+    def->buf->bound = s->capacity;
+    def->loc = d->node->loc;
+    define_emit(d, def);
+    return def->buf;
+}
+
+/* ---- values -------------------------------------------------------------------------------------- */
+
+void val_leaves(Ctx *ctx, const Val *v, Leaves *out) {
+    if (v->kind == VAL_TENSOR)
+        vec_push(ctx, &out->at, v->buf);
+    for (int i = 0; i < v->elems.len; i++)
+        val_leaves(ctx, v->elems.at[i], out);
+}
+
+bool val_same_form(const Val *a, const Val *b) {
+    if (a->kind != b->kind || a->elems.len != b->elems.len)
+        return false;
+    if (a->kind == VAL_TENSOR)
+        return a->buf->type == b->buf->type && a->buf->rank == b->buf->rank;
+    for (int i = 0; i < a->elems.len; i++)
+        if (!val_same_form(a->elems.at[i], b->elems.at[i]))
+            return false;
+    return true;
+}
+
+Val *val_with(Ctx *ctx, const Val *v, Buf *const **next) {
+    Val *copy = ctx_new(ctx, Val);
+    copy->kind = v->kind;
+    copy->elem_type = v->elem_type;
+    if (v->kind == VAL_TENSOR)
+        copy->buf = *(*next)++;
+    for (int i = 0; i < v->elems.len; i++)
+        vec_push(ctx, &copy->elems, val_with(ctx, v->elems.at[i], next));
+    return copy;
+}
+
+/* ---- bodies -------------------------------------------------------------------------------------- */
+
+Definer define_inside(const Definer *d, Scope *scope) {
+    Definer in = *d;
+    in.scope = scope;
+    in.block = scope->block;
+    return in;
+}
+
+bool define_body(Definer *d, const Graph *body, Scope *scope, int nin, Val *const *in, int nout,
+                 Val **out) {
+    if (body->inputs.len != nin || body->outputs.len != nout)
+        return define_error(d, EXIT_MALFORMED,
+                            "its body has %d inputs and %d outputs, not %d and %d",
+                            body->inputs.len, body->outputs.len, nin, nout);
+    for (int i = 0; i < nin; i++)
+        define_bind(scope, body->inputs.at[i], in[i]);
+    if (!define_nodes(d->state, scope, body, NULL))
+        return false;
+    for (int i = 0; i < nout; i++) {
+        out[i] = define_lookup(d->state, scope, body->outputs.at[i]);
+        if (!out[i])
+            return define_error(d, EXIT_MALFORMED, "output '%s' of its body is not defined",
+                                body->outputs.at[i]->name);
+    }
+    return true;
+}
+
+bool known_constant(Ctx *ctx, Buf *b, int64_t *v) {
+    const Expr *const *known = buf_known(ctx, b);
+    int64_t n;
+    return known && buf_static(b, &n) && n >= 1 && expr_is_int(known[0], v);
+}
+
+Buf *define_number(Definer *d, const char *name, Dtype type, const Expr *e) {
+    Def *def = define_temp(d, name, type, 0, NULL);
+    def->value = expr_cast(d->ctx, type, e);
+    define_emit(d, def);
+    return def->buf;
+}
