@@ -76,10 +76,11 @@ typedef struct Prog {
     int lane;       /* which loop runs in strips, -1: none */
     const Buf *own; /* loads of it are made at own_level or deeper */
     int own_level;
-    bool flat;           /* indices are storage offsets */
-    VEC(int) reg_level;  /* of each register */
-    Map *memo;           /* Expr → Kid */
-    VEC(Instr *) spread; /* the FILLs made so far */
+    bool flat;             /* indices are storage offsets */
+    VEC(int) reg_level;    /* of each register */
+    VEC(uint8_t) reg_type; /* Dtype of what each register holds */
+    Map *memo;             /* Expr → Kid */
+    VEC(Instr *) spread;   /* the FILLs made so far */
     VEC(Access *) access;
     const Stmt *lets; /* LETs to be computed in place: a list ending at `lets_end` */
     const Stmt *lets_end;

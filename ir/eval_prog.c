@@ -29,6 +29,7 @@ Prog *prog_new(Eval *ev, int nloop, Sym *const *loop, int lane) {
 
 int prog_reg(Prog *p) {
     vec_push(p->ctx, &p->reg_level, 0);
+    vec_push(p->ctx, &p->reg_type, T_I64);
     return p->reg_level.len - 1;
 }
 
@@ -56,6 +57,7 @@ static Kid emit(Prog *p, Instr in, int level) {
     in.dst = prog_reg(p);
     in.bits = int_bits((Dtype)in.type);
     p->reg_level.at[in.dst] = level;
+    p->reg_type.at[in.dst] = (uint8_t)in.type;
     vec_push(p->ctx, &p->level[level].in, in);
     return (Kid){in.dst, in.lanes};
 }
@@ -70,7 +72,8 @@ Kid prog_spread(Prog *p, Kid k, uint16_t lanes) {
     }
     Kid *kid = ctx_new(p->ctx, Kid);
     *kid = k;
-    Instr in = {.op = OP_FILL, .type = T_I64, .lanes = lanes, .nkid = 1, .kid = kid};
+    Instr in = {
+        .op = OP_FILL, .type = p->reg_type.at[k.reg], .lanes = lanes, .nkid = 1, .kid = kid};
     Kid r = emit(p, in, prog_level(p, k));
     Instr *made = ctx_new(p->ctx, Instr);
     *made = in;
