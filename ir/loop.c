@@ -120,19 +120,20 @@ static Sym *renamed_sym(Renames *r, Sym *s) {
     return s;
 }
 
+static const Expr **renamed_all(Renames *r, const Expr **list, int n) {
+    const Expr **to = n ? ctx_newn(r->ctx, const Expr *, n) : list;
+    for (int i = 0; i < n; i++)
+        to[i] = renamed(r, list[i]);
+    return to;
+}
+
+/* `to` may be s itself. */
 static void rename_into(Renames *r, Stmt *to, const Stmt *s) {
     Ctx *ctx = r->ctx;
     to->a = renamed(r, s->a);
     to->b = renamed(r, s->b);
-    if (s->nindex)
-        to->index = ctx_newn(ctx, const Expr *, s->nindex);
-    for (int i = 0; i < s->nindex; i++)
-        to->index[i] = renamed(r, s->index[i]);
-    int n = symarg_count(s);
-    if (n)
-        to->symarg = ctx_newn(ctx, const Expr *, n);
-    for (int i = 0; i < n; i++)
-        to->symarg[i] = renamed(r, s->symarg[i]);
+    to->index = renamed_all(r, s->index, s->nindex);
+    to->symarg = renamed_all(r, s->symarg, symarg_count(s));
     if (s->op != STMT_HOST)
         return;
     Call *c = ctx_new(ctx, Call);
