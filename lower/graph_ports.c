@@ -18,7 +18,8 @@ bool graph_ports(Lower *lo) {
     Map *taken = map_new(lo->ctx);
     for (int i = 0; i < lo->prog->outputs.len; i++) {
         Port *p = &lo->prog->outputs.at[i];
-        if (p->buf->space != SPACE_ARENA || map_get(taken, p->buf))
+        bool own = p->buf->space == SPACE_ARENA || p->buf->space == SPACE_OUTPUT;
+        if (!own || map_get(taken, p->buf))
             p->buf = copy_def(lo->ctx, lo->prog->main, p->name, p->buf)->buf;
         p->buf->space = SPACE_OUTPUT;
         map_put(taken, p->buf, p->buf);
