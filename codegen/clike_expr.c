@@ -482,7 +482,8 @@ static void print_bitcast(Printer *p, const Expr *e) {
         text_f(p->t, "(%s)", type_c(to));
         print_expr(p, a, P_UNARY);
     } else if (float_from) {
-        text_f(p->t, type_kind(to) == 'I' ? "(%s)" : "", type_c(to));
+        if (type_kind(to) == 'I')
+            text_f(p->t, "(%s)", type_c(to));
         print_call1(p, from == T_F32 ? "lcc_f32_bits" : "lcc_f64_bits", a, print_expr);
     } else {
         print_name(p, to == T_F32 ? "lcc_bits_f32" : "lcc_bits_f64");
