@@ -36,7 +36,7 @@ static void field_visit(Ctx *ctx, const ProtobufCMessage *m, const ProtobufCFiel
     size_t n = 1;
     if (f->label == PROTOBUF_C_LABEL_REPEATED) {
         memcpy(&n, (const char *)m + f->quantifier_offset, sizeof n);
-        memcpy(&at, at, sizeof at);
+        memcpy(&at, (const void *)at, sizeof at);
     } else if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
         uint32_t id;
         memcpy(&id, (const char *)m + f->quantifier_offset, sizeof id);
@@ -115,7 +115,7 @@ static void unknown_drop(ProtobufCMessage *m) {
             continue;
         if (f->label == PROTOBUF_C_LABEL_REPEATED) {
             memcpy(&n, (char *)m + f->quantifier_offset, sizeof n);
-            memcpy(&at, at, sizeof at);
+            memcpy(&at, (const void *)at, sizeof at);
         } else if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
             memcpy(&id, (char *)m + f->quantifier_offset, sizeof id);
         }
