@@ -27,6 +27,27 @@ void slots_extents(Definer *d, int n, Slot *const *s, Buf *const *v);
 /* What the slot holds now, as a tensor of its present extents. */
 Buf *slot_view(Definer *d, Slot *s);
 
+/* The values of a loop's iterations side by side along a new axis. Extents that only the body knows must be
+ * the same in every iteration; they are symbols, and the storage is flat, as in a Slot. */
+typedef struct Stack {
+    Str name;
+    Dtype type;
+    int rank, axis;            /* of one value; where the new axis is */
+    const Expr *dim[RANK_MAX]; /* of one value */
+    Sym *sym[RANK_MAX];
+    const Expr *trip; /* values at most */
+    bool flat;
+    Buf *buf;
+} Stack;
+/* `body`: the block v is computed in. */
+bool stack_init(Definer *d, const Block *body, Stack *s, Str name, const Buf *v, int axis,
+                const Expr *trip);
+void stack_clear(Definer *d, Stack *s);
+/* In iteration t: v becomes the value at position `at`. */
+bool stack_store(Definer *in, Stack *s, Buf *v, const Expr *t, const Expr *at);
+/* The first n values as one tensor; NULL: all. */
+Buf *stack_view(Definer *d, Stack *s, const Expr *n);
+
 /* The tensors of a value, in order; sequences and optionals are taken apart. */
 typedef struct Leaves {
     VEC(Buf *) at;
@@ -48,6 +69,8 @@ const Expr *outer_bound(Ctx *ctx, const Block *b, const Expr *e);
 bool is_outer(Ctx *ctx, const Block *b, const Expr *e);
 /* The first element, when it is a constant. */
 bool known_constant(Ctx *ctx, Buf *b, int64_t *v);
+/* ITEM_BIND: the symbol gets a new value. */
+void set_sym(Definer *d, Sym *s, const Expr *e);
 /* A tensor equal to e. */
 Buf *define_number(Definer *d, const char *name, Dtype type, const Expr *e);
 

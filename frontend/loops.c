@@ -123,7 +123,8 @@ static bool stack_values(Looping *l, int k, int n, Val *const *v) {
     for (int i = 0; i <= first->rank; i++)
         dim[i] = i == axis ? expr_i(ctx, n) : first->dim[i < axis ? i : i - 1];
     int out = l->nstate + k;
-    Str name = d->node->out[out] ? d->node->out[out]->name : d->node->op;
+    bool wanted = out < d->node->nout && d->node->out[out];
+    Str name = wanted ? d->node->out[out]->name : d->node->op;
     Buf *y = buf_new(ctx, name, type_dtype(first->type), SPACE_ARENA, first->rank + 1, dim);
     for (int t = 0; t < n; t++) {
         const Buf *b = v[scan_back(l, k) ? n - 1 - t : t]->buf;
@@ -201,8 +202,8 @@ typedef struct State {
     int n;
     Slot **slot;
     Buf **init, **view, **now; /* before; inside the body; after one round */
-    bool **varies;             /* which extents change */
-    bool *same;                /* handed on as it is: needs no slot */
+    int64_t **most; /* of extents that change: what they never exceed, as assumed; else 0 */
+    bool *same;     /* handed on as it is: needs no slot */
 } State;
 
 static void state_start(Looping *l, State *s) {
@@ -216,9 +217,9 @@ static void state_start(Looping *l, State *s) {
     s->view = ctx_newn(ctx, Buf *, s->n);
     s->now = ctx_newn(ctx, Buf *, s->n);
     s->same = ctx_newn(ctx, bool, s->n);
-    s->varies = ctx_newn(ctx, bool *, s->n);
+    s->most = ctx_newn(ctx, int64_t *, s->n);
     for (int i = 0; i < s->n; i++)
-        s->varies[i] = ctx_newn(ctx, bool, RANK_MAX);
+        s->most[i] = ctx_newn(ctx, int64_t, RANK_MAX);
 }
 
 /* Slots for the next attempt; a capacity is found once the body has been seen. */
@@ -232,8 +233,8 @@ static void state_slots(Looping *l, State *s) {
         if (s->same[k])
             continue;
         for (int i = 0; i < b->rank; i++)
-            if (s->varies[k][i]) {
-                sym[i] = sym_new(ctx, SYM_RUN, str_f(ctx, "%s_%d", b->name, i), 0, DIMS_MOST);
+            if (s->most[k][i]) {
+                sym[i] = sym_new(ctx, SYM_RUN, str_f(ctx, "%s_%d", b->name, i), 0, s->most[k][i]);
                 most[i] = expr_i(ctx, 1);
             }
         s->slot[k] = ctx_new(ctx, Slot);
@@ -241,7 +242,26 @@ static void state_slots(Looping *l, State *s) {
     }
 }
 
-/* Marks extents that a round changes; whether any was not known to. */
+/* Whether an assumption about extent i of tensor k fails after a round. The first guess is that it changes
+ * within what one round shows; if that grows again, it has no bound of its own. */
+static bool extent_changed(Looping *l, State *s, int k, int i) {
+    Ctx *ctx = l->d->ctx;
+    const Expr *a = s->slot[k]->dim[i], *b = s->now[k]->dim[i];
+    int64_t *most = &s->most[k][i], max = expr_range(ctx, b).max;
+    if (*most) {
+        bool grows = max > *most && *most < DIMS_MOST;
+        *most = grows ? DIMS_MOST : *most;
+        return grows;
+    }
+    if (a == b || expr_proves(ctx, expr_eq(ctx, a, b)))
+        return false;
+    Range from = expr_range(ctx, a);
+    *most = max > from.max ? max : from.max;
+    *most = *most < 1 ? 1 : *most > DIMS_MOST ? DIMS_MOST : *most;
+    return true;
+}
+
+/* What a round shows against what was assumed; whether another attempt is needed. */
 static bool state_changed(Looping *l, State *s) {
     bool changed = false;
     for (int k = 0; k < s->n; k++) {
@@ -251,12 +271,8 @@ static bool state_changed(Looping *l, State *s) {
             s->same[k] = changed = true;
             continue;
         }
-        for (int i = 0; i < s->now[k]->rank; i++) {
-            const Expr *a = s->slot[k]->dim[i], *b = s->now[k]->dim[i];
-            if (s->varies[k][i] || a == b || expr_proves(l->d->ctx, expr_eq(l->d->ctx, a, b)))
-                continue;
-            s->varies[k][i] = changed = true;
-        }
+        for (int i = 0; i < s->now[k]->rank; i++)
+            changed |= extent_changed(l, s, k, i);
     }
     return changed;
 }
@@ -266,6 +282,8 @@ static const Expr *extent_bound(Looping *l, const Block *body, const Sym *sym, c
                                 const Expr *to) {
     Ctx *ctx = l->d->ctx;
     int64_t step;
+    if (sym->max < DIMS_MOST) /* every round keeps to it */
+        return expr_i(ctx, sym->max);
     if (expr_is_int(expr_sub(ctx, to, expr_sym(ctx, (Sym *)(uintptr_t)sym)), &step) && l->trip) {
         if (step <= 0)
             return from;
@@ -275,10 +293,7 @@ static const Expr *extent_bound(Looping *l, const Block *body, const Sym *sym, c
             return expr_add(ctx, from, expr_mul(ctx, expr_i(ctx, step), l->trip));
         return NULL;
     }
-    int64_t max = expr_range(ctx, to).max;
-    if (expr_uses_sym(to, sym) || !is_outer(ctx, body, to))
-        return max < DIMS_MOST ? expr_max(ctx, from, expr_i(ctx, max)) : NULL;
-    return expr_max(ctx, from, to);
+    return !expr_uses_sym(to, sym) && is_outer(ctx, body, to) ? expr_max(ctx, from, to) : NULL;
 }
 
 /* The capacities, now that the body is known. */
@@ -369,62 +384,36 @@ static bool try_round(Looping *l, State *s, Sym *t, Block *block, Round *r) {
     return true;
 }
 
-/* Scan outputs: full length while the loop runs, cut to the iterations done afterwards. */
-static bool store_scans(Looping *l, Definer *in, Sym *t, const Round *r, Buf **full) {
-    Ctx *ctx = l->d->ctx;
+/* Room for the scan outputs, once the body is known. */
+static bool stacks_init(Looping *l, const Block *body, const Round *r, Stack *stack) {
+    Definer *d = l->d;
+    int64_t trip;
     for (int k = 0; k < l->nscan; k++) {
-        Buf *v = r->scan[k]->buf;
-        int axis = scan_axis(l, k, v->rank);
-        const Expr *dim[RANK_MAX], *index[RANK_MAX], *at = expr_sym(ctx, t);
-        if (axis < 0 || !define_rank(l->d, v->rank + 1))
+        const Buf *v = r->scan[k]->buf;
+        int axis = scan_axis(l, k, v->rank), out = l->nstate + k;
+        if (axis < 0 || !define_rank(d, v->rank + 1))
             return false;
-        if (!l->trip || expr_range(ctx, l->trip).max > DIMS_MOST * INT64_C(2))
-            return define_error(l->d, EXIT_UNSUPPORTED,
+        if (!l->trip || (expr_is_int(l->trip, &trip) && trip > DIMS_MOST))
+            return define_error(d, EXIT_UNSUPPORTED,
                                 "scan outputs need a number of iterations that is bounded");
-        for (int i = 0; i <= v->rank; i++)
-            dim[i] = i == axis ? l->trip : v->dim[i < axis ? i : i - 1];
-        for (int i = 0; i < v->rank; i++)
-            if (!is_outer(ctx, in->block, v->dim[i]))
-                return define_error(l->d, EXIT_UNSUPPORTED,
-                                    "the size of a scan output depends on the iteration");
-        int out = l->nstate + k;
-        Str name = l->d->node->out[out] ? l->d->node->out[out]->name : l->d->node->op;
-        full[k] = buf_new(ctx, name, type_dtype(v->type), SPACE_ARENA, v->rank + 1, dim);
-        Def *def = def_update(ctx, name, full[k]);
-        if (scan_back(l, k))
-            at = expr_sub(ctx, expr_sub(ctx, l->trip, expr_i(ctx, 1)), at);
-        for (int i = 0; i < v->rank; i++) {
-            index[i] = def_axis(ctx, def, str_f(ctx, "i%d", i), AXIS_PAR, v->dim[i]);
-            def->at[i < axis ? i : i + 1] = index[i];
-        }
-        def->at[axis] = at;
-        def->value = buf_load(ctx, v, index);
-        def->loc = l->d->node->loc;
-        define_emit(in, def);
+        bool wanted = out < d->node->nout && d->node->out[out];
+        Str name = wanted ? d->node->out[out]->name : d->node->op;
+        if (!stack_init(d, body, &stack[k], name, v, axis, l->trip))
+            return false;
     }
     return true;
 }
 
-/* The first n rows. */
-static Buf *cut_rows(Definer *d, Buf *full, const Expr *n) {
-    const Expr *dim[RANK_MAX], *index[RANK_MAX];
-    for (int i = 0; i < full->rank; i++)
-        dim[i] = i ? full->dim[i] : n;
-    Def *def = def_new(d->ctx, full->name, type_dtype(full->type), full->rank, dim);
-    for (int i = 0; i < full->rank; i++)
-        index[i] = def_var(d->ctx, def, i);
-    def->value = buf_load(d->ctx, full, index);
-    def->buf->bound = buf_count(d->ctx, full);
-    def->loc = d->node->loc;
-    define_emit(d, def);
-    return def->buf;
-}
-
-static void set_sym(Definer *d, Sym *s, const Expr *e) {
-    Item *it = item_new(d->ctx, d->block, ITEM_BIND);
-    it->sym = s;
-    it->e = e;
-    it->origin = d->origin;
+static bool stacks_store(Looping *l, Definer *in, Sym *t, const Round *r, Stack *stack) {
+    Ctx *ctx = in->ctx;
+    for (int k = 0; k < l->nscan; k++) {
+        const Expr *now = expr_sym(ctx, t), *at = now;
+        if (scan_back(l, k))
+            at = expr_sub(ctx, expr_sub(ctx, l->trip, expr_i(ctx, 1)), at);
+        if (!stack_store(in, &stack[k], r->scan[k]->buf, now, at))
+            return false;
+    }
+    return true;
 }
 
 static const Expr *first_element(Ctx *ctx, Buf *b) {
@@ -455,7 +444,7 @@ typedef struct Frame {
     Block *block;
     Sym *t, *go, *done; /* iteration; whether the next one runs; how many ran */
     bool exits, checks; /* the body may end the loop; the loop has a condition at all */
-    Buf **full;         /* scan outputs, as long as the loop can be */
+    Stack *stack;       /* scan outputs */
 } Frame;
 
 static void frame_syms(Frame *f) {
@@ -484,6 +473,8 @@ static bool frame_before(Frame *f) {
                 first ? expr_cast(ctx, T_I64, first_element(ctx, first)) : expr_i(ctx, 1));
     if (f->l->nscan && f->checks)
         set_sym(d, f->done, expr_i(ctx, 0));
+    for (int k = 0; k < f->l->nscan; k++)
+        stack_clear(d, &f->stack[k]);
     return true;
 }
 
@@ -491,7 +482,7 @@ static bool frame_before(Frame *f) {
 static bool frame_end(Frame *f) {
     Ctx *ctx = f->l->d->ctx;
     Definer in = define_inside(f->l->d, define_scope(ctx, f->l->d->scope, f->block));
-    if (!store_scans(f->l, &in, f->t, &f->r, f->full))
+    if (!stacks_store(f->l, &in, f->t, &f->r, f->stack))
         return false;
     if (f->exits)
         set_sym(&in, f->go, expr_cast(ctx, T_I64, first_element(ctx, f->r.cond)));
@@ -518,7 +509,7 @@ static void frame_after(Frame *f) {
         define_set_val(l->d, i, val_with(ctx, l->init[i], &next));
     for (int k = 0; k < l->nscan; k++)
         define_set(l->d, l->nstate + k,
-                   f->checks ? cut_rows(l->d, f->full[k], expr_sym(ctx, f->done)) : f->full[k]);
+                   stack_view(l->d, &f->stack[k], f->checks ? expr_sym(ctx, f->done) : NULL));
 }
 
 static bool run_loop(Looping *l) {
@@ -532,10 +523,10 @@ static bool run_loop(Looping *l) {
         return false;
     f.exits = l->loop && (!known_constant(ctx, f.r.cond, &go) || !go);
     f.checks = f.exits || (l->cond && (!known_constant(ctx, l->cond->buf, &go) || !go));
-    f.full = ctx_newn(ctx, Buf *, l->nscan);
+    f.stack = ctx_newn(ctx, Stack, l->nscan);
     if (!l->trip && !f.exits)
         return define_error(l->d, EXIT_MALFORMED, "the loop never ends");
-    if (!frame_before(&f) || !frame_end(&f))
+    if (!stacks_init(l, f.block, &f.r, f.stack) || !frame_before(&f) || !frame_end(&f))
         return false;
     frame_after(&f);
     return true;

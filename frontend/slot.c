@@ -68,10 +68,11 @@ void slot_init(Definer *d, Slot *s, Str name, const Buf *like, const Expr *const
 }
 
 /* Position of an element in row-major order. */
-static const Expr *flat_index(Ctx *ctx, int rank, const Expr *const *dim, const Def *def) {
+static const Expr *flat_index(Ctx *ctx, int rank, const Expr *const *dim,
+                              const Expr *const *index) {
     const Expr *at = expr_i(ctx, 0);
     for (int i = 0; i < rank; i++)
-        at = expr_add(ctx, expr_mul(ctx, at, dim[i]), def_var(ctx, def, i));
+        at = expr_add(ctx, expr_mul(ctx, at, dim[i]), index[i]);
     return at;
 }
 
@@ -87,7 +88,7 @@ bool slot_store(Definer *d, Slot *s, Buf *v) {
     for (int i = 0; i < s->rank; i++)
         index[i] = def_axis(ctx, def, str_f(ctx, "i%d", i), AXIS_PAR, v->dim[i]);
     if (s->capacity)
-        def->at[0] = flat_index(ctx, s->rank, v->dim, def);
+        def->at[0] = flat_index(ctx, s->rank, v->dim, index);
     else
         def->at = NULL;
     def->value = buf_load(ctx, v, index);
@@ -96,7 +97,7 @@ bool slot_store(Definer *d, Slot *s, Buf *v) {
     return true;
 }
 
-static void assign(Definer *d, Sym *sym, const Expr *e) {
+void set_sym(Definer *d, Sym *sym, const Expr *e) {
     Item *it = item_new(d->ctx, d->block, ITEM_BIND);
     it->sym = sym;
     it->e = e;
@@ -116,20 +117,110 @@ void slots_extents(Definer *d, int n, Slot *const *s, Buf *const *v) {
     for (int i = 0; i < to.len && to.len > 1; i++) { /* all read before any is set */
         Sym *t = sym_new(ctx, SYM_BIND, str(ctx, "extent"), 0, to.at[i]->max);
         t->value = now.at[i];
-        assign(d, t, now.at[i]);
+        set_sym(d, t, now.at[i]);
         now.at[i] = expr_sym(ctx, t);
     }
     for (int i = 0; i < to.len; i++)
-        assign(d, to.at[i], now.at[i]);
+        set_sym(d, to.at[i], now.at[i]);
 }
 
 Buf *slot_view(Definer *d, Slot *s) {
     if (!s->capacity)
         return s->buf;
     Def *def = def_new(d->ctx, s->name, s->type, s->rank, s->dim);
-    const Expr *at = flat_index(d->ctx, s->rank, s->dim, def);
+    const Expr *index[RANK_MAX];
+    for (int i = 0; i < s->rank; i++)
+        index[i] = def_var(d->ctx, def, i);
+    const Expr *at = flat_index(d->ctx, s->rank, s->dim, index);
     def->value = buf_load(d->ctx, s->buf, &at);
     def->buf->bound = s->capacity;
+    def->loc = d->node->loc;
+    define_emit(d, def);
+    return def->buf;
+}
+
+/* ---- stacks ---------------------------------------------------------------------------------------- */
+
+/* Extents of the whole: those of one value, and n at the new axis. */
+static void stack_dims(const Stack *s, const Expr *const *of, const Expr *n, const Expr **dim) {
+    for (int i = 0; i <= s->rank; i++)
+        dim[i] = i == s->axis ? n : of[i < s->axis ? i : i - 1];
+}
+
+bool stack_init(Definer *d, const Block *body, Stack *s, Str name, const Buf *v, int axis,
+                const Expr *trip) {
+    Ctx *ctx = d->ctx;
+    *s = (Stack){.name = name, .type = type_dtype(v->type), .rank = v->rank, .axis = axis};
+    s->trip = trip;
+    const Expr *capacity = trip, *dim[RANK_MAX];
+    for (int i = 0; i < v->rank; i++) {
+        s->dim[i] = v->dim[i];
+        const Expr *most = outer_bound(ctx, body, v->dim[i]);
+        if (!most)
+            return define_error(d, EXIT_UNSUPPORTED,
+                                "the size of '%s' depends on the iteration, without a bound", name);
+        capacity = expr_mul(ctx, capacity, most);
+        if (most == v->dim[i])
+            continue;
+        s->sym[i] =
+            sym_new(ctx, SYM_RUN, str_f(ctx, "%s_%d", name, i), 0, expr_range(ctx, most).max);
+        s->dim[i] = expr_sym(ctx, s->sym[i]);
+        s->flat = true;
+    }
+    stack_dims(s, s->dim, trip, dim);
+    s->buf = s->flat
+                 ? buf_new(ctx, str_f(ctx, "%s.storage", name), s->type, SPACE_ARENA, 1, &capacity)
+                 : buf_new(ctx, name, s->type, SPACE_ARENA, s->rank + 1, dim);
+    return true;
+}
+
+void stack_clear(Definer *d, Stack *s) {
+    for (int i = 0; i < s->rank; i++)
+        if (s->sym[i])
+            set_sym(d, s->sym[i], expr_i(d->ctx, 0));
+}
+
+bool stack_store(Definer *in, Stack *s, Buf *v, const Expr *t, const Expr *at) {
+    Ctx *ctx = in->ctx;
+    const Expr *dim[RANK_MAX], *index[RANK_MAX], *whole[RANK_MAX];
+    const Expr *first = expr_eq(ctx, t, expr_i(ctx, 0));
+    for (int i = 0; i < s->rank; i++) {
+        if (!s->sym[i])
+            continue;
+        const Expr *same = expr_eq(ctx, s->dim[i], v->dim[i]);
+        if (!define_check(in, expr_or(ctx, first, same), CHECK_DIM, "sizes of a scan output"))
+            return false;
+        set_sym(in, s->sym[i], v->dim[i]);
+    }
+    Def *def = def_update(ctx, s->name, s->buf);
+    for (int i = 0; i < s->rank; i++)
+        index[i] = def_axis(ctx, def, str_f(ctx, "i%d", i), AXIS_PAR, v->dim[i]);
+    stack_dims(s, index, at, whole);
+    stack_dims(s, v->dim, s->trip, dim);
+    if (s->flat)
+        def->at[0] = flat_index(ctx, s->rank + 1, dim, whole);
+    for (int i = 0; i <= s->rank && !s->flat; i++)
+        def->at[i] = whole[i];
+    def->value = buf_load(ctx, v, index);
+    def->loc = in->node->loc;
+    define_emit(in, def);
+    return true;
+}
+
+Buf *stack_view(Definer *d, Stack *s, const Expr *n) {
+    Ctx *ctx = d->ctx;
+    if (!n && !s->flat)
+        return s->buf;
+    const Expr *dim[RANK_MAX], *from[RANK_MAX], *index[RANK_MAX];
+    stack_dims(s, s->dim, n ? n : s->trip, dim);
+    stack_dims(s, s->dim, s->trip, from);
+    Def *def = def_new(ctx, s->name, s->type, s->rank + 1, dim);
+    for (int i = 0; i <= s->rank; i++)
+        index[i] = def_var(ctx, def, i);
+    if (s->flat)
+        index[0] = flat_index(ctx, s->rank + 1, from, index);
+    def->value = buf_load(ctx, s->buf, index);
+    def->buf->bound = buf_count(ctx, s->buf);
     def->loc = d->node->loc;
     define_emit(d, def);
     return def->buf;
