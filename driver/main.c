@@ -5,11 +5,6 @@
 #include <string.h>
 
 static const Verb VERBS[] = {
-    {"run", verb_run, "run MODEL.onnx (--data DIR | NAME=@FILE …) [--save DIR]",
-     "compile, run, print the outputs"},
-    {"check", verb_check, "check MODEL.onnx --data DIR", "run and compare with expected outputs"},
-    {"info", verb_info, "info MODEL.onnx", "inputs, outputs, sizes"},
-    {"ops", verb_ops, "ops [MODEL.onnx]", "operators lcc knows, or those a model uses"},
     {"targets", verb_targets, "targets", "machines to compile for"},
 };
 
@@ -46,11 +41,17 @@ int main(int argc, char **argv) {
     Args args = {0};
     jmp_buf out_of_memory;
     ctx->oom = &out_of_memory;
-    int code = EXIT_LIMIT;
-    if (!setjmp(out_of_memory))
+    int code;
+    switch (setjmp(out_of_memory)) {
+    case 0:
         code = dispatch(ctx, &args, argc, argv);
-    else if (ctx->diag.exit_code)
-        code = ctx->diag.exit_code;
+        break;
+    case EXIT_LIMIT:
+        code = EXIT_LIMIT;
+        break;
+    default:
+        code = EXIT_INTERNAL;
+    }
     if (ctx->diag.text.len)
         fwrite(ctx->diag.text.at, 1, ctx->diag.text.len, stderr);
     if (!code && ctx->diag.errors)
