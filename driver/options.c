@@ -53,32 +53,62 @@ static bool parse_dim(Ctx *ctx, Args *a, const char *text) {
         }
     }
     if (!ok || *at || b.min < 0 || b.max < b.min || b.mult < 1)
-        return diag_error(ctx, EXIT_USAGE, NULL, "--dim %s: expected NAME=N or NAME=LO..HI%%M", text);
+        return diag_error(ctx, EXIT_USAGE, NULL, "--dim %s: expected NAME=N or NAME=LO..HI%%M",
+                          text);
     b.name = str_n(ctx, text, (size_t)(eq - text));
     vec_push(ctx, &a->define.dims, b);
     return true;
 }
 
-/* input=1x3x224x224; `?` leaves an extent as it is; nothing after the = is a scalar */
+/* 1x3x224x224, `?` leaving an extent as it is; scalar; none */
+static bool parse_extents(const char **at, ShapeBind *s) {
+    if (!strncmp(*at, "scalar", 6)) {
+        *at += 6;
+        return true;
+    }
+    if (!strncmp(*at, "none", 4)) {
+        *at += 4;
+        s->kind = SHAPE_NONE;
+        return true;
+    }
+    bool ok = true;
+    while (ok && **at && s->rank < RANK_MAX) {
+        if (**at == '?') {
+            s->dim[s->rank++] = -1;
+            ++*at;
+        } else {
+            ok = parse_int(at, &s->dim[s->rank]) && s->dim[s->rank] >= 0;
+            s->rank++;
+        }
+        if (**at != 'x' || !(*at)[1])
+            break;
+        ++*at;
+    }
+    return ok;
+}
+
+/* input=1x3x224x224; nothing after the = is a scalar; input=[2x3,4]: a sequence; input=none: absent */
 static bool parse_shape(Ctx *ctx, Args *a, const char *text) {
     const char *eq = strrchr(text, '='), *at = eq ? eq + 1 : text;
     ShapeBind s = {0};
     bool ok = eq && eq > text;
-    while (ok && *at && s.rank < RANK_MAX) {
-        if (*at == '?') {
-            s.dim[s.rank++] = -1;
-            at++;
-        } else {
-            ok = parse_int(&at, &s.dim[s.rank]) && s.dim[s.rank] >= 0;
-            s.rank++;
+    if (ok && *at == '[') {
+        s.kind = SHAPE_SEQUENCE;
+        for (at++; ok && *at && *at != ']'; at += *at == ',') {
+            ShapeBind item = {0};
+            ok = parse_extents(&at, &item) && (*at == ',' || *at == ']');
+            vec_push(ctx, &s.items, item);
         }
-        if (*at != 'x' || !at[1])
-            break;
-        at++;
+        ok = ok && *at++ == ']';
+    } else {
+        ok = ok && parse_extents(&at, &s);
     }
     if (!ok || *at)
-        return diag_error(ctx, EXIT_USAGE, NULL,
-                          "--shape %s: expected INPUT=DxD with at most %d extents", text, RANK_MAX);
+        return diag_error(
+            ctx, EXIT_USAGE, NULL,
+            "--shape %s: expected INPUT=DxD with at most %d extents, INPUT=[DxD,DxD] or "
+            "INPUT=none",
+            text, RANK_MAX);
     s.input = str_n(ctx, text, (size_t)(eq - text));
     vec_push(ctx, &a->define.shapes, s);
     return true;
@@ -241,7 +271,8 @@ void help_print(Text *t, bool all) {
             text_f(t, "\n%s\n", r->section);
         section = r->section;
         Str letter = r->letter ? str_f(t->ctx, "-%c, ", r->letter) : "    ";
-        Str left = str_f(t->ctx, "%s--%s%s%s", letter, r->name, r->arg ? "=" : "", r->arg ? r->arg : "");
+        Str left =
+            str_f(t->ctx, "%s--%s%s%s", letter, r->name, r->arg ? "=" : "", r->arg ? r->arg : "");
         text_f(t, "  %-28s %s\n", left, r->help);
     }
 }

@@ -147,12 +147,12 @@ bool def_grid_sample(Definer *d) {
     s.mode = strstr(mode, "linear") ? 'l' : strstr(mode, "cubic") ? 'c' : 'n';
     s.corners = node_int(d->node, "align_corners", 0) != 0;
     s.t = define_type(d, 0) == T_F64 ? T_F64 : T_F32;
-    if (x->rank < 3 || grid->rank != x->rank || !type_is_float(define_type(d, 1)) ||
-        !expr_is(grid->dim[grid->rank - 1], s.axes))
+    if (x->rank < 3 || grid->rank != x->rank || !type_is_float(define_type(d, 1)))
         return define_error(d, EXIT_MALFORMED, "grid and input do not fit");
     if (!type_is_float(define_type(d, 0)))
         return define_error(d, EXIT_UNSUPPORTED, "sampling of this type");
-    if (!define_same(d, x->dim[0], grid->dim[0], "batch"))
+    if (!define_same(d, x->dim[0], grid->dim[0], "batch") ||
+        !define_same(d, grid->dim[grid->rank - 1], expr_i(ctx, s.axes), "coordinates"))
         return false;
     sample_places(&s, grid);
     for (int a = 0; a < x->rank; a++)
@@ -191,9 +191,11 @@ bool def_affine_grid(Definer *d) {
     bool corners = node_int(d->node, "align_corners", 0) != 0;
     const Expr *dim[RANK_MAX], *sum = NULL;
     int k = (int)define_length(d, size) - 2;
-    if ((k != 2 && k != 3) || theta->rank != 3 || !expr_is(theta->dim[1], k) ||
-        !expr_is(theta->dim[2], k + 1) || !type_is_float(define_type(d, 0)))
+    if ((k != 2 && k != 3) || theta->rank != 3 || !type_is_float(define_type(d, 0)))
         return define_error(d, EXIT_MALFORMED, "theta and size do not fit");
+    if (!define_same(d, theta->dim[1], expr_i(ctx, k), "theta") ||
+        !define_same(d, theta->dim[2], expr_i(ctx, k + 1), "theta"))
+        return false;
     dim[0] = theta->dim[0];
     dim[k + 1] = expr_i(ctx, k);
     for (int a = 0; a < k; a++) {

@@ -15,6 +15,38 @@ bool def_identity(Definer *d) {
     return true;
 }
 
+/* A float as f8e8m0 by its exponent; round_mode up (the default), down or nearest. */
+static const Expr *cast_e8m0(Definer *d, const Expr *e) {
+    Ctx *ctx = d->ctx;
+    Str mode = node_str(ctx, d->node, "round_mode", "up");
+    e = expr_cast(ctx, T_F32, e);
+    e = expr_cast(ctx, T_I64, expr_op(ctx, OP_BITCAST, T_U32, 1, &e));
+    const Expr *unit = expr_i(ctx, 1 << 23), *zero = expr_i(ctx, 0), *top = expr_i(ctx, 254);
+    const Expr *exponent = expr_mod(ctx, expr_fdiv(ctx, e, unit), expr_i(ctx, 256));
+    const Expr *rest = expr_mod(ctx, e, unit), *half = expr_i(ctx, 1 << 22);
+    const Expr *tie = expr_and(ctx, expr_eq(ctx, rest, half), expr_lt(ctx, zero, exponent));
+    const Expr *more = !strcmp(mode, "down") ? expr_bool(ctx, false)
+                       : !strcmp(mode, "up") ? expr_lt(ctx, zero, rest)
+                                             : expr_or(ctx, expr_lt(ctx, half, rest), tie);
+    const Expr *up = expr_add(ctx, exponent, expr_cast(ctx, T_I64, more));
+    if (node_int(d->node, "saturate", 1))
+        up = expr_min(ctx, up, top);
+    const Expr *special = expr_eq(ctx, exponent, expr_i(ctx, 255));
+    e = expr_cast(ctx, T_U8, expr_select(ctx, special, exponent, up));
+    return expr_op(ctx, OP_BITCAST, T_F8E8M0, 1, &e);
+}
+
+/* Casts from floats to integers below 8 bits keep the low bits, as casts between integers do. */
+static const Expr *cast_value(Definer *d, Dtype to, const Expr *e) {
+    Dtype from = type_dtype(e->type);
+    if (to == T_F8E8M0 && type_is_float(from))
+        return cast_e8m0(d, e);
+    if (type_is_float(from) && (to == T_I4 || to == T_U4 || to == T_I2 || to == T_U2))
+        e = expr_cast(d->ctx, T_I64, e);
+    return node_int(d->node, "saturate", 1) ? expr_cast(d->ctx, to, e)
+                                            : expr_op(d->ctx, OP_CASTW, to, 1, &e);
+}
+
 static bool cast_to(Definer *d, Dtype to) {
     Buf *x = define_in(d, 0);
     Dtype from = define_type(d, 0);
@@ -29,9 +61,7 @@ static bool cast_to(Definer *d, Dtype to) {
         return define_error(d, EXIT_UNSUPPORTED, "casts between text and numbers");
     Def *def = define_out(d, 0, to, x->rank, x->dim);
     index_vars(d, def, index);
-    const Expr *e = buf_load(d->ctx, x, index);
-    def->value = node_int(d->node, "saturate", 1) ? expr_cast(d->ctx, to, e)
-                                                  : expr_op(d->ctx, OP_CASTW, to, 1, &e);
+    def->value = cast_value(d, to, buf_load(d->ctx, x, index));
     def->buf->bound = x->bound;
     define_emit(d, def);
     return true;

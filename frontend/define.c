@@ -99,6 +99,19 @@ Ctx *define_ctx(DefineState *st) {
 
 /* ---- inputs ---------------------------------------------------------------------------------- */
 
+static void json_text(Text *t, const char *s) {
+    text_c(t, '"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\')
+            text_f(t, "\\%c", *s);
+        else if ((unsigned char)*s < 32)
+            text_f(t, "\\u%04x", *s);
+        else
+            text_c(t, *s);
+    }
+    text_c(t, '"');
+}
+
 static const DimBind *dim_bound(const DefineState *st, Str name) {
     for (int i = 0; i < st->bound.len; i++)
         if (st->bound.at[i].name == name)
@@ -192,6 +205,11 @@ static bool bind_shape(DefineState *st, const ShapeBind *sb) {
         const Value *v = g->inputs.at[i];
         if (v->name != sb->input)
             continue;
+        if (!v->info || v->info->kind != VALUE_TENSOR)
+            return true;
+        if (sb->kind != SHAPE_TENSOR)
+            return diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the input is a tensor",
+                              v->name);
         if (v->info->rank >= 0 && v->info->rank != sb->rank)
             return diag_error(st->ctx, EXIT_USAGE, NULL,
                               "--shape %s: the input has rank %d, not %d", v->name, v->info->rank,
@@ -226,32 +244,70 @@ static const ShapeBind *shape_given(const DefineState *st, Str input) {
     return NULL;
 }
 
-static bool define_input(DefineState *st, Scope *s, const Value *v) {
+/* An input tensor: extents from `sb` where it states them, else from the model. */
+static Val *input_tensor(DefineState *st, Str name, const TypeInfo *t, const ShapeBind *sb,
+                         Text *tree) {
     Ctx *ctx = st->ctx;
-    const TypeInfo *t = v->info;
-    Loc loc = {.file = ctx->file, .name = v->name, .op = "input", .node = -1};
-    if (!t || t->kind != VALUE_TENSOR || t->type == T_NONE)
-        return diag_error(ctx, EXIT_UNSUPPORTED, &loc, "an input that is no tensor of known type");
-    const ShapeBind *sb = shape_given(st, v->name);
-    if (t->rank < 0 && !sb)
-        return diag_error(ctx, EXIT_USAGE, &loc,
-                          "the input has no shape in the model: give --shape %s=…", v->name);
     const Expr *dim[RANK_MAX];
     int rank = t->rank < 0 ? sb->rank : t->rank;
     for (int a = 0; a < rank; a++) {
-        if (t->rank < 0)
-            dim[a] = sb->dim[a] >= 0 ? expr_i(ctx, sb->dim[a])
-                                     : dim_named(st, str_f(ctx, "%s_%d", v->name, a));
-        else if (t->dim[a] >= 0)
+        if (sb && sb->rank == rank && sb->dim[a] >= 0)
+            dim[a] = expr_i(ctx, sb->dim[a]);
+        else if (t->rank >= 0 && t->dim[a] >= 0)
             dim[a] = expr_i(ctx, t->dim[a]);
+        else if (t->rank >= 0 && t->param[a])
+            dim[a] = dim_param(st, t->param[a]);
         else
-            dim[a] = t->param[a] ? dim_param(st, t->param[a]) : dim_named(st, dim_name(st, v, a));
+            dim[a] = dim_named(st, str_f(ctx, "%s_%d", name, a));
     }
-    Buf *b = buf_new(ctx, v->name, t->type, SPACE_INPUT, rank, dim);
-    Port p = {v->name, b};
+    Port p = {name, buf_new(ctx, name, t->type, SPACE_INPUT, rank, dim)};
+    text_f(tree, "\"tensor\": %d", st->prog->inputs.len);
     vec_push(ctx, &st->prog->inputs, p);
-    define_bind(s, v, tensor_val(ctx, b));
-    return true;
+    return tensor_val(ctx, p.buf);
+}
+
+/* The value of an input; its tree (docs/bridge.md), without the braces, is appended. */
+static Val *input_val(DefineState *st, Str name, const TypeInfo *t, const ShapeBind *sb,
+                      Text *tree) {
+    Ctx *ctx = st->ctx;
+    Loc loc = {.file = ctx->file, .name = name, .op = "input", .node = -1};
+    Val *v = NULL;
+    if (!t || (t->kind == VALUE_TENSOR ? t->type == T_NONE : !t->elem || t->kind == VALUE_MAP))
+        diag_error(ctx, EXIT_UNSUPPORTED, &loc, "an input of unknown type or a map");
+    else if (t->kind == VALUE_TENSOR && t->rank < 0 && (!sb || sb->kind != SHAPE_TENSOR))
+        diag_error(ctx, EXIT_USAGE, &loc, "the input has no shape in the model: give --shape %s=…",
+                   name);
+    else if (t->kind == VALUE_TENSOR)
+        return input_tensor(st, name, t, sb, tree);
+    else if (!sb || (t->kind == VALUE_SEQUENCE && sb->kind != SHAPE_SEQUENCE))
+        diag_error(ctx, EXIT_USAGE, &loc, "the input is no tensor: give --shape '%s=%s'", name,
+                   t->kind == VALUE_SEQUENCE ? "[2x3,4]" : "none");
+    else {
+        v = ctx_new(ctx, Val);
+        v->kind = t->kind == VALUE_SEQUENCE ? VAL_SEQUENCE : VAL_OPTIONAL;
+        v->elem_type = t->elem->type;
+    }
+    if (v && v->kind == VAL_OPTIONAL) {
+        bool none = sb->kind == SHAPE_NONE;
+        text_s(tree, none ? "\"none\": true" : "\"optional\": {");
+        Val *e = none ? NULL : input_val(st, name, t->elem, sb, tree);
+        if (!none)
+            text_c(tree, '}');
+        if (e)
+            vec_push(ctx, &v->elems, e);
+        return none || e ? v : NULL;
+    }
+    text_s(tree, v ? "\"sequence\": [" : "");
+    for (int i = 0; v && i < sb->items.len; i++) {
+        text_s(tree, i ? ", {" : "{");
+        Val *e = input_val(st, str_f(ctx, "%s.%d", name, i), t->elem, &sb->items.at[i], tree);
+        if (!e)
+            return NULL;
+        text_c(tree, '}');
+        vec_push(ctx, &v->elems, e);
+    }
+    text_s(tree, v ? "]" : "");
+    return v;
 }
 
 /* Which dims stand alone as an extent, so that their value can be read from an input. */
@@ -273,8 +329,20 @@ static bool define_inputs(DefineState *st, Scope *s) {
     for (int i = 0; i < st->opt->shapes.len; i++)
         ok &= bind_shape(st, &st->opt->shapes.at[i]);
     collect_plain(st);
-    for (int i = 0; ok && i < g->inputs.len; i++)
-        ok &= define_input(st, s, g->inputs.at[i]);
+    Text args = text_new(st->ctx);
+    for (int i = 0; ok && i < g->inputs.len; i++) {
+        const Value *v = g->inputs.at[i];
+        text_s(&args, i ? ", {\"name\": " : "[{\"name\": ");
+        json_text(&args, v->name);
+        text_s(&args, ", ");
+        Val *val = input_val(st, v->name, v->info, shape_given(st, v->name), &args);
+        text_c(&args, '}');
+        if (val)
+            define_bind(s, v, val);
+        ok &= val != NULL;
+    }
+    text_s(&args, g->inputs.len ? "]" : "[]");
+    st->prog->args = str(st->ctx, args.at);
     return ok;
 }
 
@@ -386,19 +454,6 @@ static void check_graph(DefineState *st, const Graph *g) {
 
 /* ---- outputs --------------------------------------------------------------------------------- */
 
-static void json_text(Text *t, const char *s) {
-    text_c(t, '"');
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\')
-            text_f(t, "\\%c", *s);
-        else if ((unsigned char)*s < 32)
-            text_f(t, "\\u%04x", *s);
-        else
-            text_c(t, *s);
-    }
-    text_c(t, '"');
-}
-
 /* The caller owns an output's storage: a buffer that is one already gets a copy. */
 static Buf *output_buf(DefineState *st, Scope *s, Str name, Buf *b) {
     if (b->space == SPACE_ARENA) {
@@ -445,13 +500,7 @@ static void output_tree(DefineState *st, Scope *s, Str name, Val *v, Text *t) {
 
 static bool define_outputs(DefineState *st, Scope *s) {
     const Graph *g = st->model->graph;
-    Text args = text_new(st->ctx), results = text_new(st->ctx);
-    for (int i = 0; i < g->inputs.len; i++) {
-        text_s(&args, i ? ", {\"name\": " : "[{\"name\": ");
-        json_text(&args, g->inputs.at[i]->name);
-        text_f(&args, ", \"tensor\": %d}", i);
-    }
-    text_s(&args, g->inputs.len ? "]" : "[]");
+    Text results = text_new(st->ctx);
     for (int i = 0; i < g->outputs.len; i++) {
         Str name = g->outputs.at[i]->name;
         Val *v = define_lookup(st, s, g->outputs.at[i]);
@@ -464,7 +513,6 @@ static bool define_outputs(DefineState *st, Scope *s) {
         text_c(&results, '}');
     }
     text_s(&results, g->outputs.len ? "]" : "[]");
-    st->prog->args = str(st->ctx, args.at);
     st->prog->results = str(st->ctx, results.at);
     return true;
 }

@@ -99,7 +99,7 @@ int64_t define_length(Definer *d, Buf *b) {
 
 /* ---- symbols and checks ---------------------------------------------------------------------- */
 
-/* Which leaves and operators an expression has. */
+/* Which leaves and operators an expression has; `loads` or a float make it unfit for an extent. */
 typedef struct Look {
     bool loads, odd;
 } Look;
@@ -116,7 +116,16 @@ static void look_at(void *data, const Expr *e) {
     case OP_NEG:
     case OP_MIN:
     case OP_MAX:
-        l->odd |= e->type != T_I64;
+    case OP_SELECT:
+        l->odd |= e->type != T_I64 && e->type != T_BOOL;
+        break;
+    case OP_EQ:
+    case OP_NE:
+    case OP_LT:
+    case OP_LE:
+    case OP_AND:
+    case OP_OR:
+    case OP_NOT:
         break;
     case OP_FDIV:
     case OP_MOD:
@@ -172,6 +181,7 @@ static const Expr *settle(Definer *d, const char *name, const Expr *e, int64_t m
     }
     Look l = {false, false};
     expr_walk(d->ctx, e, look_at, &l);
+    l.odd |= expr_size(d->ctx, e, EXTENT_SIZE) >= EXTENT_SIZE;
     if (extent ? l.odd : l.loads)
         return bind(d, name, e, min, max);
     Range r = expr_range(d->ctx, e);
@@ -231,9 +241,10 @@ static void look_bound(void *data, const Expr *e) {
         *(bool *)data = true;
 }
 
-/* Does a dim depend on data? Only then whether it is 1 is decided at run time. */
-static bool is_bound(Definer *d, const Expr *dim) {
-    bool bound = false;
+/* May the dim be 1 at run time? So may one that depends on data or is a dimension of its own; sums and
+ * products of dimensions are taken not to be. */
+static bool is_wild(Definer *d, const Expr *dim) {
+    bool bound = dim->op == OP_SYM || dim->op == OP_SELECT;
     expr_walk(d->ctx, dim, look_bound, &bound);
     return bound && expr_range(d->ctx, dim).min <= 1;
 }
@@ -245,7 +256,7 @@ static const Expr *broadcast_dim(Definer *d, const Expr *a, const Expr *b) {
         return a;
     if (expr_is(a, 1))
         return b;
-    bool wild_a = is_bound(d, a), wild_b = is_bound(d, b);
+    bool wild_a = is_wild(d, a), wild_b = is_wild(d, b);
     if (!wild_a && !wild_b)
         return define_same(d, a, b, "broadcasting") ? (b->op == OP_INT ? b : a) : NULL;
     const Expr *one = expr_i(ctx, 1), *ok = expr_eq(ctx, a, b), *a1 = expr_eq(ctx, a, one);
@@ -284,7 +295,7 @@ const Expr *define_load_broadcast(Definer *d, Buf *b, int rank, const Expr *cons
         const Expr *extent = i->op == OP_SYM ? i->u.sym->extent : NULL;
         if (expr_is(b->dim[a], 1))
             at[a] = expr_i(ctx, 0);
-        else if (extent == b->dim[a] || !is_bound(d, b->dim[a]))
+        else if (extent == b->dim[a] || !is_wild(d, b->dim[a]))
             at[a] = i;
         else
             at[a] = expr_select(ctx, expr_eq(ctx, b->dim[a], expr_i(ctx, 1)), expr_i(ctx, 0), i);

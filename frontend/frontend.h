@@ -26,10 +26,13 @@ typedef struct DimBind {
     Str name;            /* dim_param, or "<input>_<axis>" for an unnamed dim */
     int64_t min, max, mult; /* min == max: a constant */
 } DimBind;
+typedef enum ShapeKind { SHAPE_TENSOR, SHAPE_SEQUENCE, SHAPE_NONE } ShapeKind;
 typedef struct ShapeBind {
-    Str input;
+    Str input;              /* NULL in an element */
+    uint8_t kind;           /* ShapeKind; SHAPE_NONE: an optional that is absent */
     int rank;
-    int64_t dim[RANK_MAX]; /* -1: leave as it is */
+    int64_t dim[RANK_MAX];  /* -1: leave as it is */
+    VEC(struct ShapeBind) items; /* of a sequence */
 } ShapeBind;
 typedef struct DefineOptions {
     VEC(DimBind) dims;

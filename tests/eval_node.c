@@ -1,8 +1,8 @@
 /* eval_node.c — the frontend and the evaluator against test folders (model.onnx + test_data_set_N).
  *
  *   eval_node [-c] [-d] FOLDER…      one line a folder: "pass NAME" or "FAIL NAME: why"
- * -c: inputs but the first become constants. -d: every extent of
- * an input's declared shape becomes symbolic. Rule: same type and shape, |d| <= 1e-7 + 1e-3 |ref|. */
+ * -c: inputs but the first become constants. -d: extents of the
+ * inputs become symbolic, but for the last of integers (it may fix a rank). Rule: same type and shape, |d| <= 1e-7 + 1e-3 |ref|. */
 #include "frontend/load.h"
 #include "frontend/frontend.h"
 
@@ -24,6 +24,7 @@ typedef struct Run {
     Model *model;
     Program *prog;
     Mode mode;
+    VEC(const OnnxValue *) values;   /* of the inputs */
     VEC(const OnnxTensor *) in, ref; /* flat */
     char why[400];
 } Run;
@@ -61,6 +62,8 @@ static bool read_values(Run *r, int set, const char *what) {
                                                       : ONNX_TENSOR,
                              val, &name))
             return fail(r, "bad %s", path);
+        if (in)
+            vec_push(r->ctx, &r->values, val);
         flatten(r, val, in);
     }
     return true;
@@ -152,6 +155,7 @@ static void make_constants(Run *r) {
     for (int i = 0, k = 0; i < n; i++) {
         Value *v = g->inputs.at[i];
         if (i == 0 || !v->info || v->info->kind != VALUE_TENSOR) {
+            r->values.at[k] = r->values.at[i];
             r->in.at[k++] = r->in.at[i];
             g->inputs.at[g->inputs.len++] = v;
             continue;
@@ -165,34 +169,50 @@ static void make_dynamic(Run *r) {
     Graph *g = r->model->graph;
     for (int i = 0; i < g->inputs.len; i++) {
         TypeInfo *t = (TypeInfo *)(uintptr_t)g->inputs.at[i]->info;
-        bool shape = t->kind == VALUE_TENSOR && type_is_int(t->type) && t->rank == 1 && i > 0;
+        bool shape = t->kind == VALUE_TENSOR && type_is_int(t->type) && t->rank == 1;
         for (int a = 0; t->kind == VALUE_TENSOR && a < t->rank && !shape; a++)
-            if (t->dim[a] > 0)
+            if (t->dim[a] > 0 && (a + 1 < t->rank || !type_is_int(t->type)))
                 t->dim[a] = -1;
     }
 }
 
+static ShapeBind shape_of(Run *r, const OnnxValue *v) {
+    ShapeBind sb = {.rank = v->tensor.rank};
+    for (int a = 0; v->kind == ONNX_TENSOR && a < sb.rank && a < RANK_MAX; a++)
+        sb.dim[a] = v->tensor.dims[a];
+    if (v->kind == ONNX_OPTIONAL && v->nitem)
+        return shape_of(r, &v->item[0]);
+    sb.kind = v->kind == ONNX_TENSOR     ? SHAPE_TENSOR
+              : v->kind == ONNX_OPTIONAL ? SHAPE_NONE
+                                         : SHAPE_SEQUENCE;
+    for (int i = 0; v->kind == ONNX_SEQUENCE && i < v->nitem; i++) {
+        ShapeBind item = shape_of(r, &v->item[i]);
+        vec_push(r->ctx, &sb.items, item);
+    }
+    return sb;
+}
+
 /* Shapes the model does not state come from the data. */
 static void add_shapes(Run *r, DefineOptions *opt) {
-    for (int i = 0; i < r->model->graph->inputs.len && i < r->in.len; i++) {
-        const Value *v = r->model->graph->inputs.at[i];
-        if (!v->info || v->info->kind != VALUE_TENSOR || v->info->rank >= 0)
+    const Graph *g = r->model->graph;
+    for (int i = 0; i < g->inputs.len && i < r->values.len; i++) {
+        const TypeInfo *t = g->inputs.at[i]->info;
+        if (t && t->kind == VALUE_TENSOR && t->rank >= 0)
             continue;
-        ShapeBind sb = {v->name, r->in.at[i]->rank, {0}};
-        for (int a = 0; a < sb.rank && a < RANK_MAX; a++)
-            sb.dim[a] = r->in.at[i]->dims[a];
+        ShapeBind sb = shape_of(r, r->values.at[i]);
+        sb.input = g->inputs.at[i]->name;
         vec_push(r->ctx, &opt->shapes, sb);
     }
 }
 
 static bool run_set(Run *r) {
     Eval *ev = eval_new(r->ctx);
+    if (r->prog->inputs.len != r->in.len || r->prog->outputs.len != r->ref.len)
+        return fail(r, "%d outputs for %d", r->prog->outputs.len, r->ref.len);
     if (!bind_inputs(r, ev))
         return false;
     if (!eval_block(ev, r->prog->main))
         return fail(r, "eval: %s", r->ctx->diag.text.at ? r->ctx->diag.text.at : "?");
-    if (r->prog->outputs.len != r->ref.len)
-        return fail(r, "%d outputs for %d", r->prog->outputs.len, r->ref.len);
     for (int i = 0; i < r->ref.len; i++) {
         const Buf *b = r->prog->outputs.at[i].buf;
         Tensor *t = eval_tensor(ev, b);
@@ -221,7 +241,7 @@ static bool run_folder(Run *r) {
     if (!read_values(r, 0, "input") || !read_values(r, 0, "output"))
         return false;
     DefineOptions opt = {0};
-    if (r->mode.constants)
+    if (r->mode.constants && r->in.len == r->values.len)
         make_constants(r);
     if (r->mode.dynamic)
         make_dynamic(r);
