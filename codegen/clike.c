@@ -330,9 +330,9 @@ static void declare_regs(Printer *p, RegInfo *r) {
             print_line(p, "(void)%s;", reg_variable(p, r, i));
 }
 
-/* A base name none of whose variables is taken. */
+/* A base name none of whose variables is taken; short, so that the number still fits an identifier. */
 static Str reg_base(Printer *p, const RegInfo *r, Str wish) {
-    Str base = safe_ident(p->ctx, wish);
+    Str base = safe_ident(p->ctx, str_n(p->ctx, wish, 24));
     for (;;) {
         bool free_name = !map_get(p->taken, base);
         for (int i = 0; free_name && i < r->used.len; i++)
