@@ -26,6 +26,35 @@ static const Expr *tree_sum(Ctx *ctx, Op op, const Expr **part, int n) {
     return part[0];
 }
 
+#define TERMS_MAX 400 /* expression nodes of a short reduction written out */
+
+/* At most `ways` elements: each partial sum has one, so the tree is written out. */
+static bool sum_of_few(Ctx *ctx, Def *d, int w) {
+    int64_t n;
+    int rank = d->buf->rank, ways = d->axis[w].ways;
+    if (d->naxis != rank + 1 || d->when || !expr_is_int(d->axis[w].var->extent, &n) || n < 1 ||
+        n > ways || n * expr_size(ctx, d->value, TERMS_MAX) > TERMS_MAX)
+        return false;
+    const Expr **part = ctx_newn(ctx, const Expr *, ways);
+    const Expr *none = combine_identity(ctx, d->combine, type_dtype(d->buf->type));
+    for (int64_t i = 0; i < n; i++) {
+        const Expr *at = expr_i(ctx, i);
+        part[i] = expr_2(ctx, d->combine, none, expr_subst(ctx, d->value, 1, &d->axis[w].var, &at));
+    }
+    int half = ways;
+    for (; half / 2 >= n; half /= 2) /* the upper half is empty: adding it changes nothing */
+        continue;
+    for (int64_t i = n; i < half; i++)
+        part[i] = none;
+    d->value = tree_sum(ctx, d->combine, part, half);
+    if (d->init)
+        d->value = expr_2(ctx, d->combine, d->init, d->value);
+    d->init = NULL;
+    d->combine = COMBINE_SET;
+    d->naxis = rank;
+    return true;
+}
+
 /* The Def of the partial sums; d becomes the map that adds them up. */
 static Def *split_ways(Ctx *ctx, Def *d, int w) {
     int rank = d->buf->rank, ways = d->axis[w].ways;
@@ -126,7 +155,7 @@ void kernel_normalise(Ctx *ctx, Kernel *k) {
         Def *d = old.defs.at[i];
         int w = d->at ? -1 : ways_axis(d);
         bool root = i == old.defs.len - 1;
-        if (w >= 0)
+        if (w >= 0 && !sum_of_few(ctx, d, w))
             vec_push(ctx, &k->defs, split_ways(ctx, d, w));
         Def *wrap = root && !d->at && def_is_reduction(d) ? wrap_reduction(ctx, d) : NULL;
         vec_push(ctx, &k->defs, d);

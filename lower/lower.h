@@ -17,7 +17,7 @@ typedef struct Machine {
     const char *attr;   /* for target pragmas: "avx2,fma" */
     int vec;            /* vector register in bytes; 0: no vectors */
     int nreg;           /* vector registers */
-    int mr[12], nr[8]; /* register tiles to choose from, in rows and in f32 columns; 0 ends */
+    int mr[12], nr[8];  /* register tiles to choose from, in rows and in f32 columns; 0 ends */
     int kc;             /* rows of a packed panel that stay in L1/L2 */
     int64_t l1, l2;
     bool fma;

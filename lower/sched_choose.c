@@ -33,7 +33,10 @@ static Sched *schedule_nested(Ctx *ctx, const Kernel *k) {
         at->in = root->name;
         at->nloop = 1;
         at->loop = loop_ref(ctx, root->name, axis);
-        if (depth < d->buf->rank)
+        bool single = true;
+        for (int a = depth; a < d->buf->rank; a++)
+            single &= expr_is(d->buf->dim[a], 1);
+        if (!single)
             continue;
         Step *stage = add_step(ctx, s, STEP_STAGE);
         stage->def = d->name;

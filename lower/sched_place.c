@@ -16,6 +16,7 @@ typedef struct Region {
     const Buf *buf;
     VEC(Sym *) inner; /* variables of loops inside the body, while walking */
     const Expr *lo[RANK_MAX], *hi[RANK_MAX];
+    Sym *at[RANK_MAX]; /* stands for the index while the guard is built */
     int loads;
     bool ok;
 } Region;
@@ -111,12 +112,32 @@ static void narrow_store(void *data, Stmt *s) {
     s->buf = ns->n->to;
 }
 
+/* The box may reach beyond the buffer where the loads are guarded: then the nests are, too. Bounds that are
+ * constant are cut at once. */
+static const Expr *cut_region(Ctx *ctx, const Buf *b, Region *r) {
+    const Expr *guard = NULL, *zero = expr_i(ctx, 0), *one = expr_i(ctx, 1);
+    for (int i = 0; i < b->rank; i++) {
+        const Expr *last = expr_sub(ctx, b->dim[i], one);
+        if (expr_is_int(r->lo[i], NULL))
+            r->lo[i] = expr_max(ctx, r->lo[i], zero);
+        if (expr_is_int(r->hi[i], NULL))
+            r->hi[i] = expr_min(ctx, r->hi[i], last);
+        if (!expr_proves(ctx, expr_le(ctx, zero, r->lo[i])))
+            guard = expr_and(ctx, guard, expr_le(ctx, zero, expr_sym(ctx, r->at[i])));
+        if (!expr_proves(ctx, expr_le(ctx, r->hi[i], last)))
+            guard = expr_and(ctx, guard, expr_le(ctx, expr_sym(ctx, r->at[i]), last));
+    }
+    return guard;
+}
+
 /* d's loops over the region only: axis i runs from lo[i] for extent[i]. `nests` is copied. */
-static Stmt *restrict_nests(Ctx *ctx, const Def *d, Stmt *nests, const Expr **lo,
-                            const Expr **extent) {
+static Stmt *restrict_nests(Ctx *ctx, const Def *d, Stmt *nests, const Region *r,
+                            const Expr **extent, const Expr *guard) {
+    const Expr *const *lo = r->lo;
     Stmt *copy = stmt_copy(ctx, nests);
     for (Stmt *top = copy; top; top = top->next) {
-        Stmt *s = top;
+        const Expr *inside = guard;
+        Stmt *s = top, *last = NULL;
         for (int i = 0; i < d->buf->rank; i++) {
             while (s->op == STMT_FOR && s->label != d->axis[i].var->name)
                 s = s->body;
@@ -125,10 +146,14 @@ static Stmt *restrict_nests(Ctx *ctx, const Def *d, Stmt *nests, const Expr **lo
             Sym *v = sym_axis(ctx, s->label, extent[i]);
             const Expr *at = expr_add(ctx, lo[i], expr_sym(ctx, v));
             stmt_subst(ctx, s->body, 1, &s->var, &at);
+            inside = inside ? expr_subst(ctx, inside, 1, (Sym *const *)&r->at[i], &at) : NULL;
             s->var = v;
             s->a = extent[i];
+            last = s;
             s = s->body;
         }
+        if (inside && last)
+            last->body = stmt_if(ctx, inside, last->body, NULL);
     }
     return copy;
 }
@@ -176,9 +201,11 @@ static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, S
     if (!r.loads)
         return true;
     for (int i = 0; i < rank; i++)
-        extent[i] =
-            expr_simplify(ctx, expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1)));
-    Stmt *body = restrict_nests(ctx, d, nests, r.lo, extent);
+        r.at[i] = sym_new(ctx, SYM_LET, d->axis[i].var->name, INT64_MIN, INT64_MAX);
+    const Expr *guard = cut_region(ctx, d->buf, &r);
+    for (int i = 0; i < rank; i++)
+        extent[i] = expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1));
+    Stmt *body = restrict_nests(ctx, d, nests, &r, extent, guard);
     if (!private_temp(f, d->buf) || !fits_locally(d->buf, rank, extent)) {
         loop->body = stmt_join(body, loop->body);
         return true;
