@@ -114,17 +114,28 @@ static bool keep_ratio(Definer *d, Resize *r) {
     return true;
 }
 
+static bool is_empty(const Buf *b) {
+    int64_t n;
+    return buf_static(b, &n) && n == 0;
+}
+
+static bool has_length(Definer *d, Buf *b, int n, const char *what) {
+    if (b->rank != 1)
+        return define_error(d, EXIT_MALFORMED, "%s is not a list", what);
+    return define_same(d, b->dim[0], expr_i(d->ctx, n), what);
+}
+
 static bool line_crop(Definer *d, Resize *r, int i) {
     Buf *roi = define_in(d, 1);
-    int64_t count = roi ? define_length(d, roi) : 0;
     Line *l = &r->line[i];
     l->r0 = eq_const(d, T_F64, 0);
     l->r1 = eq_const(d, T_F64, 1);
     if (!r->crop)
-        return count >= 0;
-    if (count != 2 * r->n)
-        return count >= 0 && define_error(d, EXIT_MALFORMED, "roi has %lld elements, not %d",
-                                          (long long)count, 2 * r->n);
+        return true;
+    if (!roi)
+        return define_error(d, EXIT_MALFORMED, "roi is missing");
+    if (!has_length(d, roi, 2 * r->n, "roi"))
+        return false;
     const Expr *a = index_known(d, roi, i), *b = index_known(d, roi, i + r->n);
     if (!a || !b)
         return false;
@@ -151,24 +162,21 @@ static bool resize_begin(Definer *d, Resize *r) {
     *r = (Resize){.x = define_in(d, 0), .antialias = node_int(d->node, "antialias", 0) != 0};
     r->crop = eq_word(d, "coordinate_transformation_mode", "half_pixel", "tf_crop_and_resize");
     Buf *scales = define_in(d, 2), *sizes = define_in(d, 3);
-    int64_t nscale = scales ? define_length(d, scales) : 0, nsize = 0;
-    if (nscale < 0 || !resize_axes(d, r))
+    Buf *list = sizes && !is_empty(sizes) ? sizes : scales;
+    if (!list)
+        return define_error(d, EXIT_MALFORMED, "neither scales nor sizes are given");
+    if (!resize_axes(d, r) || !has_length(d, list, r->n, list == sizes ? "sizes" : "scales"))
         return false;
-    if (nscale == 0 && sizes)
-        nsize = define_length(d, sizes);
-    if (nsize < 0 || nscale + nsize != r->n)
-        return nsize >= 0 &&
-               define_error(d, EXIT_MALFORMED, "%lld scales and %lld sizes for %d axes",
-                            (long long)nscale, (long long)nsize, r->n);
     for (int i = 0; i < r->n; i++) {
         Line *l = &r->line[i];
         l->in = r->x->dim[l->axis];
         l->n = real(d, l->in);
         if (!line_crop(d, r, i) ||
-            !(nscale ? line_scale(d, l, scales, i) : line_size(d, l, sizes, i)))
+            !(list == sizes ? line_size(d, l, list, i) : line_scale(d, l, list, i)))
             return false;
     }
-    if (nsize && !eq_word(d, "keep_aspect_ratio_policy", "stretch", "stretch") && !keep_ratio(d, r))
+    if (list == sizes && !eq_word(d, "keep_aspect_ratio_policy", "stretch", "stretch") &&
+        !keep_ratio(d, r))
         return false;
     memcpy(r->dim, r->x->dim, (size_t)r->x->rank * sizeof *r->dim);
     for (int i = 0; i < r->n; i++) {
