@@ -126,7 +126,7 @@ static const Expr *dim_named(DefineState *st, Str name) {
         return expr_i(st->ctx, b->min);
     Sym *s = map_get(st->dims, name);
     if (!s) {
-        s = sym_new(st->ctx, SYM_DIM, name, b ? b->min : 1, b ? b->max : DIM_MAX);
+        s = sym_new(st->ctx, SYM_DIM, name, b ? b->min : 0, b ? b->max : DIM_MAX);
         s->mult = b && b->mult > 0 ? b->mult : 1;
         map_put(st->dims, name, s);
         vec_push(st->ctx, &st->prog->dims, s);
