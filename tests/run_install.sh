@@ -18,7 +18,7 @@ try() {
     else
         failed=$((failed + 1))
         echo "FAIL $name"
-        tail -n 8 "$tmp/log"
+        tail -n 20 "$tmp/log"
     fi
 }
 
