@@ -13,7 +13,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 64, IR_MIN = 3, IR_MAX = 13, OPSET_MAX = 27 };
+enum { DEPTH_MAX = 64, IR_MIN = 3, IR_MAX = 13 };
 
 Str import_str(Import *im, const char *s) {
     return str(im->ctx, s ? s : "");

@@ -4,6 +4,8 @@
 
 #include "frontend/frontend.h"
 
+enum { OPSET_MAX = 27 }; /* newest version of ai.onnx that is known */
+
 /* The newest version of the op that is not above `opset`; 0 when there is none. Ops outside ONNX's
  * own domains have the version of their row in onnx_ops.def. */
 int schema_since(const char *domain, const char *op, int64_t opset);

@@ -1,7 +1,7 @@
 /* frontend/upgrade.c — graph_upgrade: every node at its op's newest version.
  *
  * Precondition: graph_import. Postcondition: node->version is the newest of the op, attributes are those
- * of that version, and the op has a row in onnx_ops.def.
+ * of that version, the op has a row in onnx_ops.def, and the model imports the newest opset.
  *   opset 9:   y = Clip <min = 0.0> (x)      →      m = [0.0]   y = Clip (x, m)
  * What cannot be read is collected and reported at the end, once an op, with the names of its nodes. */
 #include "frontend/upgrade.h"
@@ -238,5 +238,8 @@ bool graph_upgrade(Ctx *ctx, Model *m) {
     Upgrade u = {.ctx = ctx, .model = m, .refused = map_new(ctx)};
     bool ok = upgrade_graph(&u, m->graph);
     report_refusals(&u);
+    for (int i = 0; i < m->opsets.len; i++)
+        if (!*m->opsets.at[i].domain)
+            m->opsets.at[i].version = OPSET_MAX;
     return ok;
 }

@@ -1,7 +1,16 @@
-/* ir/graph.c — attribute look-up on nodes. */
+/* ir/graph.c — attributes of nodes. */
 #include "ir/graph.h"
 
 #include <string.h>
+
+const char *attr_kind_text(int kind) {
+    static const char *const WORDS[] = {
+        [ATTR_INT] = "int",        [ATTR_FLOAT] = "float",     [ATTR_STRING] = "string",
+        [ATTR_TENSOR] = "tensor",  [ATTR_GRAPH] = "graph",     [ATTR_INTS] = "ints",
+        [ATTR_FLOATS] = "floats",  [ATTR_STRINGS] = "strings", [ATTR_TENSORS] = "tensors",
+        [ATTR_TYPE] = "type_proto"};
+    return kind >= 0 && kind <= ATTR_TYPE ? WORDS[kind] : NULL;
+}
 
 const Attr *node_attr(const Node *n, const char *name) {
     for (int i = 0; i < n->nattr; i++)

@@ -112,6 +112,9 @@ typedef struct Model {
     char sha256[65];
 } Model;
 
+/* "ints"; how texts write the kind. */
+const char *attr_kind_text(int kind); /* NULL: no such kind in texts */
+
 /* Attribute look-up; NULL when absent. */
 const Attr *node_attr(const Node *n, const char *name);
 int64_t node_int(const Node *n, const char *name, int64_t otherwise);
@@ -124,7 +127,7 @@ const double *node_floats(const Node *n, const char *name, int *count);
 /* graph_text.c: ONNX text syntax with node labels. */
 void graph_print(Text *t, const Model *m);
 void model_print_node(Text *t, const Node *n);
-/* Parses functions and graphs in the ONNX text syntax (superset: nested calls, see graph_text.c). */
+/* Reads what graph_print wrote, and calls as operands; NULL after an error. */
 Model *graph_parse(Ctx *ctx, const char *file, const char *text);
 
 #endif

@@ -46,6 +46,15 @@ static bool is_identifier(const char *s) {
     return *s && strchr(LETTERS, *s) && s[strspn(s, DIGITS)] == 0;
 }
 
+/* An op with its domain: identifiers with dots between them. */
+static void print_word(Text *t, const char *s) {
+    static const char WORD[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789.";
+    if (s[strspn(s, WORD)] == 0)
+        text_s(t, s);
+    else
+        print_text(t, s, strlen(s));
+}
+
 static void print_name(Text *t, const char *s) {
     if (is_identifier(s))
         text_s(t, s);
@@ -157,22 +166,13 @@ static void print_item(Print *p, const Attr *a, int i) {
     }
 }
 
-static const char *attr_word(uint8_t kind) {
-    static const char *const WORDS[] = {
-        [ATTR_INT] = "int",        [ATTR_FLOAT] = "float",     [ATTR_STRING] = "string",
-        [ATTR_TENSOR] = "tensor",  [ATTR_GRAPH] = "graph",     [ATTR_INTS] = "ints",
-        [ATTR_FLOATS] = "floats",  [ATTR_STRINGS] = "strings", [ATTR_TENSORS] = "tensors",
-        [ATTR_TYPE] = "type_proto"};
-    return kind <= ATTR_TYPE && WORDS[kind] ? WORDS[kind] : "int";
-}
-
 static void print_attr(Print *p, const Attr *a, int indent) {
     Text *t = p->t;
     print_name(t, a->name);
     bool bare = a->ref || (a->n == 0 && (a->kind == ATTR_INTS || a->kind == ATTR_FLOATS ||
                                          a->kind == ATTR_STRINGS || a->kind == ATTR_TENSORS));
     if (bare)
-        text_f(t, ": %s", attr_word(a->kind));
+        text_f(t, ": %s", attr_kind_text(a->kind));
     text_s(t, " = ");
     if (a->ref) {
         text_c(t, '@');
@@ -213,9 +213,7 @@ static void print_node(Print *p, const Node *n, int indent) {
         print_value(p, n->out[i]);
     }
     text_s(t, n->nout ? " = " : "= ");
-    if (*n->domain)
-        text_f(t, "%s.", n->domain);
-    text_s(t, n->op);
+    print_word(t, *n->domain ? str_f(p->ctx, "%s.%s", n->domain, n->op) : n->op);
     if (n->nattr)
         text_s(t, " <");
     for (int i = 0; i < n->nattr; i++) {
@@ -230,11 +228,17 @@ static void print_node(Print *p, const Node *n, int indent) {
     text_c(t, ')');
 }
 
+static bool is_complete(const TypeInfo *info) {
+    while (info && info->kind != VALUE_TENSOR)
+        info = info->elem;
+    return info && info->type;
+}
+
 static void print_ports(Print *p, Value *const *v, int n, bool types) {
     text_c(p->t, '(');
     for (int i = 0; i < n; i++) {
         text_s(p->t, i ? ", " : "");
-        if (types && v[i]->info && v[i]->info->type) {
+        if (types && is_complete(v[i]->info)) {
             print_type(p, v[i]->info);
             text_c(p->t, ' ');
         }
