@@ -241,6 +241,13 @@ bool def_multinomial(Definer *d) {
 
 /* ---- dropout --------------------------------------------------------------------------------- */
 
+/* With a seed the numbers are NumPy's: models trained elsewhere can be checked number by number. */
+static const Expr *dropout_uniform(Definer *d, const Def *mask, Buf *numbers) {
+    const Expr *index[RANK_MAX];
+    index_vars(d, mask, index);
+    return numbers ? buf_load(d->ctx, numbers, index) : uniform(d, mask, 0);
+}
+
 /* mask = !training || uniform >= ratio; y = x / (1 - ratio) where training and kept. */
 bool def_dropout(Definer *d) {
     Ctx *ctx = d->ctx;
@@ -260,8 +267,10 @@ bool def_dropout(Definer *d) {
         define_set(d, 0, x);
         return true;
     }
+    const Attr *seed = node_attr(d->node, "seed");
+    Buf *numbers = seed && !expr_is(train, 0) ? host_mt_uniform(d, seed->i, x->rank, x->dim) : NULL;
     Def *mask = define_out(d, 1, T_BOOL, x->rank, x->dim);
-    const Expr *kept = expr_le(ctx, ratio, uniform(d, mask, 0));
+    const Expr *kept = expr_le(ctx, ratio, dropout_uniform(d, mask, numbers));
     mask->value = expr_or(ctx, expr_not(ctx, train), kept);
     define_emit(d, mask);
     if (expr_is(train, 0)) {

@@ -39,4 +39,7 @@ bool dims_bound(Definer *d, int rank, const Expr *const *dim);
 /* Output `out` is a copy of input buffer x under another index: dims and index to be given. */
 bool view_emit(Definer *d, Def *def, Buf *x, const Expr *const *index);
 
+/* def_host.c: an f64 tensor of NumPy's uniform random numbers in [0, 1). */
+Buf *host_mt_uniform(Definer *d, int64_t seed, int rank, const Expr *const *dim);
+
 #endif

@@ -1,0 +1,317 @@
+/* runtime-stub/sort.c — orders: the k largest, distinct elements, suppression of overlapping boxes.
+ * Elements are compared by an integer key: NaN is the largest, -0 equals 0. */
+#include "lcc.h"
+
+#include <string.h>
+
+/* lcc:piece lcc_size needs lcc_arg */
+/* Bytes of one element of the type (ONNX TensorProto.DataType). */
+static inline size_t lcc_size(int32_t type) {
+    switch (type) {
+    case 7:
+    case 11:
+    case 13:
+    case 14:
+        return 8;
+    case 1:
+    case 6:
+    case 12:
+        return 4;
+    case 4:
+    case 5:
+    case 10:
+    case 16:
+        return 2;
+    case 8:
+    case 15:
+        return 16;
+    default:
+        return 1;
+    }
+}
+
+/* lcc:piece lcc_key needs lcc_arg lcc_size memcpy */
+/* An integer that sorts as element i does. Not for text. */
+static inline int64_t lcc_key(const lcc_arg *a, int64_t i) {
+    uint64_t b = 0, sign, inf;
+    uint32_t w = 0;
+    uint16_t h = 0;
+    int64_t v = 0;
+    size_t n = lcc_size(a->type);
+    const unsigned char *p = (const unsigned char *)a->data + (size_t)i * n;
+    if (n == 8) {
+        memcpy(&b, p, 8);
+    } else if (n == 4) {
+        memcpy(&w, p, 4);
+        b = w;
+    } else if (n == 2) {
+        memcpy(&h, p, 2);
+        b = h;
+    } else {
+        b = *p;
+    }
+    sign = (uint64_t)1 << (8 * n - 1);
+    inf = a->type == 1 ? 0x7f800000u : a->type == 10 ? 0x7c00u : a->type == 16 ? 0x7f80u : 0;
+    inf = a->type == 11 ? (uint64_t)0x7ff << 52 : inf;
+    if (inf) {
+        v = (int64_t)(b & (sign - 1));
+        return (uint64_t)v > inf ? INT64_MAX : b & sign ? -v : v;
+    }
+    if (a->type == 13) /* order of u64 as order of i64 */
+        return b & sign ? (int64_t)(b - sign) : (int64_t)b - INT64_MAX - 1;
+    if (a->type == 3 || (a->type >= 5 && a->type <= 7) || a->type == 22 || a->type == 26)
+        return b & sign ? (int64_t)(b - sign) - (int64_t)(sign - 1) - 1 : (int64_t)b;
+    return (int64_t)b;
+}
+
+/* lcc:piece lcc_order needs lcc_arg */
+/* Positions i of a tensor seen as [outer, n, inner], one row or all of it. */
+typedef struct lcc_order {
+    const lcc_arg *x;
+    int64_t base, step; /* one row: element i is at base + i * step */
+    int64_t outer, n, inner;
+    int down; /* largest first */
+} lcc_order;
+/* Does position i come before j? A total order. */
+typedef int (*lcc_before)(const lcc_order *o, int64_t i, int64_t j);
+
+/* lcc:piece lcc_sift needs lcc_order */
+/* at[0..n) is a heap, the last in order at its root, but for at[i]: moves that down to its place. */
+static void lcc_sift(int64_t *at, int64_t n, int64_t i, lcc_before before, const lcc_order *o) {
+    int64_t kid, moved = at[i];
+    for (; (kid = 2 * i + 1) < n; i = kid) {
+        if (kid + 1 < n && before(o, at[kid], at[kid + 1]))
+            kid++;
+        if (!before(o, moved, at[kid]))
+            break;
+        at[i] = at[kid];
+    }
+    at[i] = moved;
+}
+
+/* lcc:piece lcc_sort needs lcc_sift */
+static void lcc_sort(int64_t *at, int64_t n, lcc_before before, const lcc_order *o) {
+    int64_t i, last;
+    for (i = n / 2; i-- > 0;)
+        lcc_sift(at, n, i, before, o);
+    for (i = n; i-- > 1;) {
+        last = at[0];
+        at[0] = at[i];
+        at[i] = last;
+        lcc_sift(at, i, 0, before, o);
+    }
+}
+
+/* lcc:piece lcc_before_row needs lcc_order lcc_key */
+/* By key along a row; equal keys: the lower position first. */
+static int lcc_before_row(const lcc_order *o, int64_t i, int64_t j) {
+    int64_t a = lcc_key(o->x, o->base + i * o->step), b = lcc_key(o->x, o->base + j * o->step);
+    if (a == b)
+        return i < j;
+    return o->down ? a > b : a < b;
+}
+
+/* lcc:piece lcc_shape_around needs lcc_order */
+/* Fills outer, n, inner for an axis; -1: the tensor as one row. */
+static void lcc_shape_around(lcc_order *o, const lcc_arg *x, int64_t axis) {
+    int32_t i;
+    o->x = x;
+    o->outer = o->n = o->inner = 1;
+    for (i = 0; i < x->rank; i++) {
+        if (axis < 0 || i == axis)
+            o->n *= x->dims[i];
+        else if (i < axis)
+            o->outer *= x->dims[i];
+        else
+            o->inner *= x->dims[i];
+    }
+}
+
+/* lcc:piece lcc_topk needs lcc_before_row lcc_shape_around lcc_sort lcc_size memcpy */
+/* in: x. attr: axis, largest. out: values and i64 indices, both with k at the axis; i64 scratch [k]. */
+static int lcc_topk(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int64_t *attr,
+                    const double *fattr) {
+    lcc_order o;
+    int64_t *best = (int64_t *)out[2].data, *index = (int64_t *)out[1].data;
+    int64_t k = out[0].dims[attr[0]], row, i, to;
+    size_t size = lcc_size(in->type);
+    (void)nin, (void)nout, (void)fattr;
+    lcc_shape_around(&o, in, attr[0]);
+    if (k < 0 || k > o.n)
+        return LCC_EINDEX;
+    o.step = o.inner;
+    o.down = attr[1] != 0;
+    for (row = 0; k > 0 && row < o.outer * o.inner; row++) {
+        o.base = row / o.inner * o.n * o.inner + row % o.inner;
+        for (i = 0; i < k; i++)
+            best[i] = i;
+        for (i = k / 2; i-- > 0;)
+            lcc_sift(best, k, i, lcc_before_row, &o);
+        for (i = k; i < o.n; i++)
+            if (lcc_before_row(&o, i, best[0])) {
+                best[0] = i;
+                lcc_sift(best, k, 0, lcc_before_row, &o);
+            }
+        lcc_sort(best, k, lcc_before_row, &o);
+        for (i = 0; i < k; i++) {
+            to = (row / o.inner * k + i) * o.inner + row % o.inner;
+            index[to] = best[i];
+            memcpy((unsigned char *)out[0].data + (size_t)to * size,
+                   (const unsigned char *)in->data + (size_t)(o.base + best[i] * o.step) * size,
+                   size);
+        }
+    }
+    return 0;
+}
+
+/* lcc:piece lcc_compare_text needs lcc_str memcmp */
+static inline int lcc_compare_text(const lcc_str *a, const lcc_str *b) {
+    int64_t n = a->len < b->len ? a->len : b->len;
+    int c = n > 0 ? memcmp(a->data, b->data, (size_t)n) : 0;
+    return c ? c : a->len < b->len ? -1 : a->len > b->len;
+}
+
+/* lcc:piece lcc_compare_slice needs lcc_order lcc_key lcc_compare_text */
+/* Slices i and j of [outer, n, inner], element by element: negative, 0 or positive. */
+static int lcc_compare_slice(const lcc_order *o, int64_t i, int64_t j) {
+    int64_t p, q, a, b;
+    int c;
+    for (p = 0; p < o->outer; p++)
+        for (q = 0; q < o->inner; q++) {
+            a = (p * o->n + i) * o->inner + q;
+            b = (p * o->n + j) * o->inner + q;
+            if (o->x->type == 8) {
+                c = lcc_compare_text((const lcc_str *)o->x->data + a,
+                                     (const lcc_str *)o->x->data + b);
+                if (c)
+                    return c;
+                continue;
+            }
+            a = lcc_key(o->x, a);
+            b = lcc_key(o->x, b);
+            if (a != b)
+                return a < b ? -1 : 1;
+        }
+    return 0;
+}
+
+/* lcc:piece lcc_before_slice needs lcc_compare_slice */
+static int lcc_before_slice(const lcc_order *o, int64_t i, int64_t j) {
+    int c = lcc_compare_slice(o, i, j);
+    return c ? c < 0 : i < j;
+}
+
+/* lcc:piece lcc_unique needs lcc_before_slice lcc_shape_around lcc_sort lcc_size memcpy */
+/* in: x. attr: axis (-1: flat), sorted. out: y, i64 first index, inverse, count; i64 scratch [2n]. */
+static int lcc_unique(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int64_t *attr,
+                      const double *fattr) {
+    lcc_order o;
+    int64_t *order = (int64_t *)out[4].data, *id, *first = (int64_t *)out[1].data;
+    int64_t *inverse = (int64_t *)out[2].data, *count = (int64_t *)out[3].data, m = 0, i, j, p;
+    size_t size = lcc_size(in->type), width;
+    (void)nin, (void)nout, (void)fattr;
+    lcc_shape_around(&o, in, attr[0]);
+    id = order + o.n;
+    width = (size_t)o.inner * size;
+    for (i = 0; i < o.n; i++)
+        order[i] = i;
+    lcc_sort(order, o.n, lcc_before_slice, &o);
+    for (i = 0, j = 0; i < o.n; i++) { /* inverse: the first of the equal ones, for now */
+        if (i > 0 && lcc_compare_slice(&o, order[j], order[i]))
+            j = i;
+        inverse[order[i]] = order[j];
+    }
+    for (i = 0; i < o.n; i++) {
+        j = attr[1] ? order[i] : i;
+        if (inverse[j] == j) {
+            first[m] = j;
+            count[m] = 0;
+            id[j] = m++;
+        }
+    }
+    for (i = 0; i < o.n; i++) {
+        inverse[i] = id[inverse[i]];
+        count[inverse[i]]++;
+    }
+    for (p = 0; p < o.outer; p++)
+        for (i = 0; i < m; i++)
+            memcpy((unsigned char *)out[0].data + (size_t)(p * m + i) * width,
+                   (const unsigned char *)in->data + (size_t)(p * o.n + first[i]) * width, width);
+    for (i = 0; i < 4; i++)
+        if (i != 2)
+            out[i].dims[i == 0 && attr[0] > 0 ? attr[0] : 0] = m;
+    return 0;
+}
+
+/* lcc:piece lcc_box */
+/* Corners of a box in order; centre: given by its middle and size. */
+static void lcc_box(const float *b, int64_t centre, float *y0, float *x0, float *y1, float *x1) {
+    float h;
+    if (centre) {
+        h = b[3] / 2;
+        *y0 = b[1] - h;
+        *y1 = b[1] + h;
+        h = b[2] / 2;
+        *x0 = b[0] - h;
+        *x1 = b[0] + h;
+        return;
+    }
+    *y0 = b[0] < b[2] ? b[0] : b[2];
+    *y1 = b[0] < b[2] ? b[2] : b[0];
+    *x0 = b[1] < b[3] ? b[1] : b[3];
+    *x1 = b[1] < b[3] ? b[3] : b[1];
+}
+
+/* lcc:piece lcc_overlaps needs lcc_box */
+/* Is the intersection of two boxes over their union above the threshold? */
+static int lcc_overlaps(const float *a, const float *b, int64_t centre, float threshold) {
+    float p[4], q[4], h, w, area, all;
+    lcc_box(a, centre, &p[0], &p[1], &p[2], &p[3]);
+    lcc_box(b, centre, &q[0], &q[1], &q[2], &q[3]);
+    h = (p[2] < q[2] ? p[2] : q[2]) - (p[0] > q[0] ? p[0] : q[0]);
+    w = (p[3] < q[3] ? p[3] : q[3]) - (p[1] > q[1] ? p[1] : q[1]);
+    if (!(h > 0) || !(w > 0))
+        return 0;
+    area = h * w;
+    all = (p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - area;
+    return all > 0 && area / all > threshold;
+}
+
+/* lcc:piece lcc_nms needs lcc_overlaps lcc_before_row lcc_sort */
+/* in: boxes f32 [B, N, 4], scores f32 [B, C, N], f32 IoU and score thresholds or absent.
+ * attr: center_point_box, the most boxes a class. out: i64 [m, 3] (batch, class, box); i64 scratch [N]. */
+static int lcc_nms(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int64_t *attr,
+                   const double *fattr) {
+    const float *boxes = (const float *)in[0].data, *scores = (const float *)in[1].data, *box;
+    const float *iou = (const float *)in[2].data, *least = (const float *)in[3].data;
+    int64_t n = in[0].dims[1], classes = in[1].dims[1], m = 0, start, i, j, k, row;
+    int64_t *at = (int64_t *)out[1].data, *picked = (int64_t *)out[0].data;
+    lcc_order o;
+    (void)nin, (void)nout, (void)fattr;
+    o.x = &in[1];
+    o.step = 1;
+    o.down = 1;
+    for (row = 0; row < in[1].dims[0] * classes; row++) {
+        o.base = row * n;
+        box = boxes + row / classes * n * 4;
+        for (i = 0, k = 0; i < n; i++)
+            if (!least || scores[o.base + i] > *least)
+                at[k++] = i;
+        lcc_sort(at, k, lcc_before_row, &o);
+        for (i = 0, start = m; i < k && m - start < attr[1]; i++) {
+            for (j = start; j < m; j++)
+                if (lcc_overlaps(box + 4 * at[i], box + 4 * picked[3 * j + 2], attr[0],
+                                 iou ? *iou : 0))
+                    break;
+            if (j < m)
+                continue;
+            if (3 * m + 3 > out[0].count)
+                return LCC_ECAPACITY;
+            picked[3 * m] = row / classes;
+            picked[3 * m + 1] = row % classes;
+            picked[3 * m++ + 2] = at[i];
+        }
+    }
+    out[0].dims[0] = m;
+    return 0;
+}
