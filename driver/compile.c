@@ -4,39 +4,25 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define MEMORY_FLOOR ((size_t)256 << 20)
+enum { MEMORY_FACTOR = 4, GROWTH_HOST = 2, GROWTH_PLAIN = 1 };
 
-/* Memory in proportion to the file, unless told otherwise (docs: promise). */
-static void limit_memory(Args *a, const OnnxFile *file) {
-    size_t limit = a->opt.max_memory;
+/* Memory in proportion to the model's files, unless told otherwise (docs: promise). */
+static void limit_memory(Args *a, const Compiled *c) {
+    size_t limit = a->opt.max_memory, files = c->file.bytes;
+    size_t factor = MEMORY_FACTOR * (c->machine && c->machine->vec ? GROWTH_HOST : GROWTH_PLAIN);
+    for (int i = 0; i < c->file.external.len; i++)
+        files += c->file.external.at[i]->size;
     if (!limit)
-        limit = 4 * file->bytes + MEMORY_FLOOR;
+        limit =
+            files < (SIZE_MAX - MEMORY_FLOOR) / factor ? factor * files + MEMORY_FLOOR : SIZE_MAX;
     arena_limit(a->ctx->arena, limit);
 }
 
-bool compile_load(Args *a, const char *path, Compiled *c) {
-    Ctx *ctx = a->ctx;
-    ctx->file = str(ctx, path);
-    ctx->pass = "onnx_load";
-    Onnx__ModelProto *proto = onnx_load(ctx, path, &c->file);
-    if (!proto)
-        return false;
-    limit_memory(a, &c->file);
-    ctx->pass = "graph_import";
-    Model *m = graph_import(ctx, proto, &c->file);
-    if (!m)
-        return false;
-    ctx->pass = "graph_upgrade";
-    if (!graph_upgrade(ctx, m))
-        return false;
-    ctx->pass = "graph_define";
-    c->prog = graph_define(ctx, m, &a->define);
-    return c->prog && program_verify(ctx, c->prog, "graph_define");
-}
-
-static bool choose_target(Args *a, Compiled *c) {
-    const char *name = a->opt.target ? a->opt.target : "c";
+bool compile_target(Args *a, Compiled *c, const char *name) {
+    name = name ? name : a->opt.target ? a->opt.target : "c";
     if (!strcmp(name, "native"))
         name = native_machine();
     c->target = target_find(name, &c->machine);
@@ -47,90 +33,294 @@ static bool choose_target(Args *a, Compiled *c) {
     return false;
 }
 
+static double wall_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* The text of a stage, when somebody asked for it. */
+static bool model_done(Args *a, const char *name, double start, const Model *m) {
+    if (!a->opt.dump && !a->opt.stop_after)
+        return stage_done(a, name, start, NULL);
+    Text t = text_new(a->ctx);
+    graph_print(&t, m);
+    return stage_done(a, name, start, &t);
+}
+
+bool compile_import(Args *a, const char *path, Compiled *c) {
+    Ctx *ctx = a->ctx;
+    double start = clock_ms();
+    c->start = wall_ms();
+    ctx->file = str(ctx, path);
+    ctx->pass = "onnx_load";
+    if (a->opt.max_memory)
+        arena_limit(ctx->arena, a->opt.max_memory);
+    Onnx__ModelProto *proto = onnx_load(ctx, path, &c->file);
+    if (!proto || !stage_done(a, ctx->pass, start, NULL))
+        return false;
+    limit_memory(a, c);
+    ctx->pass = "graph_import";
+    start = clock_ms();
+    c->model = graph_import(ctx, proto, &c->file);
+    if (!c->model || !model_done(a, ctx->pass, start, c->model))
+        return false;
+    limit_memory(a, c);
+    return true;
+}
+
+bool compile_define(Args *a, Compiled *c) {
+    Ctx *ctx = a->ctx;
+    double start = clock_ms();
+    ctx->pass = "graph_upgrade";
+    if (!graph_upgrade(ctx, c->model) || !model_done(a, ctx->pass, start, c->model))
+        return false;
+    ctx->pass = "graph_define";
+    start = clock_ms();
+    c->prog = graph_define(ctx, c->model, &a->define);
+    if (!c->prog || !program_verify(ctx, c->prog, "graph_define"))
+        return false;
+    if (!a->opt.dump && !a->opt.stop_after)
+        return stage_done(a, "graph_define", start, NULL);
+    Text t = text_new(ctx);
+    program_print(&t, c->prog);
+    return stage_done(a, "graph_define", start, &t);
+}
+
 bool compile_lower(Args *a, Compiled *c) {
     c->module = lower_program(a->ctx, c->prog, c->target, c->machine);
     return c->module != NULL;
 }
 
-/* "dir/model.c" → "model". */
-static Str path_stem(Ctx *ctx, const char *path) {
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
-    return str_n(ctx, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+/* What may stand in `#include "stem.h"` and in a comment under every compiler. */
+static Str safe_stem(Ctx *ctx, Str stem) {
+    Text t = text_new(ctx);
+    for (const char *s = stem; *s; s++) {
+        bool ok = (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') ||
+                  (*s >= '0' && *s <= '9') || strchr("_.+- ", *s);
+        text_c(&t, ok ? *s : '_');
+    }
+    return str(ctx, t.at);
 }
 
-static Str path_folder(Ctx *ctx, const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? str_n(ctx, path, (size_t)(slash - path + 1)) : str(ctx, "");
+static bool set_prefix(Args *a, Out *o) {
+    const char *wish = a->opt.prefix ? a->opt.prefix : o->stem;
+    o->prefix = safe_name(a->ctx, names_new(a->ctx), o, wish);
+    if (!a->opt.prefix || !strcmp(o->prefix, wish))
+        return true;
+    diag_error(a->ctx, EXIT_USAGE, NULL, "--prefix=%s cannot start the names of C functions", wish);
+    diag_note(a->ctx, "lower-case letters, digits and _ can: --prefix=%s", o->prefix);
+    return false;
 }
 
-bool compile_emit(Args *a, Compiled *c, const char *output) {
+bool compile_emit(Args *a, Compiled *c, const char *output, const char *weights) {
     Ctx *ctx = a->ctx;
     Out *o = &c->out;
-    o->stem = path_stem(ctx, output);
-    o->prefix = safe_name(ctx, names_new(ctx), o, a->opt.prefix ? a->opt.prefix : o->stem);
+    double start = clock_ms();
+    bool standard = !strcmp(output, "-");
+    o->stem = safe_stem(ctx, path_stem(ctx, standard ? c->file.path : output));
+    if (!set_prefix(a, o))
+        return false;
     o->source = text_new(ctx);
     o->header = text_new(ctx);
     o->bridge = text_new(ctx);
-    o->weights = a->opt.weights ? a->opt.weights : "auto";
+    o->blob = NULL;
+    o->blob_len = 0;
+    o->blob_name = NULL;
+    o->weights = a->opt.weights && strcmp(a->opt.weights, "auto") ? a->opt.weights : weights;
     o->sha256 = str(ctx, c->file.sha256);
     o->flags = str(ctx, a->opt.flags);
     o->version = str(ctx, LCC_VERSION);
     o->model_file = path_stem(ctx, c->file.path);
     ctx->pass = "emit";
-    return c->target->emit(ctx, c->module, c->machine, o);
+    if (!c->target->emit(ctx, c->module, c->machine, o))
+        return false;
+    if (!o->build_line)
+        o->build_line = str_f(ctx, "cc -O2 -std=c99 -ffp-contract=off%s%s -c %s.c",
+                              c->machine->cflags[0] ? " " : "", c->machine->cflags, o->stem);
+    return stage_done(a, "emit", start, NULL);
 }
 
-static bool write_c(Args *a, const Compiled *c, const char *path) {
+/* ---- outputs ------------------------------------------------------------------------------------ */
+
+/* What --emit asks for, and where it goes. */
+typedef struct Job {
+    bool c, h, so, obj;
+    int kinds;
+    const char *output; /* -o, or the default */
+    VEC(const char *) written;
+} Job;
+
+static const struct Kind {
+    const char *name, *suffix;
+    size_t field;
+} KINDS[] = {{"c", ".c", offsetof(Job, c)},
+             {"h", ".h", offsetof(Job, h)},
+             {"so", ".so", offsetof(Job, so)},
+             {"obj", ".o", offsetof(Job, obj)}};
+enum { NKINDS = (int)(sizeof KINDS / sizeof KINDS[0]) };
+
+static const char *const LATER_KINDS[] = {"asm",   "llvm", "bc",   "cu", "ptx",
+                                          "cubin", "exe",  "json", "dot"};
+
+static bool emit_kind(Ctx *ctx, Job *job, Str kind) {
+    for (int i = 0; i < NKINDS; i++)
+        if (!strcmp(KINDS[i].name, kind))
+            return *(bool *)((char *)job + KINDS[i].field) = true;
+    for (size_t i = 0; i < sizeof LATER_KINDS / sizeof *LATER_KINDS; i++)
+        if (!strcmp(LATER_KINDS[i], kind))
+            return diag_error(ctx, EXIT_USAGE, NULL, "--emit=%s is not built yet", kind);
+    return diag_error(ctx, EXIT_USAGE, NULL, "--emit=%s: expected c, h, so or obj", kind);
+}
+
+/* Reads --emit and -o. */
+static bool job_read(Args *a, const char *model, Job *job) {
+    Ctx *ctx = a->ctx;
+    const char *emit = a->opt.emit ? a->opt.emit : "c,h", *suffix = ".c";
+    for (const char *at = emit; *at || at == emit;) {
+        size_t n = strcspn(at, ",");
+        if (!emit_kind(ctx, job, str_n(ctx, at, n)))
+            return false;
+        at += n + (at[n] == ',');
+    }
+    job->h |= job->c;
+    job->kinds = job->so + job->obj + (job->h || job->c);
+    if (!job->c)
+        suffix = job->so ? ".so" : job->obj ? ".o" : ".h";
+    job->output = a->opt.output;
+    if (!job->output)
+        job->output = str_f(ctx, "%s%s", path_stem(ctx, model), suffix);
+    if (!strcmp(job->output, "-") && (job->so || job->obj))
+        return diag_error(ctx, EXIT_USAGE, NULL, "--emit=%s cannot go to standard output", emit);
+    if (!job->output[0] || job->output[strlen(job->output) - 1] == '/')
+        return diag_error(ctx, EXIT_USAGE, NULL, "-o %s: expected the name of a file", job->output);
+    return true;
+}
+
+/* Where a kind goes: -o itself when it is the only one. */
+static Str job_path(Ctx *ctx, const Job *job, const char *suffix) {
+    if (job->kinds == 1)
+        return job->output;
+    return str_f(ctx, "%s%s%s", path_folder(ctx, job->output), path_stem(ctx, job->output), suffix);
+}
+
+static bool write_file(Args *a, Compiled *c, Job *job, Str path, const void *at, size_t n) {
+    if (path_is_input(a, c, path))
+        return false;
+    vec_push(a->ctx, &job->written, path);
+    return a->print_outputs || file_write(a->ctx, path, at, n);
+}
+
+/* One text for standard output: the header takes the place of its #include. */
+static bool write_standard(Args *a, const Out *o) {
+    Text t = text_new(a->ctx);
+    Str line = str_f(a->ctx, "#include \"%s.h\"\n", o->stem);
+    const char *at = strstr(o->source.at, line);
+    if (!at)
+        internal_error(a->ctx, "the source does not include its header");
+    text_n(&t, o->source.at, (size_t)(at - o->source.at));
+    text_n(&t, o->header.at, o->header.len);
+    text_s(&t, at + strlen(line));
+    return file_write(a->ctx, "-", t.at, t.len);
+}
+
+static bool write_c(Args *a, Compiled *c, Job *job) {
     Ctx *ctx = a->ctx;
     const Out *o = &c->out;
-    if (!strcmp(path, "-"))
-        return file_write(ctx, path, o->header.at, o->header.len) &&
-               file_write(ctx, path, o->source.at, o->source.len);
-    Str folder = path_folder(ctx, path);
-    if (o->blob && !file_write(ctx, str_f(ctx, "%s%s", folder, o->blob_name), (const char *)o->blob,
-                               o->blob_len))
+    Str path = job_path(ctx, job, ".c"), folder = path_folder(ctx, path);
+    if (!strcmp(path, "-")) {
+        vec_push(ctx, &job->written, path);
+        if (o->blob)
+            return diag_error(
+                ctx, EXIT_USAGE, NULL,
+                "--weights=%s needs a file beside the source; use c or string with -o -",
+                o->weights_mode);
+        return a->print_outputs || write_standard(a, o);
+    }
+    Str header = str_f(ctx, "%s%s.h", folder, o->stem);
+    if (job->c && !strcmp(header, path))
+        return diag_error(ctx, EXIT_USAGE, NULL, "-o %s is the header's name too; use .c", path);
+    if (job->c && o->blob &&
+        !write_file(a, c, job, str_f(ctx, "%s%s", folder, o->blob_name), o->blob, o->blob_len))
         return false;
-    return file_write(ctx, str_f(ctx, "%s%s.h", folder, o->stem), o->header.at, o->header.len) &&
-           file_write(ctx, path, o->source.at, o->source.len);
+    if (!write_file(a, c, job, job->c ? header : path, o->header.at, o->header.len))
+        return false;
+    return !job->c || write_file(a, c, job, path, o->source.at, o->source.len);
 }
 
-static void summary(const Args *a, const Compiled *c, const char *path) {
-    int64_t arena = -1;
-    if (a->opt.quiet || !strcmp(path, "-"))
+static bool write_built(Args *a, Compiled *c, Job *job, const char *kind, const char *suffix) {
+    Str path = job_path(a->ctx, job, suffix);
+    if (path_is_input(a, c, path))
+        return false;
+    c->out.want_bridge = !strcmp(kind, "so");
+    if (!compile_emit(a, c, path, toolchain_weights(kind, module_weights(c->module))))
+        return false;
+    vec_push(a->ctx, &job->written, path);
+    if (a->print_outputs)
+        return true;
+    double start = clock_ms();
+    return toolchain_build(a, c->machine, &c->out, kind, path) &&
+           stage_done(a, "toolchain", start, NULL);
+}
+
+static bool job_run(Args *a, Compiled *c, Job *job) {
+    bool ok = true, standard = !strcmp(job->output, "-");
+    if (job->h || job->c)
+        ok = compile_emit(a, c, job_path(a->ctx, job, ".c"),
+                          standard && c->machine->vec ? "string" : "auto") &&
+             write_c(a, c, job);
+    if (ok && job->obj)
+        ok = write_built(a, c, job, "obj", ".o");
+    if (ok && job->so)
+        ok = write_built(a, c, job, "so", ".so");
+    return ok && (!a->dep || a->print_outputs ||
+                  depfile_write(a, c, job->output, job->written.len, job->written.at));
+}
+
+/* ---- what is said about it --------------------------------------------------------------------- */
+
+static void summary_json(Args *a, const Compiled *c, const Job *job) {
+    Text t = text_new(a->ctx);
+    text_s(&t, "{\"schema\": 1, \"outputs\": [");
+    for (int i = 0; i < job->written.len; i++) {
+        text_s(&t, i ? ", " : "");
+        json_text(&t, job->written.at[i]);
+    }
+    text_s(&t, "],\n ");
+    module_json(&t, c);
+    text_s(&t, "}\n");
+    json_write(a, &t);
+}
+
+static void summary(Args *a, const Compiled *c, const Job *job) {
+    Text t = text_new(a->ctx);
+    if (a->json)
+        summary_json(a, c, job);
+    for (int i = 0; a->print_outputs && i < job->written.len; i++)
+        printf("%s\n", job->written.at[i]);
+    if (a->opt.quiet || a->print_outputs)
         return;
-    expr_is_int(c->module->arena_bytes, &arena);
-    fprintf(stderr, "%s: target %s, %d kernels, arena ", path, c->machine->name, c->module->kernels.len);
-    if (arena >= 0)
-        fprintf(stderr, "%lld bytes", (long long)arena);
-    else
-        fprintf(stderr, "sized at run time");
-    fprintf(stderr, ", weights %s\n", c->out.weights_mode ? c->out.weights_mode : "none");
-    if (!a->opt.target)
-        fprintf(stderr, "note: portable C; --target=%s is faster on this machine\n", native_machine());
+    module_summary(&t, c);
+    fprintf(stderr, "%s: %s, %.2f s\n", job->output, t.at, (wall_ms() - c->start) / 1e3);
+    if (!a->opt.target && strcmp(native_machine(), c->machine->name))
+        fprintf(stderr, "note: portable C; --target=%s is faster on this machine\n",
+                native_machine());
 }
 
 int verb_compile(Args *a) {
     Ctx *ctx = a->ctx;
     Compiled c = {0};
+    Job job = {0};
     if (a->words.len != 1) {
         diag_error(ctx, EXIT_USAGE, NULL, "one model at a time; got %d file names", a->words.len);
         return EXIT_USAGE;
     }
-    const char *model = a->words.at[0], *emit = a->opt.emit ? a->opt.emit : "c";
-    bool built = strcmp(emit, "c") != 0 && strcmp(emit, "c,h") != 0;
-    const char *path = a->opt.output;
-    if (!path)
-        path = str_f(ctx, "%s.%s", strcmp(model, "-") ? path_stem(ctx, model) : "model", built ? emit : "c");
-    if (built && strcmp(emit, "so") && strcmp(emit, "obj") && strcmp(emit, "exe")) {
-        diag_error(ctx, EXIT_USAGE, NULL, "--emit=%s: expected c, so, obj or exe", emit);
-        return EXIT_USAGE;
-    }
-    c.out.want_bridge = !strcmp(emit, "so");
-    bool ok = choose_target(a, &c) && compile_load(a, model, &c) && compile_lower(a, &c) &&
-              compile_emit(a, &c, path) &&
-              (built ? toolchain_build(a, c.machine, &c.out, emit, path) : write_c(a, &c, path));
-    onnx_close(&c.file);
+    const char *model = a->words.at[0];
+    bool ok = job_read(a, model, &job) && compile_target(a, &c, NULL) &&
+              compile_import(a, model, &c) && compile_define(a, &c) && compile_lower(a, &c) &&
+              job_run(a, &c, &job);
     if (ok)
-        summary(a, &c, path);
+        summary(a, &c, &job);
+    onnx_close(&c.file);
     return ok ? EXIT_OK : ctx->diag.exit_code;
 }

@@ -2,11 +2,18 @@
 #include "driver/driver.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const Verb VERBS[] = {
+    {"info", verb_info, "info MODEL.onnx", "inputs, outputs, sizes, the build line"},
+    {"ops", verb_ops, "ops [MODEL.onnx]", "operators lcc knows, or those a model uses"},
     {"targets", verb_targets, "targets", "machines to compile for"},
 };
+
+static const char *const LATER[] = {"run",     "check",    "bench", "report",
+                                    "explain", "quantize", "prune", "split"};
 
 const Verb *verb_table(int *count) {
     *count = (int)(sizeof VERBS / sizeof VERBS[0]);
@@ -20,9 +27,16 @@ const Verb *verb_find(const char *name) {
     return NULL;
 }
 
+bool verb_later(const char *name) {
+    for (size_t i = 0; i < sizeof LATER / sizeof LATER[0]; i++)
+        if (!strcmp(LATER[i], name))
+            return true;
+    return false;
+}
+
 static int dispatch(Ctx *ctx, Args *a, int argc, char **argv) {
     if (!args_parse(ctx, a, argc, argv))
-        return EXIT_USAGE;
+        return ctx->diag.exit_code;
     if (a->version) {
         printf("lcc %s\n", LCC_VERSION);
         return EXIT_OK;
@@ -33,7 +47,42 @@ static int dispatch(Ctx *ctx, Args *a, int argc, char **argv) {
         fputs(t.at, a->help ? stdout : stderr);
         return a->help ? EXIT_OK : EXIT_USAGE;
     }
+    if (a->verb && !verb_find(a->verb)) {
+        diag_error(ctx, EXIT_USAGE, NULL, "lcc %s is not built yet", a->verb);
+        diag_note(ctx, "a model of that name is ./%s", a->verb);
+        return EXIT_USAGE;
+    }
     return a->verb ? verb_find(a->verb)->run(a) : verb_compile(a);
+}
+
+static bool coloured(const Args *a) {
+    const char *force = getenv("CLICOLOR_FORCE"), *none = getenv("NO_COLOR");
+    if (a->color && strcmp(a->color, "auto"))
+        return !strcmp(a->color, "always");
+    if (none && none[0])
+        return false;
+    return (force && strcmp(force, "0")) || isatty(STDERR_FILENO);
+}
+
+/* Messages, with "error:" red and "note:" blue where that is wanted. */
+static void say(const Args *a, const Text *messages) {
+    const char *at = messages->at ? messages->at : "";
+    bool colour = coloured(a);
+    while (*at) {
+        size_t n = strcspn(at, "\n");
+        const char *error = strstr(at, ": error: ");
+        if (colour && error && error < at + n) {
+            fprintf(stderr, "%.*s: \033[1;31merror:\033[0m", (int)(error - at), at);
+            n -= (size_t)(error - at) + 8;
+            at = error + 8;
+        } else if (colour && !strncmp(at, "note: ", 6)) {
+            fputs("\033[1;36mnote:\033[0m", stderr);
+            at += 5;
+            n -= 5;
+        }
+        fprintf(stderr, "%.*s\n", (int)n, at);
+        at += n + (at[n] == '\n');
+    }
 }
 
 int main(int argc, char **argv) {
@@ -52,8 +101,8 @@ int main(int argc, char **argv) {
     default:
         code = EXIT_INTERNAL;
     }
-    if (ctx->diag.text.len)
-        fwrite(ctx->diag.text.at, 1, ctx->diag.text.len, stderr);
+    scratch_remove(&args);
+    say(&args, &ctx->diag.text);
     if (!code && ctx->diag.errors)
         code = ctx->diag.exit_code;
     if (fflush(stdout) != 0 && !code) {

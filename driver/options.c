@@ -1,11 +1,9 @@
 /* The command line, by the table options.def. */
 #include "driver/driver.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum Kind { TEXT, FLAG, COUNT, INT, SIZE, DIM, SHAPE };
+enum Kind { TEXT, CHOICE, MAYBE, FLAG, COUNT, SIZE, DIM, SHAPE };
 
 typedef struct OptRow {
     const char *name;
@@ -16,191 +14,165 @@ typedef struct OptRow {
     const char *section, *help;
 } OptRow;
 
-static const OptRow ROWS[] = {
 #define OPT(name, letter, arg, kind, field, section, help)                                         \
     {name, letter, arg, kind, offsetof(Args, field), section, help},
+#define LATER(name)
+static const OptRow ROWS[] = {
 #include "driver/options.def"
-#undef OPT
 };
-enum { NROWS = (int)(sizeof ROWS / sizeof ROWS[0]) };
+#undef OPT
+#undef LATER
+#define OPT(name, letter, arg, kind, field, section, help)
+#define LATER(name) name,
+static const char *const LATER_NAMES[] = {
+#include "driver/options.def"
+};
+#undef OPT
+#undef LATER
+enum {
+    NROWS = (int)(sizeof ROWS / sizeof ROWS[0]),
+    NLATER = (int)(sizeof LATER_NAMES / sizeof LATER_NAMES[0])
+};
+
+/* "-MD", "--dim" */
+static const char *row_dashes(const OptRow *r) {
+    return r->name[0] >= 'A' && r->name[0] <= 'Z' ? "-" : "--";
+}
 
 /* ---- values ------------------------------------------------------------------------------------------ */
 
-static bool parse_int(const char **at, int64_t *v) {
-    char *end;
-    errno = 0;
-    long long x = strtoll(*at, &end, 10);
-    if (end == *at || errno)
-        return false;
-    *at = end;
-    *v = x;
-    return true;
-}
-
-/* name=N or name=LO..HI or name=LO..HI%M */
-static bool parse_dim(Ctx *ctx, Args *a, const char *text) {
-    const char *eq = strrchr(text, '=');
-    DimBind b = {NULL, 0, 0, 1};
-    const char *at = eq ? eq + 1 : text;
-    bool ok = eq && eq > text && parse_int(&at, &b.min);
-    b.max = b.min;
-    if (ok && !strncmp(at, "..", 2)) {
-        at += 2;
-        ok = parse_int(&at, &b.max);
-        if (ok && *at == '%') {
-            at++;
-            ok = parse_int(&at, &b.mult);
-        }
-    }
-    if (!ok || *at || b.min < 0 || b.max < b.min || b.mult < 1)
-        return diag_error(ctx, EXIT_USAGE, NULL, "--dim %s: expected NAME=N or NAME=LO..HI%%M",
-                          text);
-    b.name = str_n(ctx, text, (size_t)(eq - text));
-    vec_push(ctx, &a->define.dims, b);
-    return true;
-}
-
-/* 1x3x224x224, `?` leaving an extent as it is; scalar; none */
-static bool parse_extents(const char **at, ShapeBind *s) {
-    if (!strncmp(*at, "scalar", 6)) {
-        *at += 6;
-        return true;
-    }
-    if (!strncmp(*at, "none", 4)) {
-        *at += 4;
-        s->kind = SHAPE_NONE;
-        return true;
-    }
-    bool ok = true;
-    while (ok && **at && s->rank < RANK_MAX) {
-        if (**at == '?') {
-            s->dim[s->rank++] = -1;
-            ++*at;
-        } else {
-            ok = parse_int(at, &s->dim[s->rank]) && s->dim[s->rank] >= 0;
-            s->rank++;
-        }
-        if (**at != 'x' || !(*at)[1])
-            break;
-        ++*at;
-    }
-    return ok;
-}
-
-/* input=1x3x224x224; nothing after the = is a scalar; input=[2x3,4]: a sequence; input=none: absent */
-static bool parse_shape(Ctx *ctx, Args *a, const char *text) {
-    const char *eq = strrchr(text, '='), *at = eq ? eq + 1 : text;
-    ShapeBind s = {0};
-    bool ok = eq && eq > text;
-    if (ok && *at == '[') {
-        s.kind = SHAPE_SEQUENCE;
-        for (at++; ok && *at && *at != ']'; at += *at == ',') {
-            ShapeBind item = {0};
-            ok = parse_extents(&at, &item) && (*at == ',' || *at == ']');
-            vec_push(ctx, &s.items, item);
-        }
-        ok = ok && *at++ == ']';
-    } else {
-        ok = ok && parse_extents(&at, &s);
+/* A number of bytes: 500, 64K, 2G. */
+static bool parse_size(Ctx *ctx, const OptRow *r, const char *text, size_t *field) {
+    static const char units[] = "KMGT";
+    const char *at = text, *unit;
+    int64_t n = 0;
+    bool ok = parse_int(&at, &n) && n >= 0;
+    if (ok && *at && (unit = strchr(units, *at))) {
+        ok = mul_ok(n, (int64_t)1 << (10 * (unit - units + 1)), &n);
+        at++;
     }
     if (!ok || *at)
-        return diag_error(
-            ctx, EXIT_USAGE, NULL,
-            "--shape %s: expected INPUT=DxD with at most %d extents, INPUT=[DxD,DxD] or "
-            "INPUT=none",
-            text, RANK_MAX);
-    s.input = str_n(ctx, text, (size_t)(eq - text));
-    vec_push(ctx, &a->define.shapes, s);
+        return diag_error(ctx, EXIT_USAGE, NULL,
+                          "--%s=%s: expected a number, or one with K, M or G", r->name, text);
+    *field = (size_t)n;
     return true;
 }
 
+/* v must be one of the words of r->arg, "a|b|c". */
+static bool parse_choice(Ctx *ctx, const OptRow *r, const char *v, const char **field) {
+    size_t n = strlen(v);
+    for (const char *at = r->arg; *at;) {
+        size_t len = strcspn(at, "|");
+        if (len == n && !strncmp(at, v, n)) {
+            *field = v;
+            return true;
+        }
+        at += len + (at[len] == '|');
+    }
+    return diag_error(ctx, EXIT_USAGE, NULL, "--%s=%s: expected %s", r->name, v, r->arg);
+}
+
+/* v: NULL where the option stood alone. */
 static bool set_value(Ctx *ctx, Args *a, const OptRow *r, const char *v) {
     void *field = (char *)a + r->field;
-    const char *at = v;
-    int64_t n = 0;
     switch (r->kind) {
     case TEXT:
-        *(const char **)field = v;
+    case MAYBE:
+        *(const char **)field = v ? v : "-";
         return true;
+    case CHOICE:
+        return parse_choice(ctx, r, v, field);
     case FLAG:
         *(bool *)field = true;
         return true;
     case COUNT:
         ++*(int *)field;
         return true;
-    case INT:
     case SIZE:
-        if (!parse_int(&at, &n) || *at || n < 0)
-            return diag_error(ctx, EXIT_USAGE, NULL, "--%s %s: expected a number", r->name, v);
-        if (r->kind == INT)
-            *(int *)field = (int)n;
-        else
-            *(size_t *)field = (size_t)n;
-        return true;
+        return parse_size(ctx, r, v, field);
     case DIM:
-        return parse_dim(ctx, a, v);
+        return parse_dim(a, v);
     case SHAPE:
-        return parse_shape(ctx, a, v);
+        return parse_shape(a, v);
     }
     return false;
 }
 
 /* ---- words ------------------------------------------------------------------------------------------- */
 
-/* Length of what differs between two words once their common ends are cut. */
-static size_t difference(const char *a, const char *b) {
-    size_t n = strlen(a), m = strlen(b), front = 0, back = 0;
-    while (front < n && front < m && a[front] == b[front])
-        front++;
-    while (back < n - front && back < m - front && a[n - 1 - back] == b[m - 1 - back])
-        back++;
-    size_t x = n - front - back, y = m - front - back;
-    return x > y ? x : y;
+int word_distance(const char *a, const char *b) {
+    enum { LONGEST = 40 };
+    int row[LONGEST + 1];
+    int na = (int)strnlen(a, LONGEST), nb = (int)strnlen(b, LONGEST);
+    for (int j = 0; j <= nb; j++)
+        row[j] = j;
+    for (int i = 1; i <= na; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= nb; j++) {
+            int best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            best = best < row[j] + 1 ? best : row[j] + 1;
+            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+        }
+    }
+    return row[nb];
 }
 
-static bool unknown_option(Ctx *ctx, const char *name) {
+static bool unknown_option(Ctx *ctx, const char *name, const char *dashes) {
     const OptRow *best = &ROWS[0];
+    for (int i = 0; i < NLATER; i++)
+        if (!strcmp(LATER_NAMES[i], name))
+            return diag_error(ctx, EXIT_USAGE, NULL, "--%s is not built yet", name);
     for (int i = 1; i < NROWS; i++)
-        if (difference(name, ROWS[i].name) < difference(name, best->name))
+        if (word_distance(name, ROWS[i].name) < word_distance(name, best->name))
             best = &ROWS[i];
-    diag_error(ctx, EXIT_USAGE, NULL, "unknown option --%s", name);
-    if (difference(name, best->name) <= 3)
-        diag_note(ctx, "did you mean --%s?", best->name);
+    diag_error(ctx, EXIT_USAGE, NULL, "unknown option %s%s", dashes, name);
+    if (word_distance(name, best->name) <= 3)
+        diag_note(ctx, "did you mean %s%s?", row_dashes(best), best->name);
+    else
+        diag_note(ctx, "lcc --help lists the options");
     return false;
 }
 
-static bool long_option(Ctx *ctx, Args *a, int argc, char **argv, int *i) {
-    const char *name = argv[*i] + (argv[*i][1] == '-' ? 2 : 1), *eq = strchr(name, '=');
+/* The i-th word, without its dashes. */
+static bool long_option(Ctx *ctx, Args *a, const Words *w, int *i) {
+    const char *word = w->at[*i], *dashes = word[1] == '-' ? "--" : "-";
+    const char *name = word + strlen(dashes), *eq = strchr(name, '=');
     size_t n = eq ? (size_t)(eq - name) : strlen(name);
     for (int r = 0; r < NROWS; r++) {
-        if (strlen(ROWS[r].name) != n || strncmp(ROWS[r].name, name, n) != 0)
+        const OptRow *row = &ROWS[r];
+        if (strlen(row->name) != n || strncmp(row->name, name, n) != 0)
             continue;
-        if (!ROWS[r].arg && eq)
-            return diag_error(ctx, EXIT_USAGE, NULL, "--%s takes no value", ROWS[r].name);
-        if (!ROWS[r].arg || eq)
-            return set_value(ctx, a, &ROWS[r], eq ? eq + 1 : NULL);
-        if (*i + 1 >= argc)
-            return diag_error(ctx, EXIT_USAGE, NULL, "--%s needs a value: --%s=%s", ROWS[r].name,
-                              ROWS[r].name, ROWS[r].arg);
-        return set_value(ctx, a, &ROWS[r], argv[++*i]);
+        if (!row->arg && eq)
+            return diag_error(ctx, EXIT_USAGE, NULL, "%s%s takes no value", dashes, row->name);
+        if (!row->arg || eq || row->kind == MAYBE)
+            return set_value(ctx, a, row, eq ? eq + 1 : NULL);
+        if (*i + 1 >= w->len)
+            return diag_error(ctx, EXIT_USAGE, NULL, "%s%s needs a value: %s", dashes, row->name,
+                              row->arg);
+        return set_value(ctx, a, row, w->at[++*i]);
     }
-    return unknown_option(ctx, str_n(ctx, name, n));
+    return unknown_option(ctx, str_n(ctx, name, n), dashes);
 }
 
-static bool short_option(Ctx *ctx, Args *a, int argc, char **argv, int *i) {
-    for (const char *c = argv[*i] + 1; *c; c++) {
+static bool short_option(Ctx *ctx, Args *a, const Words *w, int *i) {
+    for (const char *c = w->at[*i] + 1; *c; c++) {
         const OptRow *row = NULL;
         for (int r = 0; r < NROWS; r++)
             if (ROWS[r].letter == *c)
                 row = &ROWS[r];
-        if (!row)
-            return diag_error(ctx, EXIT_USAGE, NULL, "unknown option -%c", *c);
+        if (!row) {
+            diag_error(ctx, EXIT_USAGE, NULL, "unknown option -%c", *c);
+            diag_note(ctx, "lcc --help lists the options");
+            return false;
+        }
         if (row->arg && c[1])
             return set_value(ctx, a, row, c + 1);
-        if (row->arg && *i + 1 >= argc)
+        if (row->arg && *i + 1 >= w->len)
             return diag_error(ctx, EXIT_USAGE, NULL, "-%c needs a value: %s", *c, row->arg);
         if (row->arg)
-            return set_value(ctx, a, row, argv[++*i]);
+            return set_value(ctx, a, row, w->at[++*i]);
         if (!set_value(ctx, a, row, NULL))
             return false;
     }
@@ -215,42 +187,79 @@ static const char *flags_text(Ctx *ctx, const Args *a) {
         text_s(&t, " -O0");
     if (a->opt.strict)
         text_s(&t, " --strict");
+    if (a->opt.rule)
+        text_f(&t, " --rule=%s", a->opt.rule);
     if (a->opt.weights)
         text_f(&t, " --weights=%s", a->opt.weights);
-    for (int i = 0; i < a->define.dims.len; i++)
-        text_f(&t, " --dim %s=%lld..%lld", a->define.dims.at[i].name,
-               (long long)a->define.dims.at[i].min, (long long)a->define.dims.at[i].max);
+    for (int i = 0; i < a->define.dims.len; i++) {
+        const DimBind *b = &a->define.dims.at[i];
+        text_f(&t, " --dim %s=%lld", b->name, (long long)b->min);
+        if (b->max != b->min)
+            text_f(&t, "..%lld", (long long)b->max);
+        if (b->mult != 1)
+            text_f(&t, "%%%lld", (long long)b->mult);
+    }
+    for (int i = 0; i < a->define.shapes.len; i++) {
+        text_f(&t, " --shape %s=", a->define.shapes.at[i].input);
+        shape_text(&t, &a->define.shapes.at[i]);
+    }
     return t.at;
 }
 
+static bool word_parse(Ctx *ctx, Args *a, const Words *w, int *i) {
+    const char *s = w->at[*i];
+    if (s[0] == '-' && (s[1] == '-' || (s[1] >= 'A' && s[1] <= 'Z')))
+        return long_option(ctx, a, w, i);
+    if (s[0] == '-' && s[1])
+        return short_option(ctx, a, w, i);
+    if (*i < w->nflags)
+        return diag_error(ctx, EXIT_USAGE, NULL, "$LCC_FLAGS may hold options only, not %s", s);
+    vec_push(ctx, &a->words, s);
+    return true;
+}
+
 bool args_parse(Ctx *ctx, Args *a, int argc, char **argv) {
-    bool only_words = false;
+    Words w = {0};
     a->ctx = ctx;
-    for (int i = 1; i < argc; i++) {
-        const char *w = argv[i];
-        if (only_words || w[0] != '-' || !w[1]) {
-            vec_push(ctx, &a->words, w);
-        } else if (!strcmp(w, "--")) {
-            only_words = true;
-        } else if (w[1] == '-' || !strcmp(w, "-O0")) {
-            if (!long_option(ctx, a, argc, argv, &i))
-                return false;
-        } else if (!short_option(ctx, a, argc, argv, &i)) {
+    ctx->opt = &a->opt;
+    if (!words_read(ctx, &w, argc, argv))
+        return false;
+    for (int i = 0; i < w.len; i++) {
+        if (i >= w.nflags && !strcmp(w.at[i], "--")) {
+            while (++i < w.len)
+                vec_push(ctx, &a->words, w.at[i]);
+        } else if (!word_parse(ctx, a, &w, &i)) {
             return false;
         }
     }
-    if (a->words.len && verb_find(a->words.at[0])) {
+    if (a->words.len && (verb_find(a->words.at[0]) || verb_later(a->words.at[0]))) {
         a->verb = a->words.at[0];
         a->words.at++;
         a->words.len--;
         a->words.cap--;
     }
     a->opt.flags = flags_text(ctx, a);
-    ctx->opt = &a->opt;
-    return true;
+    return stage_check(a);
 }
 
 /* ---- help -------------------------------------------------------------------------------------------- */
+
+static void help_options(Text *t) {
+    const char *section = "";
+    for (int i = 0; i < NROWS; i++) {
+        const OptRow *r = &ROWS[i];
+        if (strcmp(section, r->section) != 0)
+            text_f(t, "\n%s\n", r->section);
+        section = r->section;
+        Str letter = r->letter ? str_f(t->ctx, "-%c, ", r->letter) : "    ";
+        Str value = !r->arg            ? ""
+                    : r->kind == MAYBE ? str_f(t->ctx, "[=%s]", r->arg)
+                    : row_dashes(r)[1] ? str_f(t->ctx, "=%s", r->arg)
+                                       : str_f(t->ctx, " %s", r->arg);
+        Str left = str_f(t->ctx, "%s%s%s%s", letter, row_dashes(r), r->name, value);
+        text_f(t, strlen(left) > 26 ? "  %s\n%30s%s\n" : "  %-27s%s%s\n", left, "", r->help);
+    }
+}
 
 void help_print(Text *t, bool all) {
     int n;
@@ -261,18 +270,15 @@ void help_print(Text *t, bool all) {
     text_s(t, "example: lcc model.onnx --target=avx2 -o model.c\n");
     if (!all)
         return;
+    text_s(t, "\nWithout a verb, MODEL becomes C. The verbs:\n");
     for (int i = 0; i < n; i++)
-        text_f(t, "\n  %-8s %s", v[i].name, v[i].help);
-    text_c(t, '\n');
-    const char *section = "";
-    for (int i = 0; i < NROWS; i++) {
-        const OptRow *r = &ROWS[i];
-        if (strcmp(section, r->section) != 0)
-            text_f(t, "\n%s\n", r->section);
-        section = r->section;
-        Str letter = r->letter ? str_f(t->ctx, "-%c, ", r->letter) : "    ";
-        Str left =
-            str_f(t->ctx, "%s--%s%s%s", letter, r->name, r->arg ? "=" : "", r->arg ? r->arg : "");
-        text_f(t, "  %-28s %s\n", left, r->help);
-    }
+        text_f(t, "  %-9s%s\n", v[i].name, v[i].help);
+    help_options(t);
+    text_s(t, "\nPasses\n");
+    stage_names(t);
+    text_s(t, "\n@FILE stands for the words in FILE; $LCC_FLAGS holds options that come first. "
+              "Exit codes: 0 ok,\n"
+              "1 mismatch, 2 usage, 3 malformed model, 4 unsupported, 5 limit, 6 input/output, 7 "
+              "toolchain,\n"
+              "70 internal error.\n");
 }

@@ -1,7 +1,7 @@
 /* Runs the C compiler on what was emitted: in a private folder, its result renamed into place. */
-#define _POSIX_C_SOURCE 200809L /* fork, mkdtemp */
 #include "driver/driver.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,129 +10,141 @@
 
 extern char **environ;
 
-/* First of --cc, $CC, cc, gcc, clang that exists in $PATH (or as a path). */
-static const char *find_compiler(Ctx *ctx, const char *asked) {
-    const char *names[] = {asked, getenv("CC"), "cc", "gcc", "clang"};
+/* Weights above this are faster beside the source than in it. */
+enum { WEIGHTS_TEXT_MAX = 64 << 10 };
+
+/* Compilers are run in another folder. */
+static const char *absolute(Ctx *ctx, const char *path) {
+    char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    const char *full = here ? str_f(ctx, "%s/%s", here, path) : path;
+    free(here);
+    return full;
+}
+
+/* `name` in $PATH, or itself when it holds a slash. NULL: not there. */
+static const char *find_program(Ctx *ctx, const char *name) {
     const char *path = getenv("PATH");
+    if (strchr(name, '/'))
+        return access(name, X_OK) == 0 ? absolute(ctx, name) : NULL;
+    for (const char *at = path ? path : ""; *at;) {
+        size_t n = strcspn(at, ":");
+        Str full = str_f(ctx, "%.*s/%s", (int)n, at, name);
+        if (access(full, X_OK) == 0)
+            return absolute(ctx, full);
+        at += n + (at[n] == ':');
+    }
+    return NULL;
+}
+
+const char *toolchain_find(Args *a) {
+    const char *names[] = {a->opt.cc, getenv("CC"), "cc", "gcc", "clang"};
     for (int i = 0; i < 5; i++) {
-        if (!names[i] || !names[i][0])
-            continue;
-        if (strchr(names[i], '/') && access(names[i], X_OK) == 0)
+        size_t n = names[i] ? strcspn(names[i], " ") : 0;
+        if (n && find_program(a->ctx, str_n(a->ctx, names[i], n)))
             return names[i];
-        for (const char *at = path ? path : ""; *at;) {
-            size_t n = strcspn(at, ":");
-            Str full = str_f(ctx, "%.*s/%s", (int)n, at, names[i]);
-            if (access(full, X_OK) == 0)
-                return full;
-            at += n + (at[n] == ':');
-        }
-        if (i == 0)
+        if (i == 0 && n)
             return NULL;
     }
     return NULL;
 }
 
-/* Runs argv and waits; its messages go to our stderr. */
-static bool run(Ctx *ctx, char *const *argv) {
-    pid_t pid = fork();
-    int status = 0;
-    if (pid == 0) {
-        execve(argv[0], argv, environ);
-        _exit(127);
+const char *toolchain_weights(const char *kind, int64_t bytes) {
+    return bytes <= WEIGHTS_TEXT_MAX ? "c" : !strcmp(kind, "so") ? "obj" : "incbin";
+}
+
+/* Adds the words of a text, cut at blanks. */
+static void add_words(Ctx *ctx, Words *w, const char *text) {
+    for (const char *at = text; *at;) {
+        size_t n = strcspn(at, " ");
+        if (n)
+            vec_push(ctx, w, str_n(ctx, at, n));
+        at += n + (at[n] == ' ');
     }
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status))
-        return diag_error(ctx, EXIT_TOOLCHAIN, NULL, "the C compiler %s failed", argv[0]);
+}
+
+/* In the child: the program of argv[0], in `folder`; its standard output goes to our stderr, which is
+ * for messages. */
+static void child_run(char *const *argv, const char *folder) {
+    if (chdir(folder) == 0 && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0)
+        execve(argv[0], argv, environ);
+    _exit(127);
+}
+
+bool program_run(Ctx *ctx, const Words *w, const char *folder, int *status) {
+    char **argv = ctx_newn(ctx, char *, w->len + 1);
+    for (int i = 0; i < w->len; i++)
+        argv[i] = ctx_copy(ctx, w->at[i], strlen(w->at[i]) + 1);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        child_run(argv, folder);
+    int code = 0;
+    while (pid > 0 && waitpid(pid, &code, 0) < 0)
+        if (errno != EINTR)
+            pid = -1;
+    if (pid < 0)
+        return diag_error(ctx, EXIT_TOOLCHAIN, NULL, "cannot run %s: %s", w->at[0],
+                          strerror(errno));
+    *status = WIFEXITED(code) ? WEXITSTATUS(code) : 128;
     return true;
 }
 
-typedef struct Words {
-    Ctx *ctx;
-    VEC(char *) v;
-} Words;
-
-/* Adds the words of a text, cut at spaces. */
-static void add(Words *w, const char *text) {
-    while (text && *text) {
-        size_t n = strcspn(text, " ");
-        if (n) {
-            char *word = ctx_alloc(w->ctx, n + 1);
-            memcpy(word, text, n);
-            vec_push(w->ctx, &w->v, word);
-        }
-        text += n + (text[n] == ' ');
-    }
-}
-
-static void add_path(Words *w, const char *path) {
-    vec_push(w->ctx, &w->v, ctx_copy(w->ctx, path, strlen(path) + 1));
-}
-
-/* Writes the sources into `folder` and lists the command. */
-static bool prepare(Args *a, const Machine *m, const Out *out, const char *kind, const char *folder,
-                    const char *cc, Words *w) {
-    Ctx *ctx = a->ctx;
-    Str source = str_f(ctx, "%s/%s.c", folder, out->stem);
+/* Writes the sources into `folder`. */
+static bool write_sources(Ctx *ctx, const Out *out, const char *folder) {
     if (out->blob && !file_write(ctx, str_f(ctx, "%s/%s", folder, out->blob_name),
                                  (const char *)out->blob, out->blob_len))
         return false;
     Text whole = text_new(ctx);
-    text_n(&whole, out->source.at ? out->source.at : "", out->source.len);
+    text_n(&whole, out->source.at, out->source.len);
     text_n(&whole, out->bridge.at ? out->bridge.at : "", out->bridge.len);
-    if (!file_write(ctx, source, whole.at, whole.len) ||
-        !file_write(ctx, str_f(ctx, "%s/%s.h", folder, out->stem), out->header.at, out->header.len))
-        return false;
-    add_path(w, cc);
-    add(w, "-O2 -std=gnu99 -ffp-contract=off -w");
-    bool tcc = strstr(cc, "tcc") != NULL;
-    if (!tcc)
-        add(w, m->cflags);
-    add(w, !strcmp(kind, "so") ? "-shared -fPIC" : !strcmp(kind, "obj") ? "-c" : "");
-    vec_push(ctx, &w->v, (char *)ctx_copy(ctx, "-I", 3));
-    add_path(w, folder);
-    add_path(w, source);
-    if (out->blob && strcmp(kind, "obj") && strstr(out->blob_name, ".o"))
-        add_path(w, str_f(ctx, "%s/%s", folder, out->blob_name));
-    add(w, "-o");
-    add_path(w, str_f(ctx, "%s/result", folder));
-    if (strcmp(kind, "obj"))
-        add(w, "-lm");
-    vec_push(ctx, &w->v, NULL);
-    return true;
+    return file_write(ctx, str_f(ctx, "%s/%s.c", folder, out->stem), whole.at, whole.len) &&
+           file_write(ctx, str_f(ctx, "%s/%s.h", folder, out->stem), out->header.at,
+                      out->header.len);
 }
 
-static void remove_folder(Ctx *ctx, const char *folder, const Out *out) {
-    const char *names[] = {str_f(ctx, "%s.c", out->stem), str_f(ctx, "%s.h", out->stem),
-                           out->blob_name, "result"};
-    for (int i = 0; i < 4; i++)
-        if (names[i])
-            unlink(str_f(ctx, "%s/%s", folder, names[i]));
-    rmdir(folder);
-}
-
-static bool move_result(Ctx *ctx, const char *folder, const char *path) {
-    if (rename(str_f(ctx, "%s/result", folder), path) != 0)
-        return diag_error(ctx, EXIT_IO, NULL, "cannot write %s", path);
-    return true;
-}
-
-bool toolchain_build(Args *a, const Machine *m, const Out *out, const char *kind, const char *path) {
+/* The command, to be run in the folder of the sources. */
+static Words command(Args *a, const Machine *m, const Out *out, const char *kind, const char *cc) {
     Ctx *ctx = a->ctx;
-    const char *cc = find_compiler(ctx, a->opt.cc);
+    Words w = {0};
+    bool so = !strcmp(kind, "so"), object = out->blob && strstr(out->blob_name, ".o");
+    add_words(ctx, &w, cc);
+    w.at[0] = find_program(ctx, w.at[0]);
+    add_words(ctx, &w, "-O2 -std=gnu99 -ffp-contract=off -w");
+    add_words(ctx, &w, m->cflags);
+    add_words(ctx, &w, so ? "-shared -fPIC" : object ? "-r -nostdlib" : "-c");
+    vec_push(ctx, &w, str_f(ctx, "./%s.c", out->stem));
+    if (object)
+        vec_push(ctx, &w, str_f(ctx, "./%s", out->blob_name));
+    add_words(ctx, &w, "-o result");
+    add_words(ctx, &w, so ? "-lm" : "");
+    return w;
+}
+
+bool toolchain_build(Args *a, const Machine *m, const Out *out, const char *kind,
+                     const char *path) {
+    Ctx *ctx = a->ctx;
+    int status;
+    const char *cc = toolchain_find(a);
     if (!cc) {
-        diag_error(ctx, EXIT_TOOLCHAIN, NULL, "no C compiler found (tried %s$CC, cc, gcc, clang)",
-                   a->opt.cc ? "--cc, " : "");
+        diag_error(ctx, EXIT_TOOLCHAIN, NULL, "no C compiler found (tried %s)",
+                   a->opt.cc ? a->opt.cc : "$CC, cc, gcc, clang");
         diag_note(ctx, "apt install gcc, or lcc run --jit=tcc");
         return false;
     }
-    const char *slash = strrchr(path, '/');
-    Str base = slash ? str_n(ctx, path, (size_t)(slash - path)) : str(ctx, ".");
-    Str template = str_f(ctx, "%s/.lcc-XXXXXX", base);
-    char *folder = ctx_copy(ctx, template, strlen(template) + 1);
-    if (!mkdtemp(folder))
-        return diag_error(ctx, EXIT_IO, NULL, "cannot make a folder in %s", base);
-    Words w = {.ctx = ctx};
-    bool ok = prepare(a, m, out, kind, folder, cc, &w) && run(ctx, w.v.at) &&
-              move_result(ctx, folder, path);
-    remove_folder(ctx, folder, out);
-    return ok;
+    Str folder = scratch_make(a, path_folder(ctx, path));
+    if (!folder || !write_sources(ctx, out, folder))
+        return false;
+    Words w = command(a, m, out, kind, cc);
+    if (a->opt.verbose)
+        for (int i = 0; i < w.len; i++)
+            fprintf(stderr, "%s%s", w.at[i], i + 1 < w.len ? " " : "\n");
+    if (!program_run(ctx, &w, folder, &status))
+        return false;
+    if (status)
+        return diag_error(ctx, EXIT_TOOLCHAIN, NULL, "the C compiler %s failed (exit code %d)",
+                          w.at[0], status);
+    if (rename(str_f(ctx, "%s/result", folder), path) != 0)
+        return diag_error(ctx, EXIT_IO, NULL, "cannot write %s: %s", path, strerror(errno));
+    scratch_remove(a);
+    return true;
 }

@@ -137,6 +137,8 @@ typedef struct Diag {
  * the EXIT_ codes. Bytes of the model inside the message are made printable here: control bytes,
  * bidi marks and invalid UTF-8 become \xNN. Lines are cut at 400 bytes a string. */
 bool diag_error(Ctx *ctx, int code, const Loc *loc, const char *fmt, ...) LCC_PRINTF(4, 5);
+/* Appends bytes of a model the way messages show them. */
+void text_clean(Text *t, const char *s, size_t n);
 /* Adds "note: …" to the last error: what to do. */
 void diag_note(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 /* An invariant of lcc itself is broken: prints pass name and message, exit code 70, longjmps to

@@ -31,8 +31,7 @@ static size_t utf8_printable(const unsigned char *s, size_t n) {
     return overlong || hidden || surrogate || c > 0x10ffff ? 0 : len;
 }
 
-/* Appends at most STRING_MAX bytes of s, printable. */
-static void text_clean(Text *t, const char *s, size_t n) {
+void text_clean(Text *t, const char *s, size_t n) {
     const unsigned char *at = (const unsigned char *)s;
     size_t shown = n < STRING_MAX ? n : STRING_MAX;
     for (size_t i = 0; i < shown;) {

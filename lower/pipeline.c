@@ -11,6 +11,8 @@ static const Pass PASSES[] = {
 #undef PASS
 };
 
+enum { FRONT_STAGES = 3 }; /* dumps of the front end come first */
+
 const Pass *pass_table(int *count) {
     *count = (int)(sizeof PASSES / sizeof PASSES[0]);
     return PASSES;
@@ -43,10 +45,7 @@ static Text state_text(Lower *lo) {
 static bool dump(Lower *lo, int number, const char *name) {
     Text t = state_text(lo);
     Str path = str_f(lo->ctx, "%02d.%s.lcc", number, name);
-    FILE *f = fopen(path, "wb");
-    if (!f || fwrite(t.at, 1, t.len, f) != t.len || fclose(f) != 0)
-        return diag_error(lo->ctx, EXIT_IO, NULL, "cannot write the dump %s", path);
-    return true;
+    return file_write(lo->ctx, path, t.at ? t.at : "", t.len);
 }
 
 static double now_ms(void) {
@@ -67,7 +66,7 @@ static bool run_pass(Lower *lo, int i) {
                                               : true;
     if (!ok)
         return false;
-    return !opt || !wanted(opt->dump, p->name) || dump(lo, i + 1, p->name);
+    return !opt || !wanted(opt->dump, p->name) || dump(lo, i + FRONT_STAGES + 1, p->name);
 }
 
 Module *lower_program(Ctx *ctx, Program *p, const Target *target, const Machine *machine) {

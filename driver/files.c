@@ -1,0 +1,102 @@
+/* Names of files, the depfile, temporary folders. */
+#include "driver/driver.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+Str path_stem(Ctx *ctx, const char *path) {
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path,
+               *dot = strrchr(base, '.');
+    Str stem = str_n(ctx, base, dot && dot > base ? (size_t)(dot - base) : strlen(base));
+    return strcmp(stem, "-") && stem[0] ? stem : "model";
+}
+
+Str path_folder(Ctx *ctx, const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? str_n(ctx, path, (size_t)(slash - path + 1)) : "";
+}
+
+bool path_is_input(Args *a, const Compiled *c, const char *path) {
+    struct stat out, in;
+    if (stat(path, &out) != 0 || !S_ISREG(out.st_mode))
+        return false;
+    Str folder = path_folder(a->ctx, c->file.path);
+    for (int i = -1; i < c->file.external.len; i++) {
+        Str name =
+            i < 0 ? c->file.path : str_f(a->ctx, "%s%s", folder, c->file.external.at[i]->name);
+        if (stat(name, &in) != 0 || in.st_dev != out.st_dev || in.st_ino != out.st_ino)
+            continue;
+        diag_error(a->ctx, EXIT_USAGE, NULL, "the output %s would overwrite the model's file %s",
+                   path, name);
+        diag_note(a->ctx, "choose another name with -o");
+        return true;
+    }
+    return false;
+}
+
+/* ---- the depfile ------------------------------------------------------------------------------- */
+
+/* As make and ninja read it: blanks and # with a backslash, $ doubled. */
+static void dep_name(Text *t, const char *s) {
+    for (; *s; s++) {
+        if (*s == ' ' || *s == '#' || *s == '\\')
+            text_c(t, '\\');
+        if (*s == '$')
+            text_c(t, '$');
+        text_c(t, *s);
+    }
+}
+
+bool depfile_write(Args *a, const Compiled *c, const char *output, int n,
+                   const char *const *outputs) {
+    Ctx *ctx = a->ctx;
+    Text t = text_new(ctx);
+    for (int i = 0; i < n && !a->dep_target; i++) {
+        text_s(&t, i ? " " : "");
+        dep_name(&t, outputs[i]);
+    }
+    text_s(&t, a->dep_target ? a->dep_target : "");
+    text_c(&t, ':');
+    Str folder = path_folder(ctx, c->file.path);
+    for (int i = -1; i < c->file.external.len; i++) {
+        if (i < 0 && !strcmp(c->file.path, "-"))
+            continue;
+        text_c(&t, ' ');
+        dep_name(&t,
+                 i < 0 ? c->file.path : str_f(ctx, "%s%s", folder, c->file.external.at[i]->name));
+    }
+    text_c(&t, '\n');
+    const char *path = a->dep_file;
+    if (!path)
+        path = str_f(ctx, "%s%s.d", path_folder(ctx, output), path_stem(ctx, output));
+    return !path_is_input(a, c, path) && file_write(ctx, path, t.at, t.len);
+}
+
+/* ---- temporary folders -------------------------------------------------------------------------- */
+
+Str scratch_make(Args *a, const char *where) {
+    Str template = str_f(a->ctx, "%s.lcc-XXXXXX", where);
+    char *folder = ctx_copy(a->ctx, template, strlen(template) + 1);
+    if (!mkdtemp(folder)) {
+        diag_error(a->ctx, EXIT_IO, NULL, "cannot make a folder in %s: %s", where[0] ? where : ".",
+                   strerror(errno));
+        return NULL;
+    }
+    return a->scratch = folder;
+}
+
+void scratch_remove(Args *a) {
+    DIR *dir = a->scratch ? opendir(a->scratch) : NULL;
+    struct dirent *e;
+    while (dir && (e = readdir(dir)))
+        unlinkat(dirfd(dir), e->d_name, 0);
+    if (dir)
+        closedir(dir);
+    if (a->scratch)
+        rmdir(a->scratch);
+    a->scratch = NULL;
+}
