@@ -92,7 +92,8 @@ Str path_folder(Ctx *ctx, const char *path); /* "dir/model.c" → "dir/"; "" in 
 /* Is `path` the model or one of its external files? Reports that it would be overwritten. */
 bool path_is_input(Args *a, const Compiled *c, const char *path);
 /* The depfile of -MD, named after `output`, which -o gave. */
-bool depfile_write(Args *a, const Compiled *c, const char *output, int n, const char *const *outputs);
+bool depfile_write(Args *a, const Compiled *c, const char *output, int n,
+                   const char *const *outputs);
 /* A private folder, named in a->scratch; NULL after an error. `where`: "" or ending in '/'. */
 Str scratch_make(Args *a, const char *where);
 void scratch_remove(Args *a);

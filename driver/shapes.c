@@ -80,7 +80,7 @@ static bool parse_value(Ctx *ctx, const char **at, ShapeBind *s, int depth) {
     s->kind = SHAPE_SEQUENCE;
     ++*at;
     while (**at && **at != ']') {
-        ShapeBind item = {.input = s->input};
+        ShapeBind item = {0};
         if (depth >= NESTED_MAX || !parse_value(ctx, at, &item, depth + 1))
             return false;
         vec_push(ctx, &s->items, item);
