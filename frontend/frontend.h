@@ -23,15 +23,15 @@ bool graph_upgrade(Ctx *ctx, Model *m);
 
 /* Shapes given on the command line. */
 typedef struct DimBind {
-    Str name;            /* dim_param, or "<input>_<axis>" for an unnamed dim */
+    Str name;               /* dim_param, or "<input>_<axis>" for an unnamed dim */
     int64_t min, max, mult; /* min == max: a constant */
 } DimBind;
 typedef enum ShapeKind { SHAPE_TENSOR, SHAPE_SEQUENCE, SHAPE_NONE } ShapeKind;
 typedef struct ShapeBind {
-    Str input;              /* NULL in an element */
-    uint8_t kind;           /* ShapeKind; SHAPE_NONE: an optional that is absent */
+    Str input;    /* NULL in an element */
+    uint8_t kind; /* ShapeKind; SHAPE_NONE: an optional that is absent */
     int rank;
-    int64_t dim[RANK_MAX];  /* -1: leave as it is */
+    int64_t dim[RANK_MAX];       /* -1: leave as it is */
     VEC(struct ShapeBind) items; /* of a sequence */
 } ShapeBind;
 typedef struct DefineOptions {
@@ -49,9 +49,9 @@ Program *graph_define(Ctx *ctx, Model *m, const DefineOptions *opt);
 typedef enum ValKind { VAL_TENSOR, VAL_SEQUENCE, VAL_OPTIONAL } ValKind;
 typedef struct Val {
     uint8_t kind;
-    Buf *buf;                 /* VAL_TENSOR */
-    VEC(struct Val *) elems;  /* VAL_SEQUENCE; VAL_OPTIONAL: 0 (none) or 1 element */
-    Dtype elem_type;          /* of an empty sequence or optional */
+    Buf *buf;                /* VAL_TENSOR */
+    VEC(struct Val *) elems; /* VAL_SEQUENCE; VAL_OPTIONAL: 0 (none) or 1 element */
+    Dtype elem_type;         /* of an empty sequence or optional */
 } Val;
 
 typedef struct OnnxOp OnnxOp;
@@ -60,9 +60,9 @@ typedef struct OnnxOp OnnxOp;
 typedef struct Definer {
     Ctx *ctx;
     Program *prog;
-    Block *block;        /* where Items go */
-    const Node *node;    /* the node being defined: attributes are read from here */
-    const Node *origin;  /* the outermost node (for names and comments) */
+    Block *block;       /* where Items go */
+    const Node *node;   /* the node being defined: attributes are read from here */
+    const Node *origin; /* the outermost node (for names and comments) */
     const OnnxOp *op;
     Val **in, **out;     /* node->nin inputs (NULL: absent), node->nout outputs to be filled */
     struct Scope *scope; /* names → Val, for bodies (control.c, define.c) */
@@ -72,12 +72,12 @@ typedef struct Definer {
 /* A row of onnx_ops.def, in the file's order. */
 struct OnnxOp {
     const char *domain, *name;
-    int version;           /* the canonical since_version */
-    int min_in, max_in;    /* max_in -1: variadic */
+    int version;        /* the canonical since_version */
+    int min_in, max_in; /* max_in -1: variadic */
     int min_out, max_out;
-    uint8_t kind;          /* OPKIND_… */
+    uint8_t kind;                           /* OPKIND_… */
     const char *args, *type, *text, *after; /* MAP, REDUCE: see onnx_ops.def */
-    uint8_t combine;       /* REDUCE: Op */
+    uint8_t combine;                        /* REDUCE: Op */
     bool (*define)(Definer *);
 };
 enum { OPKIND_MAP, OPKIND_REDUCE, OPKIND_TENSOR, OPKIND_FUNC, OPKIND_HOST, OPKIND_CTRL };
@@ -117,9 +117,10 @@ enum { CHECK_INDEX = 1, CHECK_CAPACITY = 2, CHECK_DIM = 3 };
 Def *define_out(Definer *d, int i, Dtype type, int rank, const Expr *const *dim);
 Def *define_temp(Definer *d, const char *name, Dtype type, int rank, const Expr *const *dim);
 void define_emit(Definer *d, Def *def);
-void define_set(Definer *d, int i, Buf *b);     /* output i is this buffer (Identity, Reshape of nothing) */
+void define_set(Definer *d, int i,
+                Buf *b); /* output i is this buffer (Identity, Reshape of nothing) */
 void define_set_val(Definer *d, int i, Val *v);
-Val *define_val(Definer *d, Buf *b);            /* a tensor Val */
+Val *define_val(Definer *d, Buf *b); /* a tensor Val */
 /* Constants inside definers. */
 Buf *define_const_i64(Definer *d, int n, const int64_t *v); /* 1-D */
 Buf *define_const_scalar(Definer *d, Dtype t, double v);    /* rank 0 */

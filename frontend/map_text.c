@@ -3,7 +3,7 @@
  *   text := { name "=" or ";" } or
  *   or := and { "||" and }   and := cmp { "&&" cmp }   cmp := bits [ ("<" "<=" "==" "!=") bits ]
  *   bits := sum { ("&" "|" "^" "<<" ">>") sum }   sum := term { ("+" "-") term }
- *   term := unary { ("*" "/" "//" "%") unary }   unary := ("-" "!") unary | number | name | name "(" or, … ")"
+ *   term := unary { ("*" "/" "//" "%") unary }   unary := ("-" "!") unary | number | name [ "(" or, … ")" ]
  * A number takes the type of the other operand (between numbers: double arithmetic). Functions: the names
  * of ops.def, select, a dtype as a cast, T = a cast to the type computed in; sum, max, min, count of a
  * variadic input. The rows are ours, so an error in a text is an internal error.

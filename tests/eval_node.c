@@ -150,9 +150,9 @@ static const Literal *literal_of(Ctx *ctx, const OnnxTensor *t, Str name) {
 /* Constants mode: the inputs after the first become initialisers. */
 static void make_constants(Run *r) {
     Graph *g = r->model->graph;
-    int n = g->inputs.len;
+    int n = g->inputs.len, k = 0;
     g->inputs.len = 0;
-    for (int i = 0, k = 0; i < n; i++) {
+    for (int i = 0; i < n; i++) {
         Value *v = g->inputs.at[i];
         if (i == 0 || !v->info || v->info->kind != VALUE_TENSOR) {
             r->values.at[k] = r->values.at[i];
@@ -163,6 +163,7 @@ static void make_constants(Run *r) {
         v->init = literal_of(r->ctx, r->in.at[i], v->name);
         vec_push(r->ctx, &g->values, v);
     }
+    r->in.len = r->values.len = k;
 }
 
 static void make_dynamic(Run *r) {

@@ -80,7 +80,7 @@ layer() {
         sed "s|\$|    <- $folder/ may include only: $*|"
 }
 {
-    layer ir ir
+    layer ir ir runtime-stub # eval_host.c compiles the stub in
     layer frontend ir frontend
     layer lower ir lower
     layer codegen ir lower codegen
