@@ -10,6 +10,7 @@ typedef struct Branch {
     Definer d;
     Scope *scope;
     Val **out;
+    Map *syms; /* set inside */
 } Branch;
 
 static const Graph *branch_graph(Definer *d, const char *name) {
@@ -24,13 +25,15 @@ static bool define_branch(Definer *d, const char *name, Block *block, Branch *b)
     b->scope = define_scope(d->ctx, d->scope, block);
     b->d = define_inside(d, b->scope);
     b->out = ctx_newn(d->ctx, Val *, d->node->nout);
-    return define_body(d, g, b->scope, 0, NULL, d->node->nout, b->out);
+    bool ok = define_body(d, g, b->scope, 0, NULL, d->node->nout, b->out);
+    b->syms = inner_syms(d->ctx, block);
+    return ok;
 }
 
 /* An extent that differs: the larger of both, at most; NULL: no bound. */
 static const Expr *larger(Definer *d, const Branch *b, const Expr *x, const Expr *y) {
-    x = outer_bound(d->ctx, b[0].d.block, x);
-    y = outer_bound(d->ctx, b[1].d.block, y);
+    x = outer_bound(d->ctx, b[0].syms, x);
+    y = outer_bound(d->ctx, b[1].syms, y);
     return x && y ? expr_max(d->ctx, x, y) : NULL;
 }
 
@@ -39,7 +42,7 @@ static bool merge_slot(Definer *d, const Branch *b, Str name, Buf *x, Buf *y, Sl
     Sym *sym[RANK_MAX] = {NULL};
     const Expr *most[RANK_MAX] = {NULL};
     for (int i = 0; i < x->rank; i++) {
-        if (x->dim[i] == y->dim[i] && is_outer(d->ctx, b[0].d.block, x->dim[i]))
+        if (x->dim[i] == y->dim[i] && is_outer(d->ctx, b[0].syms, x->dim[i]))
             continue;
         most[i] = larger(d, b, x->dim[i], y->dim[i]);
         if (!most[i])

@@ -39,8 +39,8 @@ typedef struct Stack {
     bool flat;
     Buf *buf;
 } Stack;
-/* `body`: the block v is computed in. */
-bool stack_init(Definer *d, const Block *body, Stack *s, Str name, const Buf *v, int axis,
+/* `inner`: symbols of the block that v is computed in. */
+bool stack_init(Definer *d, Map *inner, Stack *s, Str name, const Buf *v, int axis,
                 const Expr *trip);
 void stack_clear(Definer *d, Stack *s);
 /* In iteration t: v becomes the value at position `at`. */
@@ -63,10 +63,12 @@ Definer define_inside(const Definer *d, Scope *scope);
 /* Defines a body with inputs bound to in[0..nin); *out: its outputs. */
 bool define_body(Definer *d, const Graph *body, Scope *scope, int nin, Val *const *in, int nout,
                  Val **out);
-/* e when no symbol in it was set inside the block, else the largest value it can have; NULL: none. */
-const Expr *outer_bound(Ctx *ctx, const Block *b, const Expr *e);
-/* Is e free of symbols set inside the block? */
-bool is_outer(Ctx *ctx, const Block *b, const Expr *e);
+/* The symbols that Items of the block set, its bodies included. */
+Map *inner_syms(Ctx *ctx, Block *b);
+/* Is e free of loads and of these symbols? */
+bool is_outer(Ctx *ctx, Map *inner, const Expr *e);
+/* e when it is, else the largest value it can have; NULL: none. */
+const Expr *outer_bound(Ctx *ctx, Map *inner, const Expr *e);
 /* The first element, when it is a constant. */
 bool known_constant(Ctx *ctx, Buf *b, int64_t *v);
 /* ITEM_BIND: the symbol gets a new value. */

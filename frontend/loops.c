@@ -278,7 +278,7 @@ static bool state_changed(Looping *l, State *s) {
 }
 
 /* Upper bound of an extent that was `from` at first and becomes `to` in each round. */
-static const Expr *extent_bound(Looping *l, const Block *body, const Sym *sym, const Expr *from,
+static const Expr *extent_bound(Looping *l, Map *inner, const Sym *sym, const Expr *from,
                                 const Expr *to) {
     Ctx *ctx = l->d->ctx;
     int64_t step;
@@ -288,16 +288,16 @@ static const Expr *extent_bound(Looping *l, const Block *body, const Sym *sym, c
         if (step <= 0)
             return from;
         Range trip = expr_range(ctx, l->trip);
-        bool known = l->trip->op == OP_INT || is_outer(ctx, body, l->trip);
+        bool known = l->trip->op == OP_INT || is_outer(ctx, inner, l->trip);
         if (known && trip.max < INT32_MAX)
             return expr_add(ctx, from, expr_mul(ctx, expr_i(ctx, step), l->trip));
         return NULL;
     }
-    return !expr_uses_sym(to, sym) && is_outer(ctx, body, to) ? expr_max(ctx, from, to) : NULL;
+    return !expr_uses_sym(to, sym) && is_outer(ctx, inner, to) ? expr_max(ctx, from, to) : NULL;
 }
 
 /* The capacities, now that the body is known. */
-static bool state_bounds(Looping *l, State *s, const Block *body) {
+static bool state_bounds(Looping *l, State *s, Map *inner) {
     Ctx *ctx = l->d->ctx;
     for (int k = 0; k < s->n; k++) {
         Slot *slot = s->slot[k];
@@ -307,7 +307,7 @@ static bool state_bounds(Looping *l, State *s, const Block *body) {
         for (int i = 0; i < slot->rank; i++) {
             const Expr *from = s->init[k]->dim[i], *most = from;
             if (slot->sym[i])
-                most = extent_bound(l, body, slot->sym[i], from, s->now[k]->dim[i]);
+                most = extent_bound(l, inner, slot->sym[i], from, s->now[k]->dim[i]);
             if (!most)
                 return define_error(l->d, EXIT_UNSUPPORTED,
                                     "'%s' grows without a bound that is known when compiling",
@@ -385,7 +385,7 @@ static bool try_round(Looping *l, State *s, Sym *t, Block *block, Round *r) {
 }
 
 /* Room for the scan outputs, once the body is known. */
-static bool stacks_init(Looping *l, const Block *body, const Round *r, Stack *stack) {
+static bool stacks_init(Looping *l, Map *inner, const Round *r, Stack *stack) {
     Definer *d = l->d;
     int64_t trip;
     for (int k = 0; k < l->nscan; k++) {
@@ -398,7 +398,7 @@ static bool stacks_init(Looping *l, const Block *body, const Round *r, Stack *st
                                 "scan outputs need a number of iterations that is bounded");
         bool wanted = out < d->node->nout && d->node->out[out];
         Str name = wanted ? d->node->out[out]->name : d->node->op;
-        if (!stack_init(d, body, &stack[k], name, v, axis, l->trip))
+        if (!stack_init(d, inner, &stack[k], name, v, axis, l->trip))
             return false;
     }
     return true;
@@ -425,7 +425,7 @@ static const Expr *first_element(Ctx *ctx, Buf *b) {
 }
 
 /* Defines the body until the extents of all states are understood. */
-static Block *settle_body(Looping *l, State *s, Sym *t, Round *r) {
+static Block *settle_body(Looping *l, State *s, Sym *t, Round *r, Map **inner) {
     Block *block;
     do {
         block = ctx_new(l->d->ctx, Block);
@@ -433,7 +433,13 @@ static Block *settle_body(Looping *l, State *s, Sym *t, Round *r) {
         if (!try_round(l, s, t, block, r))
             return NULL;
     } while (state_changed(l, s));
-    return state_bounds(l, s, block) ? block : NULL;
+    *inner = inner_syms(l->d->ctx, block);
+    map_put(*inner, t, t);
+    for (int k = 0; k < s->n; k++)
+        for (int i = 0; s->slot[k] && i < s->slot[k]->rank; i++)
+            if (s->slot[k]->sym[i])
+                map_put(*inner, s->slot[k]->sym[i], t);
+    return state_bounds(l, s, *inner) ? block : NULL;
 }
 
 /* Everything around the body: what is set before it, at its end and after it. */
@@ -442,6 +448,7 @@ typedef struct Frame {
     State s;
     Round r;
     Block *block;
+    Map *inner;         /* symbols that change with the iteration */
     Sym *t, *go, *done; /* iteration; whether the next one runs; how many ran */
     bool exits, checks; /* the body may end the loop; the loop has a condition at all */
     Stack *stack;       /* scan outputs */
@@ -518,7 +525,7 @@ static bool run_loop(Looping *l) {
     int64_t go = 1;
     frame_syms(&f);
     state_start(l, &f.s);
-    f.block = settle_body(l, &f.s, f.t, &f.r);
+    f.block = settle_body(l, &f.s, f.t, &f.r, &f.inner);
     if (!f.block)
         return false;
     f.exits = l->loop && (!known_constant(ctx, f.r.cond, &go) || !go);
@@ -526,7 +533,7 @@ static bool run_loop(Looping *l) {
     f.stack = ctx_newn(ctx, Stack, l->nscan);
     if (!l->trip && !f.exits)
         return define_error(l->d, EXIT_MALFORMED, "the loop never ends");
-    if (!stacks_init(l, f.block, &f.r, f.stack) || !frame_before(&f) || !frame_end(&f))
+    if (!stacks_init(l, f.inner, &f.r, f.stack) || !frame_before(&f) || !frame_end(&f))
         return false;
     frame_after(&f);
     return true;

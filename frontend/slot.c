@@ -15,12 +15,18 @@ typedef struct Inner {
 } Inner;
 
 static void collect_sym(void *data, Block *b, Item *it) {
-    Inner *in = data;
+    Map *syms = data;
     (void)b;
     if (it->sym)
-        map_put(in->syms, it->sym, in);
+        map_put(syms, it->sym, syms);
     for (int i = 0; it->call && i < it->call->result.len; i++)
-        map_put(in->syms, it->call->result.at[i], in);
+        map_put(syms, it->call->result.at[i], syms);
+}
+
+Map *inner_syms(Ctx *ctx, Block *b) {
+    Map *syms = map_new(ctx);
+    block_walk(b, collect_sym, syms);
+    return syms;
 }
 
 static void find_sym(void *data, const Expr *e) {
@@ -28,19 +34,14 @@ static void find_sym(void *data, const Expr *e) {
     in->found |= e->op == OP_LOAD || (e->op == OP_SYM && map_get(in->syms, e->u.sym));
 }
 
-bool is_outer(Ctx *ctx, const Block *b, const Expr *e) {
-    Inner in = {map_new(ctx), false};
-    for (int i = 0; i < b->items.len; i++) {
-        collect_sym(&in, NULL, b->items.at[i]);
-        for (int k = 0; k < 2; k++)
-            block_walk(b->items.at[i]->body[k], collect_sym, &in);
-    }
+bool is_outer(Ctx *ctx, Map *inner, const Expr *e) {
+    Inner in = {inner, false};
     expr_walk(ctx, e, find_sym, &in);
     return !in.found;
 }
 
-const Expr *outer_bound(Ctx *ctx, const Block *b, const Expr *e) {
-    if (is_outer(ctx, b, e))
+const Expr *outer_bound(Ctx *ctx, Map *inner, const Expr *e) {
+    if (is_outer(ctx, inner, e))
         return e;
     int64_t max = expr_range(ctx, e).max;
     return max < INT32_MAX ? expr_i(ctx, max) : NULL;
@@ -147,7 +148,7 @@ static void stack_dims(const Stack *s, const Expr *const *of, const Expr *n, con
         dim[i] = i == s->axis ? n : of[i < s->axis ? i : i - 1];
 }
 
-bool stack_init(Definer *d, const Block *body, Stack *s, Str name, const Buf *v, int axis,
+bool stack_init(Definer *d, Map *inner, Stack *s, Str name, const Buf *v, int axis,
                 const Expr *trip) {
     Ctx *ctx = d->ctx;
     *s = (Stack){.name = name, .type = type_dtype(v->type), .rank = v->rank, .axis = axis};
@@ -155,7 +156,7 @@ bool stack_init(Definer *d, const Block *body, Stack *s, Str name, const Buf *v,
     const Expr *capacity = trip, *dim[RANK_MAX];
     for (int i = 0; i < v->rank; i++) {
         s->dim[i] = v->dim[i];
-        const Expr *most = outer_bound(ctx, body, v->dim[i]);
+        const Expr *most = outer_bound(ctx, inner, v->dim[i]);
         if (!most)
             return define_error(d, EXIT_UNSUPPORTED,
                                 "the size of '%s' depends on the iteration, without a bound", name);
