@@ -60,9 +60,9 @@ Def *contract_matmul(Definer *d, Factor a, Factor b, Dtype t, bool out) {
     k = eq_red(d, def, "k", k);
     /* where each operand is read; leading axes of extent 1 are repeated */
     for (int i = 0; i < ra - 2; i++)
-        ia[i] = expr_is(a.buf->dim[i], 1) ? expr_i(d->ctx, 0) : index[lead - ra + 2 + i];
+        ia[i] = define_index_broadcast(d, a.buf->dim[i], index[lead - ra + 2 + i]);
     for (int i = 0; i < rb - 2; i++)
-        ib[i] = expr_is(b.buf->dim[i], 1) ? expr_i(d->ctx, 0) : index[lead - rb + 2 + i];
+        ib[i] = define_index_broadcast(d, b.buf->dim[i], index[lead - rb + 2 + i]);
     if (ra > 1)
         ia[ra - 2] = index[lead];
     ia[ra - 1] = k;
@@ -130,9 +130,8 @@ bool def_gemm(Definer *d) {
         e = expr_mul(d->ctx, eq_attr(d, in, "alpha", 1), e);
     if (c) {
         const Expr *add = expr_cast(d->ctx, in, define_load_broadcast(d, c, 2, v));
-        for (int i = 0; i < c->rank; i++)
-            if (!expr_is(c->dim[i], 1) && !define_same(d, c->dim[i], dim[2 - c->rank + i], "C"))
-                return false;
+        if (!define_broadcast_to(d, c, 2, dim, "C"))
+            return false;
         e = expr_add(d->ctx, e, beta == 1 ? add : expr_mul(d->ctx, eq_attr(d, in, "beta", 1), add));
     }
     eq_emit(d, y, e);

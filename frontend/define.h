@@ -4,10 +4,11 @@
 
 #include "frontend/definers.h"
 
-#define DIM_MAX ((int64_t)INT32_MAX) /* of a symbolic dim nothing is said about: fits an i32 tensor, too */
-#define EXTENT_SIZE 32             /* nodes of an extent that is not bound to a symbol */
-#define DEPTH_MAX 64               /* nested bodies */
-#define NODES_MAX 4000000          /* nodes defined */
+#define DIM_MAX                                                                                    \
+    ((int64_t)INT32_MAX)  /* of a symbolic dim nothing is said about: fits an i32 tensor, too */
+#define EXTENT_SIZE 32    /* nodes of an extent that is not bound to a symbol */
+#define DEPTH_MAX 64      /* nested bodies */
+#define NODES_MAX 4000000 /* nodes defined */
 
 typedef struct DefineState {
     Ctx *ctx;

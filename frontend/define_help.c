@@ -287,20 +287,40 @@ bool define_broadcast(Definer *d, int n, Buf *const *b, int *rank, const Expr **
     return true;
 }
 
+const Expr *define_index_broadcast(Definer *d, const Expr *dim, const Expr *i) {
+    Ctx *ctx = d->ctx;
+    const Expr *extent = i->op == OP_SYM ? i->u.sym->extent : NULL, *zero = expr_i(ctx, 0);
+    if (expr_is(dim, 1))
+        return zero;
+    if (extent == dim || !is_wild(d, dim))
+        return i;
+    return expr_select(ctx, expr_eq(ctx, dim, expr_i(ctx, 1)), zero, i);
+}
+
+bool define_broadcast_to(Definer *d, const Buf *b, int rank, const Expr *const *dim,
+                         const char *what) {
+    if (b->rank > rank)
+        return define_error(d, EXIT_MALFORMED, "%s: rank %d does not broadcast to %d", what,
+                            b->rank, rank);
+    for (int a = 0; a < b->rank; a++) {
+        const Expr *to = dim[a + rank - b->rank], *e = b->dim[a];
+        if (e == to || expr_is(e, 1))
+            continue;
+        const Expr *ok = expr_eq(d->ctx, e, to);
+        if (!is_wild(d, e)
+                ? !define_same(d, e, to, what)
+                : !define_check(d, expr_or(d->ctx, ok, expr_eq(d->ctx, e, expr_i(d->ctx, 1))),
+                                CHECK_DIM, what))
+            return false;
+    }
+    return true;
+}
+
 const Expr *define_load_broadcast(Definer *d, Buf *b, int rank, const Expr *const *index) {
     const Expr *at[RANK_MAX];
-    Ctx *ctx = d->ctx;
-    for (int a = 0; a < b->rank; a++) {
-        const Expr *i = index[a + rank - b->rank];
-        const Expr *extent = i->op == OP_SYM ? i->u.sym->extent : NULL;
-        if (expr_is(b->dim[a], 1))
-            at[a] = expr_i(ctx, 0);
-        else if (extent == b->dim[a] || !is_wild(d, b->dim[a]))
-            at[a] = i;
-        else
-            at[a] = expr_select(ctx, expr_eq(ctx, b->dim[a], expr_i(ctx, 1)), expr_i(ctx, 0), i);
-    }
-    return buf_load(ctx, b, at);
+    for (int a = 0; a < b->rank; a++)
+        at[a] = define_index_broadcast(d, b->dim[a], index[a + rank - b->rank]);
+    return buf_load(d->ctx, b, at);
 }
 
 /* ---- outputs --------------------------------------------------------------------------------- */

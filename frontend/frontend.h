@@ -132,10 +132,16 @@ Buf *define_node(Definer *d, const char *op, const char *attrs, int nin, Buf *co
 bool define_node_n(Definer *d, const char *op, const char *attrs, int nin, Buf *const *in, int nout,
                    Buf **out);
 /* The common multidirectional broadcast shape of n buffers; reports when impossible. A symbolic dim
- * against 1 or an equal dim is decided now; two different symbolic dims become a checked equality. */
+ * against 1 or an equal dim is decided now. Two others become a checked equality, except that a dim which is
+ * a symbol of its own, or depends on data, may turn out to be 1 at run time and is then repeated. */
 bool define_broadcast(Definer *d, int n, Buf *const *b, int *rank, const Expr **dim);
 /* The load of b at output indices under broadcasting (trailing alignment). */
 const Expr *define_load_broadcast(Definer *d, Buf *b, int rank, const Expr *const *index);
+/* The index along one axis of extent `dim` for output index i: 0 where the axis is repeated. */
+const Expr *define_index_broadcast(Definer *d, const Expr *dim, const Expr *i);
+/* b broadcasts to exactly these dims (C of Gemm): proved, checked at run time, or reported. */
+bool define_broadcast_to(Definer *d, const Buf *b, int rank, const Expr *const *dim,
+                         const char *what);
 /* A host call (runtime stub) with its outputs; see ir/tensor.h Call. Emitted at once. */
 Call *define_call(Definer *d, const char *fn, int nin, Buf *const *in);
 /* Reports an error at this node; returns false. */
