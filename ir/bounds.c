@@ -7,7 +7,6 @@
  *   N in 1..64, i < N: range of i*4 + 3 → 3..255, multiple of i*4 → 4 */
 #include "ir/expr_in.h"
 
-#define SMALL (INT64_C(1) << 40) /* an atom inside ±SMALL counts as bounded */
 /* For the constant 0, a multiple of everything: divisible by 1..16 and by 2^44. */
 #define MULTIPLE_OF_ZERO (INT64_C(45045) << 44)
 
@@ -40,6 +39,20 @@ Range range_type(Type t) {
     return (Range){type_min(d), type_max(d)};
 }
 
+int range_compare(Op op, Range a, Range b) {
+    bool apart = a.max < b.min || b.max < a.min;
+    switch (op) {
+    case OP_LT:
+        return a.max < b.min ? 1 : a.min >= b.max ? -1 : 0;
+    case OP_LE:
+        return a.max <= b.min ? 1 : a.min > b.max ? -1 : 0;
+    case OP_EQ:
+        return apart ? -1 : 0;
+    default:
+        return apart ? 1 : 0;
+    }
+}
+
 Range range_add(Range a, Range b) {
     Range r = EVERYTHING;
     if (a.min != INT64_MIN && b.min != INT64_MIN && !add_ok(a.min, b.min, &r.min))
@@ -70,17 +83,17 @@ Range range_mul(Range a, Range b) {
     return hull(x, y);
 }
 
-static int64_t bound_div(int64_t a, int64_t b) {
-    return a == INT64_MIN || a == INT64_MAX ? a : floor_div(a, b);
-}
-
 /* b.min > 0 */
 static Range range_fdiv(Range a, Range b) {
-    Range r;
-    r.min =
-        a.min >= 0 ? (b.max == INT64_MAX ? 0 : bound_div(a.min, b.max)) : bound_div(a.min, b.min);
-    r.max =
-        a.max >= 0 ? bound_div(a.max, b.min) : (b.max == INT64_MAX ? -1 : bound_div(a.max, b.max));
+    Range r = {a.min, a.max};
+    if (a.min >= 0)
+        r.min = b.max == INT64_MAX ? 0 : floor_div(a.min, b.max);
+    else if (a.min != INT64_MIN)
+        r.min = floor_div(a.min, b.min);
+    if (a.max < 0)
+        r.max = b.max == INT64_MAX ? -1 : floor_div(a.max, b.max);
+    else if (a.max != INT64_MAX)
+        r.max = floor_div(a.max, b.min);
     return r;
 }
 
@@ -270,8 +283,6 @@ static int symbolic_node(const Expr *e) {
     int a = e->nkid > 0 ? expr_info(e->kid[0])->symbolic : 0;
     int b = e->nkid > 1 ? expr_info(e->kid[1])->symbolic : a;
     switch (e->op) {
-    case OP_INT:
-        return SYMBOLIC;
     case OP_SYM:
         return symbolic_sym(e->u.sym);
     case OP_ADD:
@@ -331,6 +342,7 @@ static int64_t mult_node(const Expr *e, Range r) {
         return mult_wrapped(e, mult_mul(a, b), r);
     case OP_NEG:
     case OP_ABS:
+        return mult_wrapped(e, a, r);
     case OP_BCAST:
     case OP_LANE:
         return a;

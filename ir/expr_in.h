@@ -13,9 +13,11 @@ typedef struct Info {
     uint64_t syms, bufs; /* one bit of 64 for each symbol / loaded buffer inside: a quick "no" */
     const Expr *simple;  /* what expr_simplify gave, NULL = not asked */
     uint32_t hash;
-    uint32_t absent;     /* 1 + id of the symbol or buffer last found not to be inside */
-    uint8_t symbolic;    /* SYMBOLIC_ bits of an integer node */
+    uint32_t absent;  /* 1 + id of the symbol or buffer last found not to be inside */
+    uint8_t symbolic; /* SYMBOLIC_ bits of an integer node */
 } Info;
+
+#define SMALL (INT64_C(1) << 40) /* numbers within ±SMALL count as bounded */
 
 /* Below / above, the value is bounded by something made of symbols with facts, or by a small constant:
  * arithmetic on values that have both bits is known not to wrap (see the top of expr.h). */
@@ -84,8 +86,8 @@ typedef struct Poly {
 } Poly;
 void poly_init(Poly *p, Ctx *ctx);
 void poly_of(Poly *p, Ctx *ctx, const Expr *e);
-void poly_add(Poly *p, const Expr *e, int64_t scale);      /* p += scale * e, wrapping */
-void poly_term(Poly *p, const Expr *mono, int64_t coef);   /* p += coef * mono */
+void poly_add(Poly *p, const Expr *e, int64_t scale);    /* p += scale * e, wrapping */
+void poly_term(Poly *p, const Expr *mono, int64_t coef); /* p += coef * mono */
 const Expr *poly_expr(Poly *p);
 /* Interval of the true (unwrapped) value. */
 Range poly_range(const Poly *p);
@@ -115,15 +117,44 @@ const Expr *linear_minmax(Ctx *ctx, Op op, const Expr *a, const Expr *b);
 /* NULL when op(kids) is already normal and is to be made as it is. */
 const Expr *normal_op(Ctx *ctx, Op op, Type t, int n, const Expr *const *kid);
 
+/* a op b, a comparison of integers, as its ranges or its casts decide it; NULL: not. */
+const Expr *normal_sides(Ctx *ctx, Op op, const Expr *a, const Expr *b);
+
+/* ---- expr_text.c: what the rules share ----------------------------------------------------------- */
+
+enum {
+    PREC_OR = 1,
+    PREC_AND,
+    PREC_CMP,
+    PREC_BOR,
+    PREC_BXOR,
+    PREC_BAND,
+    PREC_SHIFT,
+    PREC_SUM,
+    PREC_PRODUCT,
+    PREC_UNARY,
+    PREC_PRIMARY
+};
+int expr_prec(Op op); /* 0: not written between its operands */
+/* The infix op at the token, OP_COUNT if none; *turned: a > b, to be read as b < a. */
+Op expr_infix(const Lex *lex, bool *turned);
+Op expr_called(const char *name); /* the op written name(…); OP_COUNT if none */
+
+/* ---- prove.c ----------------------------------------------------------------------------------- */
+
+/* e, its kids as they are, as what the facts of its symbols make it: true, false, one operand. */
+const Expr *expr_decided(Ctx *ctx, const Expr *e);
+
 /* ---- bounds.c ---------------------------------------------------------------------------------- */
 
 Range range_add(Range a, Range b);
 Range range_mul(Range a, Range b);
+int range_compare(Op op, Range a, Range b); /* 1: true, -1: false, 0: not decided */
 Range range_type(Type t);
 bool range_finite(Range r);
 /* Fills range, mult and symbolic of a node whose kids have theirs. */
 void bounds_node(const Expr *e, Info *info);
-int64_t gcd64(int64_t a, int64_t b); /* of the absolute values; gcd(0, x) = |x| */
+int64_t gcd64(int64_t a, int64_t b);     /* of the absolute values; gcd(0, x) = |x| */
 int64_t floor_div(int64_t a, int64_t b); /* b > 0 */
 
 #endif

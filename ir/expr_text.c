@@ -49,22 +49,7 @@ static bool type_follows(const char *s) {
 
 /* ---- precedence -------------------------------------------------------------------------------- */
 
-enum {
-    PREC_OR = 1,
-    PREC_AND,
-    PREC_CMP,
-    PREC_BOR,
-    PREC_BXOR,
-    PREC_BAND,
-    PREC_SHIFT,
-    PREC_SUM,
-    PREC_PRODUCT,
-    PREC_UNARY,
-    PREC_PRIMARY
-};
-
-/* 0 for an op that is not written between its operands. */
-static int prec_of(Op op) {
+int expr_prec(Op op) {
     static const uint8_t table[OP_COUNT] = {
         [OP_OR] = PREC_OR,        [OP_AND] = PREC_AND,     [OP_EQ] = PREC_CMP,
         [OP_NE] = PREC_CMP,       [OP_LT] = PREC_CMP,      [OP_LE] = PREC_CMP,
@@ -119,7 +104,7 @@ static bool print_minus(Text *t, Names *names, const Expr *e) {
 }
 
 static void print_infix(Text *t, Names *names, const Expr *e) {
-    int p = prec_of((Op)e->op);
+    int p = expr_prec((Op)e->op);
     if (print_minus(t, names, e))
         return;
     print(t, names, e->kid[0], p == PREC_CMP ? p + 1 : p);
@@ -169,13 +154,13 @@ static void print_call(Text *t, Names *names, const Expr *e) {
 static void print(Text *t, Names *names, const Expr *e, int prec) {
     Op op = (Op)e->op;
     bool prefix = op == OP_NEG || op == OP_NOT;
-    int own = prefix ? PREC_UNARY : prec_of(op) ? prec_of(op) : PREC_PRIMARY;
+    int own = prefix ? PREC_UNARY : expr_prec(op) ? expr_prec(op) : PREC_PRIMARY;
     if (own < prec)
         text_c(t, '(');
     if (prefix) {
         text_c(t, op == OP_NEG ? '-' : '!');
         print(t, names, e->kid[0], PREC_UNARY);
-    } else if (prec_of(op)) {
+    } else if (expr_prec(op)) {
         print_infix(t, names, e);
     } else if (expr_is_const(e)) {
         print_const(t, e);
@@ -348,7 +333,7 @@ static const Expr *parse_load(Parser *p, Buf *buf) {
     return expr_mload(p->lex->ctx, buf, mask, n, index);
 }
 
-static Op op_called(const char *name) {
+Op expr_called(const char *name) {
     for (Op op = 0; op < OP_COUNT; op++) {
         const char *form = op_form(op);
         if ((form[0] == 'V' || (form[0] == 'C' && form[2] == 'L')) && !strcmp(op_text(op), name))
@@ -395,7 +380,7 @@ static const Expr *parse_call(Parser *p, const char *name) {
     const Expr *kid[4];
     int n = 0;
     Type t = 0;
-    Op op = op_called(name);
+    Op op = expr_called(name);
     if (op == OP_COUNT)
         op = cast_called(name, &t);
     if (op == OP_COUNT)
@@ -463,15 +448,14 @@ static const Expr *parse_unary(Parser *p) {
     return e && lex_need(lex, ")") ? e : NULL;
 }
 
-/* The infix op at the token; *turned: written with its operands the other way round. */
-static Op op_between(const Lex *lex, bool *turned) {
+Op expr_infix(const Lex *lex, bool *turned) {
     *turned = lex->kind == 'p' && lex->tok[0] == '>' && lex->tok[1] != '>';
     if (lex->kind != 'p')
         return OP_COUNT;
     if (*turned)
         return lex->tok[1] ? OP_LE : OP_LT;
     for (Op op = 0; op < OP_COUNT; op++)
-        if (prec_of(op) && !strcmp(op_text(op), lex->tok))
+        if (expr_prec(op) && !strcmp(op_text(op), lex->tok))
             return op;
     return OP_COUNT;
 }
@@ -480,8 +464,8 @@ static const Expr *parse_infix(Parser *p, int prec) {
     const Expr *left = parse_unary(p), *middle = NULL;
     while (left) {
         bool turned;
-        Op op = op_between(p->lex, &turned);
-        int own = op < OP_COUNT ? prec_of(op) : 0;
+        Op op = expr_infix(p->lex, &turned);
+        int own = op < OP_COUNT ? expr_prec(op) : 0;
         if (own == 0 || own < prec)
             return left;
         lex_next(p->lex);

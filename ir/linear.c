@@ -89,19 +89,22 @@ Range poly_range(const Poly *p) {
     return sum;
 }
 
+static bool poly_below(const Poly *p, int64_t top) {
+    bool below = p->c > -top && p->c < top;
+    for (int i = 0; i < p->n && below; i++)
+        below = p->at[i].coef > -top && p->at[i].coef < top;
+    return below;
+}
+
 bool poly_exact(const Poly *p) {
-    bool symbolic = true;
+    bool symbolic = poly_below(p, SMALL + 1);
     for (int i = 0; i < p->n && symbolic; i++)
         symbolic = expr_info(p->at[i].mono)->symbolic == SYMBOLIC;
     return symbolic || range_finite(poly_range(p));
 }
 
 bool poly_small(const Poly *p) {
-    const int64_t top = INT64_MAX / 4;
-    bool small = p->c > -top && p->c < top;
-    for (int i = 0; i < p->n && small; i++)
-        small = p->at[i].coef > -top && p->at[i].coef < top;
-    return small;
+    return poly_below(p, INT64_MAX / 4);
 }
 
 static int64_t poly_gcd(const Poly *p, int64_t g) {
@@ -179,13 +182,42 @@ static bool join_div(Poly *p, int i) {
     return true;
 }
 
+/* y*(x//m) * m*k → y*x * k when x is a multiple of m */
+static bool join_product(Poly *p, int i) {
+    const Expr *f[FACTORS_MAX + 1], *mono = p->at[i].mono, *e = expr_i(p->ctx, 1);
+    int n = mono_factors(mono, f, 0), at = 0;
+    int64_t m = 0, coef = p->at[i].coef;
+    for (; at < n; at++)
+        if (is_op(f[at], OP_FDIV) && is_positive(f[at]->kid[1], &m) && coef % m == 0 &&
+            expr_multiple(p->ctx, f[at]->kid[0]) % m == 0)
+            break;
+    if (at == n)
+        return false;
+    for (int k = 0; k < n; k++)
+        e = linear_mul(p->ctx, e, k == at ? f[k]->kid[0] : f[k]);
+    poly_drop(p, i);
+    poly_add(p, e, coef / m);
+    return true;
+}
+
+static bool poly_join_at(Poly *p, int i) {
+    switch (p->at[i].mono->op) {
+    case OP_MOD:
+        return join_mod(p, i);
+    case OP_FDIV:
+        return join_div(p, i);
+    case OP_MUL:
+        return join_product(p, i);
+    default:
+        return false;
+    }
+}
+
 static void poly_join(Poly *p) {
     for (int round = 0; round < DEPTH_MAX; round++) {
         bool changed = false;
-        for (int i = 0; i < p->n && !changed; i++) {
-            const Expr *e = p->at[i].mono;
-            changed = (is_op(e, OP_MOD) && join_mod(p, i)) || (is_op(e, OP_FDIV) && join_div(p, i));
-        }
+        for (int i = 0; i < p->n && !changed; i++)
+            changed = poly_join_at(p, i);
         if (!changed)
             return;
     }
@@ -553,7 +585,8 @@ static void sides(const Poly *d, Poly *plus, Poly *minus) {
 }
 
 static const Expr *make_compare(Ctx *ctx, Op op, Poly *a, Poly *b) {
-    return expr_make2(ctx, op, T_BOOL, poly_expr(a), poly_expr(b));
+    const Expr *x = poly_expr(a), *y = poly_expr(b), *e = normal_sides(ctx, op, x, y);
+    return e ? e : expr_make2(ctx, op, T_BOOL, x, y);
 }
 
 /* 0 < d, with d exact and divided by the gcd of its coefficients. */
@@ -591,7 +624,11 @@ static const Expr *zero(Op op, Poly *d, bool exact) {
     int64_t g = exact ? poly_gcd(d, 0) : 1;
     if (exact && (r.min > 0 || r.max < 0 || d->c % g != 0))
         return expr_bool(ctx, op == OP_NE);
-    int64_t sign = d->at[0].coef < 0 && d->at[0].coef != INT64_MIN ? -g : g;
+    int first =
+        0; /* the first term has a positive coefficient, INT64_MIN aside: it has no negative */
+    while (first < d->n - 1 && d->at[first].coef == INT64_MIN)
+        first++;
+    int64_t sign = d->at[first].coef < 0 ? -g : g;
     if (exact || sign < 0) {
         for (int i = 0; i < d->n; i++)
             d->at[i].coef = exact ? d->at[i].coef / sign : wrap_mul(-1, d->at[i].coef);
@@ -639,7 +676,7 @@ static int decide(Ctx *ctx, const Expr *a, const Expr *b) {
     poly_of(&d, ctx, a);
     poly_add(&d, b, -1);
     poly_join(&d);
-    if (!poly_exact(&x) || !poly_exact(&y) || !poly_exact(&d))
+    if (!poly_exact(&x) || !poly_exact(&y) || !poly_exact(&d) || !poly_small(&x) || !poly_small(&y))
         return 0;
     Range r = poly_range(&d);
     return r.max <= 0 ? -1 : r.min >= 0 ? 1 : 0;

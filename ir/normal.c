@@ -190,19 +190,16 @@ static const Expr *compare_casts(Ctx *ctx, Op op, const Expr *a, const Expr *b) 
     return x && y && x->type == y->type ? expr_2(ctx, op, x, y) : NULL;
 }
 
-/* -1: false, 1: true, 0: not decided by the ranges. */
-static int compare_ranges(Op op, Range a, Range b) {
-    bool apart = a.max < b.min || b.max < a.min;
-    switch (op) {
-    case OP_LT:
-        return a.max < b.min ? 1 : a.min >= b.max ? -1 : 0;
-    case OP_LE:
-        return a.max <= b.min ? 1 : a.min > b.max ? -1 : 0;
-    case OP_EQ:
-        return apart ? -1 : 0;
-    default:
-        return apart ? 1 : 0;
-    }
+/* What the ranges of both sides say; not for u64, which writes "2^63 and more" as INT64_MAX. */
+static int decided(Ctx *ctx, Op op, const Expr *a, const Expr *b) {
+    Range x = expr_range(ctx, a), y = expr_range(ctx, b);
+    bool open = type_dtype(a->type) == T_U64 && (x.max == INT64_MAX || y.max == INT64_MAX);
+    return open ? 0 : range_compare(op, x, y);
+}
+
+const Expr *normal_sides(Ctx *ctx, Op op, const Expr *a, const Expr *b) {
+    int c = decided(ctx, op, a, b);
+    return c ? bool_like(ctx, a, c > 0) : compare_casts(ctx, op, a, b);
 }
 
 /* b == true → b and the like */
@@ -221,13 +218,7 @@ static const Expr *int_compare(Ctx *ctx, Op op, const Expr *a, const Expr *b) {
         return bool_like(ctx, a, op == OP_EQ || op == OP_LE);
     if (equality && is_op(a, OP_INT))
         return expr_2(ctx, op, b, a);
-    /* u64 writes "2^63 and more" as INT64_MAX: a range ending there says nothing about order */
-    Range ra = expr_range(ctx, a), rb = expr_range(ctx, b);
-    bool wide = d == T_U64 && (ra.max == INT64_MAX || rb.max == INT64_MAX);
-    int c = wide ? 0 : compare_ranges(op, ra, rb);
-    if (c)
-        return bool_like(ctx, a, c > 0);
-    const Expr *e = compare_casts(ctx, op, a, b);
+    const Expr *e = normal_sides(ctx, op, a, b);
     if (!e && d == T_BOOL)
         e = compare_bools(ctx, op, a, b);
     if (!e && is_index(a))

@@ -81,6 +81,19 @@ typedef struct Ends {
 
 static Ends ends_of(Ctx *ctx, const Expr *e, Sym *s);
 
+/* Is the sum e the integer it looks like? */
+static bool exact(Ctx *ctx, const Expr *e) {
+    Poly p;
+    poly_of(&p, ctx, e);
+    return poly_exact(&p) && poly_small(&p);
+}
+
+static Ends ends_range(Ctx *ctx, const Expr *e) {
+    Range r = expr_range(ctx, e);
+    return (Ends){r.min > INT64_MIN ? expr_i(ctx, r.min) : NULL,
+                  r.max < INT64_MAX ? expr_i(ctx, r.max) : NULL};
+}
+
 static const Expr *last_of(Ctx *ctx, const Sym *s) {
     if (s->kind == SYM_AXIS && s->extent)
         return expr_sub(ctx, s->extent, expr_i(ctx, 1));
@@ -97,6 +110,10 @@ static Ends ends_swap(Ends e) {
     return (Ends){e.hi, e.lo};
 }
 
+static const Expr *exact_or_null(Ctx *ctx, const Expr *e) {
+    return e && exact(ctx, e) ? e : NULL;
+}
+
 /* coef*s + rest; coef and rest are free of s. */
 static Ends ends_linear(Ctx *ctx, const Expr *coef, const Expr *rest, const Sym *s) {
     Range r = expr_range(ctx, coef);
@@ -110,7 +127,8 @@ static Ends ends_linear(Ctx *ctx, const Expr *coef, const Expr *rest, const Sym 
 
 static Ends ends_scale(Ctx *ctx, Ends e, const Expr *by) {
     Range r = expr_range(ctx, by);
-    Ends s = {e.lo ? expr_mul(ctx, e.lo, by) : NULL, e.hi ? expr_mul(ctx, e.hi, by) : NULL};
+    Ends s = {exact_or_null(ctx, e.lo ? expr_mul(ctx, e.lo, by) : NULL),
+              exact_or_null(ctx, e.hi ? expr_mul(ctx, e.hi, by) : NULL)};
     if (r.min >= 0)
         return s;
     return r.max <= 0 ? ends_swap(s) : (Ends){NULL, NULL};
@@ -150,14 +168,9 @@ static Ends ends_sum(Ctx *ctx, const Expr *e, Sym *s) {
         sum.hi = sum.hi && t.hi ? expr_add(ctx, sum.hi, t.hi) : NULL;
     }
     Ends line = ends_linear(ctx, coef, rest, s);
-    return (Ends){sum.lo && line.lo ? expr_add(ctx, sum.lo, line.lo) : NULL,
-                  sum.hi && line.hi ? expr_add(ctx, sum.hi, line.hi) : NULL};
-}
-
-static Ends ends_range(Ctx *ctx, const Expr *e) {
-    Range r = expr_range(ctx, e);
-    return (Ends){r.min > INT64_MIN ? expr_i(ctx, r.min) : NULL,
-                  r.max < INT64_MAX ? expr_i(ctx, r.max) : NULL};
+    sum.lo = sum.lo && line.lo ? expr_add(ctx, sum.lo, line.lo) : NULL;
+    sum.hi = sum.hi && line.hi ? expr_add(ctx, sum.hi, line.hi) : NULL;
+    return (Ends){exact_or_null(ctx, sum.lo), exact_or_null(ctx, sum.hi)};
 }
 
 /* Either bound serves min's upper end and max's lower end. */
@@ -181,9 +194,11 @@ static Ends ends_of(Ctx *ctx, const Expr *e, Sym *s) {
     case OP_SYM:
         return (Ends){first_of(ctx, s), last_of(ctx, s)};
     case OP_ADD:
-        return ends_sum(ctx, e, s);
     case OP_MUL:
-        return is_op(e->kid[1], OP_INT) ? ends_sum(ctx, e, s) : ends_mono(ctx, e, s);
+        if (!exact(ctx, e))
+            return ends_range(ctx, e);
+        return is_op(e, OP_ADD) || is_op(e->kid[1], OP_INT) ? ends_sum(ctx, e, s)
+                                                            : ends_mono(ctx, e, s);
     case OP_FDIV:
         if (expr_uses_sym(e->kid[1], s) || expr_range(ctx, e->kid[1]).min <= 0)
             return ends_range(ctx, e);
@@ -254,12 +269,6 @@ static bool nonneg(Proof *pr, const Expr *g, int depth);
 static void add_fact(Proof *pr, const Expr *f) {
     if (pr->nfact < FACTS_MAX && !expr_is_const(f))
         pr->fact[pr->nfact++] = f;
-}
-
-static bool exact(Ctx *ctx, const Expr *e) {
-    Poly p;
-    poly_of(&p, ctx, e);
-    return poly_exact(&p) && poly_small(&p);
 }
 
 static void assume(Proof *pr, const Expr *e) {
@@ -561,4 +570,10 @@ const Expr *expr_assume(Ctx *ctx, const Expr *facts, const Expr *e) {
     Proof pr;
     proof_init(&pr, ctx, facts);
     return expr_map(ctx, e, decided, &pr);
+}
+
+const Expr *expr_decided(Ctx *ctx, const Expr *e) {
+    Proof pr;
+    proof_init(&pr, ctx, NULL);
+    return decided(ctx, e, &pr);
 }
