@@ -187,9 +187,12 @@ typedef enum ItemKind {
     ITEM_LOOP   /* for sym = 0; e (re-evaluated before each iteration); sym++: body[0] */
 } ItemKind;
 
+/* Codes of checks: numbers of runtime-stub/lcc.h. */
+enum { CHECK_INDEX = 1, CHECK_CAPACITY = 2, CHECK_DIM = 3, CHECK_MEMORY = 4 };
+
 typedef struct Item {
     uint8_t kind;
-    uint8_t code;    /* ITEM_CHECK: LCC_EDIM, LCC_EINDEX … (numbers of runtime-stub/lcc.h) */
+    uint8_t code;    /* ITEM_CHECK: CHECK_… */
     Def *def;
     Sym *sym;
     const Expr *e;   /* may load from SPACE_INPUT, SCALAR, ARENA buffers (single elements) */

@@ -95,6 +95,9 @@ bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each 
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
 bool memory_plan(Lower *lo);
+/* e over DIM symbols alone, BIND symbols replaced by their values; NULL when it depends on data (loads, RUN
+ * symbols) or would be too long to write out. */
+const Expr *expr_over_dims(Ctx *ctx, const Expr *e);
 bool const_pack(Lower *lo); /* lists the constants; those with a `where` get their packed data */
 
 /* loop_build.c: the naive loops of a kernel (its executable meaning, = -O0). */

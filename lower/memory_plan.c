@@ -229,11 +229,99 @@ static const Expr *place_symbolic(Memory *m, int64_t start) {
     return end;
 }
 
+/* ---- sizes that only the run knows ------------------------------------------------------------------- */
+
+#define CLOSED_MAX 2000.0 /* nodes of an expression over dims, written out as a tree */
+
+typedef struct Closing {
+    Map *done; /* Expr → closed Expr */
+    Map *size; /* closed Expr → double: nodes as a tree */
+    bool open;
+} Closing;
+
+static const Expr *close_node(Ctx *ctx, const Expr *e, void *data) {
+    Closing *c = data;
+    const Expr *to = e;
+    if (e->op == OP_SYM && e->u.sym->kind == SYM_BIND && e->u.sym->value && !c->open) {
+        to = map_get(c->done, e->u.sym);
+        if (!to) {
+            to = expr_map(ctx, e->u.sym->value, close_node, c);
+            map_put(c->done, e->u.sym, (void *)(uintptr_t)to);
+        }
+    }
+    double *n = map_get(c->size, to);
+    if (!n) {
+        n = ctx_new(ctx, double);
+        *n = 1;
+        for (int i = 0; i < to->nkid; i++) {
+            const double *kid = map_get(c->size, to->kid[i]);
+            *n += kid ? *kid : 1;
+        }
+        map_put(c->size, to, n);
+    }
+    c->open |=
+        *n > CLOSED_MAX || to->op == OP_LOAD || (to->op == OP_SYM && to->u.sym->kind != SYM_DIM);
+    return to;
+}
+
+const Expr *expr_over_dims(Ctx *ctx, const Expr *e) {
+    Closing c = {map_new(ctx), map_new(ctx), false};
+    const Expr *to = expr_map(ctx, e, close_node, &c);
+    return c.open ? NULL : to;
+}
+
+typedef struct Checking {
+    Memory *m;
+    Map *done; /* Slot: checked on every path */
+} Checking;
+
+/* `s` becomes a check that the slot's end fits, followed by what s was. */
+static Stmt *insert_check(Checking *c, Stmt *s, const Slot *slot) {
+    Ctx *ctx = c->m->lo->ctx;
+    Stmt *was = stmt_new(ctx, STMT_CHECK);
+    *was = *s;
+    *s = (Stmt){.op = STMT_CHECK, .next = was, .loc = was->loc};
+    s->a = expr_le(ctx, expr_add(ctx, slot->buf->offset, slot->symbolic),
+                   expr_sym(ctx, c->m->lo->module->arena_cap));
+    s->b = expr_i(ctx, CHECK_MEMORY);
+    return was;
+}
+
+static Stmt *check_buf(Checking *c, Stmt *s, const Buf *b, bool always) {
+    Slot *slot = b ? map_get(c->m->slot_of, b) : NULL;
+    if (!slot || slot->size >= 0 || map_get(c->done, slot))
+        return s;
+    if (always)
+        map_put(c->done, slot, slot);
+    return insert_check(c, s, slot);
+}
+
+static void insert_checks(Checking *c, Stmt *s, bool always) {
+    for (; s; s = s->next) {
+        int n = s->op == STMT_CALL ? s->func->params.len : 0;
+        Buf **arg = s->arg;
+        const Call *call = s->op == STMT_HOST ? s->call : NULL;
+        for (int i = 0; i < n; i++)
+            s = check_buf(c, s, arg[i], always);
+        for (int i = 0; call && i < call->out.len; i++)
+            s = check_buf(c, s, call->out.at[i], always);
+        insert_checks(c, s->body, false);
+        insert_checks(c, s->orelse, false);
+    }
+}
+
 bool memory_plan(Lower *lo) {
     Memory m = {.lo = lo, .slot_of = map_new(lo->ctx)};
     live_stmts(&m, lo->module->entry->body, -1, -1);
     int64_t fixed = place_static(&m);
-    lo->module->arena_bytes = place_symbolic(&m, fixed);
+    const Expr *bytes = place_symbolic(&m, fixed);
+    lo->module->arena_bytes = expr_over_dims(lo->ctx, bytes);
+    if (!lo->module->arena_bytes) {
+        lo->module->arena_fixed = fixed;
+        lo->module->arena_cap =
+            sym_new(lo->ctx, SYM_RUN, str(lo->ctx, "arena_bytes"), 0, INT64_MAX);
+        insert_checks(&(Checking){&m, map_new(lo->ctx)}, lo->module->entry->body, true);
+    }
     for (int i = 0; i < m.slots.len; i++)
         vec_push(lo->ctx, &lo->module->arena, m.slots.at[i]->buf);
     return true;

@@ -43,11 +43,11 @@ static void json_string(Text *t, const char *s) {
 /* An extent: an integer, a text over dims, or null. */
 static void json_extent(Emit *em, Text *t, const Expr *e) {
     int64_t v;
-    e = expr_closed(em, e);
-    if (expr_is_int(e, &v)) {
-        text_f(t, "%lld", (long long)v);
-    } else if (expr_is_open(e)) {
+    e = expr_over_dims(em->ctx, e);
+    if (!e) {
         text_s(t, "null");
+    } else if (expr_is_int(e, &v)) {
+        text_f(t, "%lld", (long long)v);
     } else {
         Text dim = text_new(em->ctx);
         expr_print(&dim, em->names, e);
@@ -73,9 +73,9 @@ static void json_port(Emit *em, Text *t, Str name, const Buf *b) {
         json_extent(em, t, b->dim[i]);
     }
     text_c(t, ']');
-    bool bounded = port_is_open(b);
+    bool bounded = port_is_open(em, b);
     for (int i = 0; bounded && i < b->rank; i++)
-        bounded = !expr_is_open(expr_map(em->ctx, b->dim[i], at_most, NULL));
+        bounded = expr_over_dims(em->ctx, expr_map(em->ctx, b->dim[i], at_most, NULL)) != NULL;
     if (bounded) {
         text_s(t, ", \"max_shape\": [");
         for (int i = 0; i < b->rank; i++) {
@@ -134,7 +134,10 @@ static void signature_json(Emit *em, Text *t) {
     json_tree(t, prog->args, nin, prog->inputs.at, 0);
     text_s(t, ",\n \"results\": ");
     json_tree(t, prog->results, nout, prog->outputs.at, 0);
-    if (expr_is_int(em->m->arena_bytes, &bytes))
+    if (!em->m->arena_bytes)
+        text_f(t, ",\n \"arena_bytes\": null, \"arena_least\": %lld",
+               (long long)em->m->arena_fixed);
+    else if (expr_is_int(em->m->arena_bytes, &bytes))
         text_f(t, ",\n \"arena_bytes\": %lld", (long long)bytes);
     else
         text_s(t, ",\n \"arena_bytes\": null");
@@ -184,7 +187,9 @@ static int bridge_dims(Emit *em, const Expr *const *e, int n) {
 
 static void bridge_arena(Emit *em) {
     Printer *p = &em->pr;
-    const Expr *bytes = expr_closed(em, em->m->arena_bytes);
+    const Expr *bytes = em->m->arena_bytes;
+    if (!bytes)
+        bytes = expr_i(em->ctx, em->m->arena_fixed);
     text_s(p->t, "size_t lepton_arena_bytes(const int64_t *dims);\n"
                  "size_t lepton_arena_bytes(const int64_t *dims) {\n");
     int mark = bridge_dims(em, &bytes, 1);
@@ -205,12 +210,12 @@ static void bridge_shapes(Emit *em) {
     int nin = em->m->prog->inputs.len;
     for (int i = 0; i < f->params.len; i++) {
         const Buf *b = f->params.at[i];
-        bool open = port_is_open(b);
+        bool open = port_is_open(em, b);
         print_start(p);
         if (i < nin || !open) {
             text_f(p->t, "if (%s[%d].count %s ", i < nin ? "in" : "out", i < nin ? i : i - nin,
                    i < nin ? "!=" : "<");
-            print_expr(p, expr_closed(em, buf_count(em->ctx, b)), P_SHIFT);
+            print_expr(p, expr_over_dims(em->ctx, buf_count(em->ctx, b)), P_SHIFT);
             text_f(p->t, ")\n");
             p->depth++;
             print_line(p, "%s", i < nin ? "return LCC_EDIM;" : "small = 1;");
@@ -227,7 +232,7 @@ static void bridge_shapes(Emit *em) {
             if (open)
                 text_c(p->t, '0');
             else
-                print_expr(p, expr_closed(em, b->dim[k]), P_ASSIGN);
+                print_expr(p, expr_over_dims(em->ctx, b->dim[k]), P_ASSIGN);
             text_s(p->t, ";\n");
         }
     }
@@ -248,11 +253,12 @@ static void bridge_call(Emit *em) {
         const Buf *b = f->params.at[i];
         text_f(p->t, "%s(%s%s *)%s[%d].data", comma, i < nin ? "const " : "",
                type_c(type_dtype(b->type)), i < nin ? "in" : "out", i < nin ? i : i - nin);
-        if (i >= nin && port_is_open(b))
+        if (i >= nin && port_is_open(em, b))
             text_f(p->t, ", (size_t)out[%d].count, out[%d].dims", i - nin, i - nin);
         comma = ", ";
     }
-    text_f(p->t, "%s%sarena);\n", comma, em->mode == WEIGHTS_FILE ? "weights, " : "");
+    text_f(p->t, "%s%sarena%s);\n", comma, em->mode == WEIGHTS_FILE ? "weights, " : "",
+           em->m->arena_cap ? ", arena_bytes" : "");
 }
 
 static void bridge_run(Emit *em) {
@@ -262,16 +268,16 @@ static void bridge_run(Emit *em) {
     VEC(const Expr *) dims = {0};
     bool fixed = false;
     for (int i = 0; i < f->params.len; i++) {
-        bool open = port_is_open(f->params.at[i]);
+        bool open = port_is_open(em, f->params.at[i]);
         fixed |= i >= prog->inputs.len && !open;
         for (int k = 0; !open && k < f->params.at[i]->rank; k++)
-            vec_push(em->ctx, &dims, expr_closed(em, f->params.at[i]->dim[k]));
+            vec_push(em->ctx, &dims, expr_over_dims(em->ctx, f->params.at[i]->dim[k]));
     }
     const char *weights = em->mode == WEIGHTS_FILE ? "const void *weights, " : "";
     for (int i = 0; i < 2; i++)
         text_f(p->t,
                "int lepton_run(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out,\n"
-               "               %svoid *arena)%s\n",
+               "               %svoid *arena, size_t arena_bytes)%s\n",
                weights, i ? " {" : ";");
     int mark = bridge_dims(em, dims.at, dims.len);
     if (prog->dims.len) {
@@ -283,6 +289,8 @@ static void bridge_run(Emit *em) {
     }
     if (fixed)
         print_line(p, "int small = 0;");
+    print_line(p, "if (arena_bytes < lepton_arena_bytes(dims))");
+    print_line(p, "    return LCC_ENOMEM;");
     bridge_shapes(em);
     if (!prog->inputs.len)
         print_line(p, "(void)in;");

@@ -204,7 +204,13 @@ static void print_api(Emit *em, Text *t) {
         }
         text_f(t, "} %s_dims;\n\n", o->prefix);
     }
-    if (expr_is_int(em->m->arena_bytes, &bytes))
+    if (!em->m->arena_bytes)
+        text_f(
+            t,
+            "/* How much memory the arena needs depends on the inputs' data: at least %lld bytes.\n"
+            " * LCC_ENOMEM: try again with more. */\n",
+            (long long)em->m->arena_fixed);
+    else if (expr_is_int(em->m->arena_bytes, &bytes))
         text_f(t, "#define %s_ARENA_BYTES ((size_t)%lld)\n", em->upper, (long long)bytes);
     else
         text_f(t, "size_t %s_arena_bytes(const %s_dims *dims);\n", o->prefix, o->prefix);

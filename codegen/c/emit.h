@@ -57,9 +57,7 @@ void entry_print(Emit *em, Text *t); /* arena function and run */
 void entry_prototype(Emit *em, Text *t, bool shapes);
 void print_shape(Emit *em, Text *t, const Buf *b); /* [N,3,224] */
 Str dim_name(Emit *em, const Sym *s);
-bool expr_is_open(const Expr *e); /* depends on data, not on the model's dims alone? */
-const Expr *expr_closed(Emit *em, const Expr *e); /* over the model's dims only */
-bool port_is_open(const Buf *b);                  /* extents known only after the run? */
+bool port_is_open(Emit *em, const Buf *b); /* extents known only after the run? */
 Str port_capacity(Emit *em, const Buf *b);        /* entry parameter; NULL for other buffers */
 Str port_extents(Emit *em, const Buf *b);
 void print_pointer(Printer *p, const Buf *b);

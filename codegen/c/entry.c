@@ -17,30 +17,9 @@ Str dim_name(Emit *em, const Sym *s) {
     return names_of(em->names, s, capital ? s->name : safe_ident(em->ctx, s->name));
 }
 
-static const Expr *close_sym(Ctx *ctx, const Expr *e, void *data) {
-    bool bound = e->op == OP_SYM && e->u.sym->kind == SYM_BIND && e->u.sym->value;
-    return bound ? expr_map(ctx, e->u.sym->value, close_sym, data) : e;
-}
-
-/* e over the model's dims: symbols that were computed from them replaced by what they equal. */
-const Expr *expr_closed(Emit *em, const Expr *e) {
-    return expr_map(em->ctx, e, close_sym, NULL);
-}
-
-bool expr_is_open(const Expr *e) {
-    if (e->op == OP_LOAD)
-        return true;
-    if (e->op == OP_SYM && e->u.sym->kind != SYM_DIM)
-        return e->u.sym->kind != SYM_BIND || !e->u.sym->value || expr_is_open(e->u.sym->value);
-    for (int i = 0; i < e->nkid; i++)
-        if (expr_is_open(e->kid[i]))
-            return true;
-    return false;
-}
-
-bool port_is_open(const Buf *b) {
+bool port_is_open(Emit *em, const Buf *b) {
     for (int i = 0; i < b->rank; i++)
-        if (expr_is_open(b->dim[i]))
+        if (!expr_over_dims(em->ctx, b->dim[i]))
             return true;
     return false;
 }
@@ -49,10 +28,11 @@ void print_shape(Emit *em, Text *t, const Buf *b) {
     text_c(t, '[');
     for (int i = 0; i < b->rank; i++) {
         Text dim = text_new(em->ctx);
-        if (expr_is_open(b->dim[i]))
+        const Expr *extent = expr_over_dims(em->ctx, b->dim[i]);
+        if (!extent)
             text_c(&dim, '-'); /* known only after the run */
         else
-            expr_print(&dim, em->names, expr_closed(em, b->dim[i]));
+            expr_print(&dim, em->names, extent);
         text_f(t, "%s%s", i ? "," : "", safe_comment(em->ctx, dim.at, 100));
     }
     text_c(t, ']');
@@ -99,7 +79,8 @@ void entry_prototype(Emit *em, Text *t, bool shapes) {
         print_port(em, t, i, shapes);
         comma = ", ";
     }
-    text_f(t, "%s%svoid *arena)", comma, em->mode == WEIGHTS_FILE ? "const void *weights, " : "");
+    text_f(t, "%s%svoid *arena%s)", comma, em->mode == WEIGHTS_FILE ? "const void *weights, " : "",
+           em->m->arena_cap ? ", size_t arena_bytes" : "");
 }
 
 /* ---- symbols ---------------------------------------------------------------------------------------- */
@@ -307,7 +288,7 @@ static void print_statement(Printer *p, const Stmt *s) {
 /* ---- the function ------------------------------------------------------------------------------------------ */
 
 static void declare_params(Emit *em) {
-    static const char *const fixed[] = {"dims", "arena", "weights", "mem", "rc"};
+    static const char *const fixed[] = {"dims", "arena", "arena_bytes", "weights", "mem", "rc"};
     Printer *p = &em->pr;
     const Func *f = em->m->entry;
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
@@ -317,6 +298,8 @@ static void declare_params(Emit *em) {
         if (info)
             map_put(p->taken, info->name, (void *)(uintptr_t)info->name);
     }
+    if (em->m->arena_cap)
+        map_put(p->names, em->m->arena_cap, (void *)(uintptr_t) "(int64_t)arena_bytes");
     for (int i = 0; i < f->params.len; i++) {
         const Buf *b = f->params.at[i];
         Str wish = b->name;
@@ -324,7 +307,7 @@ static void declare_params(Emit *em) {
         if (i < n + em->m->prog->outputs.len) /* the port's name is what the user knows */
             wish = i < n ? em->m->prog->inputs.at[i].name : em->m->prog->outputs.at[i - n].name;
         Str name = print_declare(p, b, wish ? wish : "x");
-        if (i < n || !port_is_open(b))
+        if (i < n || !port_is_open(em, b))
             continue;
         OpenPort *open = ctx_new(em->ctx, OpenPort);
         open->cap = print_declare(p, NULL, str_f(em->ctx, "%s_cap", name));
@@ -334,10 +317,10 @@ static void declare_params(Emit *em) {
 }
 
 static void print_arena_bytes(Emit *em, Text *t) {
-    if (expr_is_int(em->m->arena_bytes, NULL))
+    const Expr *bytes = em->m->arena_bytes;
+    if (!bytes || expr_is_int(bytes, NULL))
         return;
     Printer *p = &em->pr;
-    const Expr *bytes = expr_closed(em, em->m->arena_bytes);
     Stmt value = {.op = STMT_WHILE, .a = bytes};
     print_begin(p, &value);
     p->t = t;

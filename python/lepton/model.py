@@ -16,7 +16,9 @@ from .types import SIGNED_NARROW, STRING, dtype_of, wire_of
 SCHEMA = 1
 CODES = {1: "EINDEX: a run-time index is out of range", 2: "ECAPACITY: an output does not fit",
          3: "EDIM: a dimension contradicts the model", 4: "ENOMEM: out of memory"}
-ECAPACITY = 2
+ECAPACITY, ENOMEM = 2, 4
+ARENA_FIRST = 1 << 20   # bytes beyond the least, where the data decides how much the arena needs
+ARENA_LAST = 1 << 34
 MAX_RANK = 8
 FIRST_GUESS = 4096    # elements given to an output about whose size nothing is known
 TRUSTED_BOUND = 1 << 24  # a bound of more elements than this is not allocated before it is needed
@@ -149,7 +151,7 @@ class Model:
         self._arena_bytes.restype = ctypes.c_size_t
         self._arena_bytes.argtypes = [ctypes.c_void_p]
         self._run = self._library.lepton_run
-        self._run.argtypes = [ctypes.c_void_p] * 4
+        self._run.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_size_t]
         sig = json.loads(self._library.lepton_signature().decode("utf-8"))
         if sig["schema"] != SCHEMA:
             raise ValueError(f"{path}: signature schema {sig['schema']}, {SCHEMA} expected")
@@ -308,11 +310,17 @@ class Model:
             record.data, record.count, record.rank = wire.ctypes.data, wire.size, wire.ndim
             record.dims[:wire.ndim] = wire.shape
         buffers = [self._buffer(i, flat.capacity(env), given) for i, flat in enumerate(self._out)]
-        arena = scratch.arena_at(self._arena_bytes(dims))
+        need = self._arena_bytes(dims)
+        if "arena_least" in self.signature:  # grows until the run is content
+            need += ARENA_FIRST
         while True:
+            arena = scratch.arena_at(need)
             for record, buffer in zip(scratch.outs, buffers):
                 record.data, record.count = buffer.ctypes.data, buffer.size
-            code = self._run(dims, scratch.ins, scratch.outs, arena)
+            code = self._run(dims, scratch.ins, scratch.outs, arena, need)
+            if code == ENOMEM and "arena_least" in self.signature and need < ARENA_LAST:
+                need *= 4
+                continue
             if code not in (0, ECAPACITY):
                 raise RunError(code)
             shapes = [tuple(record.dims[:record.rank]) for record, _ in zip(scratch.outs, buffers)]

@@ -63,7 +63,9 @@ static void shape(lepton_tensor *t, int rank, int64_t a, int64_t b) {
     t->dims[1] = b;
 }
 
-int lepton_run(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out, void *arena) {
+int lepton_run(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out, void *arena,
+               size_t arena_bytes) {
+    (void)arena_bytes;
     int64_t n = dims[0], parts = dims[1], count = 0, i;
     const float *x = in[0].data, *y = in[1].data, *p = in[4].data;
     const int64_t *ps = in[5].data;
