@@ -22,7 +22,7 @@ void module_summary(Text *t, const Compiled *c) {
         flop_text(t, flop);
     else
         text_s(t, "FLOP by shape");
-    if (expr_is_int(c->module->arena_bytes, &bytes))
+    if (c->module->arena_bytes && expr_is_int(c->module->arena_bytes, &bytes))
         text_f(t, ", arena %lld bytes", (long long)bytes);
     else
         text_s(t, ", arena by shape");
@@ -39,7 +39,7 @@ void module_json(Text *t, const Compiled *c) {
         text_f(t, ", \"flop\": %.0f", flop);
     else
         text_s(t, ", \"flop\": null");
-    if (expr_is_int(m->arena_bytes, &bytes))
+    if (m->arena_bytes && expr_is_int(m->arena_bytes, &bytes))
         text_f(t, ", \"arena_bytes\": %lld", (long long)bytes);
     else
         text_s(t, ", \"arena_bytes\": null");
@@ -116,7 +116,7 @@ static void info_text(Args *a, const Compiled *c) {
         flop_text(&t, flop);
     else
         text_s(&t, "by shape");
-    if (expr_is_int(c->module->arena_bytes, &bytes))
+    if (c->module->arena_bytes && expr_is_int(c->module->arena_bytes, &bytes))
         text_f(&t, "\narena   %lld bytes\n", (long long)bytes);
     else
         text_s(&t, "\narena   by shape\n");
