@@ -424,24 +424,6 @@ static const Expr *first_element(Ctx *ctx, Buf *b) {
     return known ? known[0] : buf_load(ctx, b, zero);
 }
 
-/* Defines the body until the extents of all states are understood. */
-static Block *settle_body(Looping *l, State *s, Sym *t, Round *r, Map **inner) {
-    Block *block;
-    do {
-        block = ctx_new(l->d->ctx, Block);
-        state_slots(l, s);
-        if (!try_round(l, s, t, block, r))
-            return NULL;
-    } while (state_changed(l, s));
-    *inner = inner_syms(l->d->ctx, block);
-    map_put(*inner, t, t);
-    for (int k = 0; k < s->n; k++)
-        for (int i = 0; s->slot[k] && i < s->slot[k]->rank; i++)
-            if (s->slot[k]->sym[i])
-                map_put(*inner, s->slot[k]->sym[i], t);
-    return state_bounds(l, s, *inner) ? block : NULL;
-}
-
 /* Everything around the body: what is set before it, at its end and after it. */
 typedef struct Frame {
     Looping *l;
@@ -449,18 +431,60 @@ typedef struct Frame {
     Round r;
     Block *block;
     Map *inner;         /* symbols that change with the iteration */
-    Sym *t, *go, *done; /* iteration; whether the next one runs; how many ran */
+    Sym *next, *t;      /* counts up to the end; the same inside the body, where it is smaller */
+    Sym *go, *done;     /* whether the next iteration runs; how many ran */
     bool exits, checks; /* the body may end the loop; the loop has a condition at all */
     Stack *stack;       /* scan outputs */
 } Frame;
 
+/* Buffers whose extents follow the iteration get room for the largest: they must not move. */
+static void bound_item(void *data, Block *b, Item *it) {
+    Frame *f = data;
+    Ctx *ctx = f->l->d->ctx;
+    (void)b;
+    Buf *buf = it->def ? it->def->buf : NULL;
+    if (!buf || buf->bound)
+        return;
+    const Expr *most = expr_i(ctx, 1);
+    for (int i = 0; i < buf->rank && most; i++) {
+        const Expr *dim = outer_bound(ctx, f->inner, buf->dim[i]);
+        most = dim ? expr_mul(ctx, most, dim) : NULL;
+    }
+    if (most != buf_count(ctx, buf))
+        buf->bound = most;
+}
+
+/* Defines the body until the extents of all states are understood. */
+static bool settle_body(Frame *f) {
+    Looping *l = f->l;
+    State *s = &f->s;
+    do {
+        f->block = ctx_new(l->d->ctx, Block);
+        state_slots(l, s);
+        Definer in = define_inside(l->d, define_scope(l->d->ctx, l->d->scope, f->block));
+        set_sym(&in, f->t, expr_sym(l->d->ctx, f->next));
+        if (!try_round(l, s, f->t, f->block, &f->r))
+            return false;
+    } while (state_changed(l, s));
+    f->inner = inner_syms(l->d->ctx, f->block);
+    for (int k = 0; k < s->n; k++)
+        for (int i = 0; s->slot[k] && i < s->slot[k]->rank; i++)
+            if (s->slot[k]->sym[i])
+                map_put(f->inner, s->slot[k]->sym[i], f);
+    if (!state_bounds(l, s, f->inner))
+        return false;
+    block_walk(f->block, bound_item, f);
+    return true;
+}
+
 static void frame_syms(Frame *f) {
     Looping *l = f->l;
     Ctx *ctx = l->d->ctx;
-    Range trips = l->trip ? expr_range(ctx, l->trip) : (Range){0, INT64_MAX};
-    f->t = sym_new(ctx, SYM_RUN, str(ctx, "t"), 0, trips.max > 0 ? trips.max - 1 : 0);
+    int64_t most = l->trip ? expr_range(ctx, l->trip).max : INT64_MAX;
+    f->next = sym_new(ctx, SYM_RUN, str(ctx, "next"), 0, most);
+    f->t = sym_new(ctx, SYM_RUN, str(ctx, "t"), 0, most > 0 ? most - 1 : 0);
     f->go = sym_new(ctx, SYM_RUN, str(ctx, "go"), 0, 1);
-    f->done = sym_new(ctx, SYM_RUN, str(ctx, "done"), 0, trips.max);
+    f->done = sym_new(ctx, SYM_RUN, str(ctx, "done"), 0, most);
 }
 
 static bool frame_before(Frame *f) {
@@ -502,10 +526,10 @@ static void frame_after(Frame *f) {
     Looping *l = f->l;
     Ctx *ctx = l->d->ctx;
     Item *it = item_new(ctx, l->d->block, ITEM_LOOP);
-    it->sym = f->t;
+    it->sym = f->next;
     it->body[0] = f->block;
     it->origin = l->d->origin;
-    it->e = l->trip ? expr_lt(ctx, expr_sym(ctx, f->t), l->trip) : NULL;
+    it->e = l->trip ? expr_lt(ctx, expr_sym(ctx, f->next), l->trip) : NULL;
     if (f->checks)
         it->e = expr_and(ctx, it->e, expr_ne(ctx, expr_sym(ctx, f->go), expr_i(ctx, 0)));
     Buf **after = ctx_newn(ctx, Buf *, f->s.n);
@@ -525,8 +549,7 @@ static bool run_loop(Looping *l) {
     int64_t go = 1;
     frame_syms(&f);
     state_start(l, &f.s);
-    f.block = settle_body(l, &f.s, f.t, &f.r, &f.inner);
-    if (!f.block)
+    if (!settle_body(&f))
         return false;
     f.exits = l->loop && (!known_constant(ctx, f.r.cond, &go) || !go);
     f.checks = f.exits || (l->cond && (!known_constant(ctx, l->cond->buf, &go) || !go));

@@ -96,8 +96,8 @@ static Tensor *storage_new(Eval *ev, const Buf *b) {
 }
 
 Tensor *eval_storage(Eval *ev, const Buf *b) {
-    if (!is_laid_out(b) && !b->packed)
-        return eval_make(ev, b, false);
+    if (!is_laid_out(b) && !b->packed) /* in a loop extents change, the place does not */
+        return eval_make(ev, b, ev->arena && b->offset);
     Tensor *t = map_get(ev->stored, b);
     if (!t) {
         t = storage_new(ev, b);
