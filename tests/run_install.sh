@@ -41,16 +41,16 @@ END
 cp samples/digits/digits.onnx "$tmp/digits.onnx"
 try "reference data" "$PYTHON" "$tmp/make_data.py" "$tmp/digits.onnx" "$tmp/data"
 
-for weights in c obj; do
+for weights in auto c string incbin obj; do
     user="$tmp/user_$weights"
     try "configure, weights $weights" cmake -S tests/install -B "$user" -DCMAKE_PREFIX_PATH="$tmp/usr" \
         -DDIGITS="$tmp/digits.onnx" -DDATA="$tmp/data" -DWEIGHTS=$weights
     try "build, weights $weights" cmake --build "$user"
     try "its tests, weights $weights" sh -c "cd '$user' && ctest --output-on-failure"
 done
-try "nothing is done twice" sh -c "! cmake --build '$tmp/user_c' | grep -E 'lcc (digits|other)|Building'"
+try "nothing is done twice" sh -c "! cmake --build '$tmp/user_incbin' | grep -E 'lcc (digits|other)|Building'"
 touch "$tmp/digits.onnx"
-try "a changed model is compiled again" sh -c "cmake --build '$tmp/user_c' | grep 'lcc digits'"
+try "a changed model is compiled again" sh -c "cmake --build '$tmp/user_incbin' | grep 'lcc digits'"
 
 if command -v pkg-config >/dev/null; then
     try "pkg-config" env PKG_CONFIG_PATH="$tmp/usr/lib/pkgconfig:$tmp/usr/lib64/pkgconfig:$(echo "$tmp"/usr/lib/*/pkgconfig)" \
