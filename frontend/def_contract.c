@@ -13,7 +13,7 @@ const Expr *factor_load(Definer *d, Factor f, Dtype t, const Expr *const *index)
     if (!f.zero)
         return e;
     if (eq_single(f.zero) || f.zero->rank == 1)
-        z = eq_at(d, t, f.zero, index[f.axis]);
+        z = eq_param(d, t, f.zero, index[f.axis]);
     else
         z = expr_cast(d->ctx, t, define_load_broadcast(d, f.zero, f.buf->rank, index));
     return expr_sub(d->ctx, e, z);

@@ -1,7 +1,7 @@
 /* def_qlinear.c — com.microsoft's quantised ops: integers in, real numbers between, integers out.
  *
  *   QLinearAdd(a, sa, za, b, sb, zb, sy, zy)  →
- *     y[i] = saturate(rint((sa/sy) * f32(a[i] - za) + (sb/sy) * f32(b[i] - zb)) + zy) */
+ *     y[i] = saturate(rint(f32(a[i]) * (sa/sy) + (f32(b[i]) * (sb/sy) + shift))) */
 #include "frontend/norm.h"
 #include "frontend/quant.h"
 
@@ -29,13 +29,24 @@ static const Expr *number(Definer *d, int i) {
     return b ? eq_at(d, T_F32, b, expr_i(d->ctx, 0)) : eq_const(d, T_F32, 0);
 }
 
-/* y = saturate(rint(v) + zero point in input z) of input 0's type. */
+/* y = saturate(rint(v) + zero point in input z); z < 0: none. */
 static void store(Definer *d, Def *y, const Expr *v, int z) {
     eq_emit(d, y,
-            quant_round(d, type_dtype(y->buf->type), v, define_has(d, z) ? number(d, z) : NULL));
+            quant_round(d, type_dtype(y->buf->type), v,
+                        z >= 0 && define_has(d, z) ? number(d, z) : NULL));
 }
 
-static bool qlinear_binary(Definer *d, const char *text) {
+/* A sum's zero points go into one number that is added last, so that rounding happens once. */
+static const Expr *sum_text(Definer *d, const Expr *a, const Expr *b) {
+    const Expr *sa = number(d, 1), *sb = number(d, 4), *sy = number(d, 6);
+    const Expr *shift =
+        eq_text(d, T_F32, "zy - (sa / sy * za + sb / sy * zb)", "sa", sa, "sb", sb, "sy", sy, "za",
+                number(d, 2), "zb", number(d, 5), "zy", number(d, 7), NULL);
+    return eq_text(d, T_F32, "a * (sa / sy) + (b * (sb / sy) + shift)", "a", a, "b", b, "sa", sa,
+                   "sb", sb, "sy", sy, "shift", shift, NULL);
+}
+
+static bool qlinear_binary(Definer *d, bool add) {
     static const int params[] = {1, 2, 4, 5, 6, 7, -1};
     Buf *in[2] = {define_in(d, 0), define_in(d, 3)};
     const Expr *dim[RANK_MAX], *v[RANK_MAX];
@@ -44,21 +55,25 @@ static bool qlinear_binary(Definer *d, const char *text) {
         return false;
     Def *y = define_out(d, 0, define_type(d, 0), rank, dim);
     eq_vars(d, y, v);
-    store(d, y,
-          eq_text(d, T_F32, text, "a",
-                  centred(d, define_load_broadcast(d, in[0], rank, v), define_in(d, 2)), "b",
-                  centred(d, define_load_broadcast(d, in[1], rank, v), define_in(d, 5)), "sa",
-                  number(d, 1), "sb", number(d, 4), "sy", number(d, 6), NULL),
-          7);
+    const Expr *a = define_load_broadcast(d, in[0], rank, v);
+    const Expr *b = define_load_broadcast(d, in[1], rank, v);
+    if (add)
+        store(d, y, sum_text(d, expr_cast(d->ctx, T_F32, a), expr_cast(d->ctx, T_F32, b)), -1);
+    else
+        store(d, y,
+              eq_text(d, T_F32, "a * b * (sa * sb / sy)", "a", centred(d, a, define_in(d, 2)), "b",
+                      centred(d, b, define_in(d, 5)), "sa", number(d, 1), "sb", number(d, 4), "sy",
+                      number(d, 6), NULL),
+              7);
     return true;
 }
 
 bool def_qlinear_add(Definer *d) {
-    return qlinear_binary(d, "a * (sa / sy) + b * (sb / sy)");
+    return qlinear_binary(d, true);
 }
 
 bool def_qlinear_mul(Definer *d) {
-    return qlinear_binary(d, "a * b * (sa * sb / sy)");
+    return qlinear_binary(d, false);
 }
 
 static bool qlinear_unary(Definer *d, const char *text) {

@@ -29,7 +29,12 @@ bool quant_param(Definer *d, Buf *b, const Expr *extent, const char *what) {
         return true;
     if (b->rank != 1)
         return define_error(d, EXIT_MALFORMED, "%s is neither a number nor a list", what);
-    return define_same(d, b->dim[0], extent, what);
+    const Expr *one = expr_i(d->ctx, 1);
+    if (b->dim[0]->op == OP_INT || extent == one)
+        return define_same(d, b->dim[0], extent, what);
+    const Expr *fits =
+        expr_or(d->ctx, expr_eq(d->ctx, b->dim[0], extent), expr_eq(d->ctx, b->dim[0], one));
+    return define_check(d, fits, CHECK_DIM, what);
 }
 
 /* ---- QuantizeLinear, DequantizeLinear --------------------------------------------------------------- */
@@ -206,7 +211,7 @@ static Buf *output_scale(Definer *d, Buf *sa, Buf *sb, Buf *sy) {
     bool list = !eq_single(sb) && sb->rank == 1;
     Def *def = define_temp(d, "scale", T_F32, list, sb->dim);
     const Expr *i = list ? def_var(ctx, def, 0) : expr_i(ctx, 0), *zero = expr_i(ctx, 0);
-    const Expr *ab = expr_mul(ctx, eq_at(d, t, sa, zero), eq_at(d, t, sb, i));
+    const Expr *ab = expr_mul(ctx, eq_at(d, t, sa, zero), eq_param(d, t, sb, i));
     eq_emit(d, def, expr_2(ctx, OP_DIV, ab, eq_at(d, t, sy, zero)));
     return def->buf;
 }
@@ -215,9 +220,11 @@ bool quant_store(Definer *d, Buf *acc, int axis, Buf *bias, Buf *sa, Buf *sb, Bu
                  Dtype t) {
     Ctx *ctx = d->ctx;
     const Expr *v[RANK_MAX];
-    if (!eq_single(sy) || (zy && !eq_single(zy)) || !eq_single(sa))
-        return define_error(d, EXIT_UNSUPPORTED,
-                            "the scale of input 0 and of the output has to be one number");
+    const Expr *one = expr_i(ctx, 1);
+    if (!quant_param(d, sa, one, "scale of the input") ||
+        !quant_param(d, sy, one, "scale of the output") ||
+        !quant_param(d, zy, one, "zero point of the output"))
+        return false;
     if (!quant_param(d, sb, acc->rank ? acc->dim[axis] : NULL, "scale of the weights") ||
         !quant_param(d, bias, acc->rank ? acc->dim[axis] : NULL, "bias"))
         return false;
@@ -225,10 +232,11 @@ bool quant_store(Definer *d, Buf *acc, int axis, Buf *bias, Buf *sa, Buf *sb, Bu
     Def *y = define_out(d, 0, t, acc->rank, acc->dim);
     eq_vars(d, y, v);
     const Expr *i = acc->rank ? v[axis] : expr_i(ctx, 0), *e = buf_load(ctx, acc, v);
+    const Expr *first = expr_i(ctx, 0);
     if (bias)
         e = expr_add(ctx, e, eq_at(d, T_I32, bias, i));
-    e = expr_mul(ctx, expr_cast(ctx, T_F32, e), eq_at(d, T_F32, scale, i));
-    eq_emit(d, y, quant_round(d, t, e, zy ? eq_at(d, T_F32, zy, i) : NULL));
+    e = expr_mul(ctx, expr_cast(ctx, T_F32, e), eq_param(d, T_F32, scale, i));
+    eq_emit(d, y, quant_round(d, t, e, zy ? eq_at(d, T_F32, zy, first) : NULL));
     return true;
 }
 

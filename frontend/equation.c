@@ -42,6 +42,13 @@ const Expr *eq_at(Definer *d, Dtype t, Buf *b, const Expr *i) {
     return eq_load(d, t, b, index);
 }
 
+const Expr *eq_param(Definer *d, Dtype t, Buf *b, const Expr *i) {
+    const Expr *one = expr_i(d->ctx, 1), *extent = i->op == OP_SYM ? i->u.sym->extent : NULL;
+    if (b->rank == 1 && b->dim[0] != extent)
+        i = expr_select(d->ctx, expr_eq(d->ctx, b->dim[0], one), expr_i(d->ctx, 0), i);
+    return eq_at(d, t, b, i);
+}
+
 const Expr *eq_text(Definer *d, Dtype t, const char *text, ...) {
     MapEnv env = {.type = t, .wrap = true};
     va_list ap;

@@ -15,6 +15,8 @@ void eq_names(Definer *d, Def *def, const char *names);
 const Expr *eq_load(Definer *d, Dtype t, Buf *b, const Expr *const *index);
 /* The load of a 1-D buffer at i, of a buffer of one element anywhere (its element when known). */
 const Expr *eq_at(Definer *d, Dtype t, Buf *b, const Expr *i);
+/* The same, where a list whose length is not known when compiling may also have one element for all i. */
+const Expr *eq_param(Definer *d, Dtype t, Buf *b, const Expr *i);
 /* True when b has exactly one element. */
 bool eq_single(const Buf *b);
 /* An expression from text (map_text.c): pairs of a name and what it stands for, then NULL. Numbers that
