@@ -115,6 +115,8 @@ const char *toolchain_find(Args *a);
 bool toolchain_build(Args *a, const Machine *m, const Out *out, const char *kind, const char *path);
 /* Runs the program w[0] with its words in `folder` and waits. False: it could not be run. */
 bool program_run(Ctx *ctx, const Words *w, const char *folder, int *status);
+/* The same to folder/result, with its sources beside it. */
+bool toolchain_compile(Args *a, const Machine *m, const Out *out, const char *kind, Str folder);
 /* How weights go into that kind of output, where the user did not say. */
 const char *toolchain_weights(const char *kind, int64_t bytes);
 /* Name of the best row of machines.def that this processor can run. */

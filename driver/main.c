@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 static const Verb VERBS[] = {
+    {"run", verb_run, "run MODEL.onnx (--data DIR | NAME=@FILE …) [--save DIR]",
+     "compile, run, print the outputs; NAME=random:7, NAME=ones and NAME=0.5 make one up"},
     {"info", verb_info, "info MODEL.onnx", "inputs, outputs, sizes, the build line"},
     {"ops", verb_ops, "ops [MODEL.onnx]", "operators lcc knows, or those a model uses"},
     {"targets", verb_targets, "targets", "machines to compile for"},

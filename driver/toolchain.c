@@ -120,8 +120,7 @@ static Words command(Args *a, const Machine *m, const Out *out, const char *kind
     return w;
 }
 
-bool toolchain_build(Args *a, const Machine *m, const Out *out, const char *kind,
-                     const char *path) {
+bool toolchain_compile(Args *a, const Machine *m, const Out *out, const char *kind, Str folder) {
     Ctx *ctx = a->ctx;
     int status;
     const char *cc = toolchain_find(a);
@@ -131,18 +130,23 @@ bool toolchain_build(Args *a, const Machine *m, const Out *out, const char *kind
         diag_note(ctx, "apt install gcc, or lcc run --jit=tcc");
         return false;
     }
-    Str folder = scratch_make(a, path_folder(ctx, path));
-    if (!folder || !write_sources(ctx, out, folder))
+    if (!write_sources(ctx, out, folder))
         return false;
     Words w = command(a, m, out, kind, cc);
-    if (a->opt.verbose)
-        for (int i = 0; i < w.len; i++)
-            fprintf(stderr, "%s%s", w.at[i], i + 1 < w.len ? " " : "\n");
+    for (int i = 0; a->opt.verbose && i < w.len; i++)
+        fprintf(stderr, "%s%s", w.at[i], i + 1 < w.len ? " " : "\n");
     if (!program_run(ctx, &w, folder, &status))
         return false;
-    if (status)
-        return diag_error(ctx, EXIT_TOOLCHAIN, NULL, "the C compiler %s failed (exit code %d)",
-                          w.at[0], status);
+    return !status || diag_error(ctx, EXIT_TOOLCHAIN, NULL,
+                                 "the C compiler %s failed (exit code %d)", w.at[0], status);
+}
+
+bool toolchain_build(Args *a, const Machine *m, const Out *out, const char *kind,
+                     const char *path) {
+    Ctx *ctx = a->ctx;
+    Str folder = scratch_make(a, path_folder(ctx, path));
+    if (!folder || !toolchain_compile(a, m, out, kind, folder))
+        return false;
     if (rename(str_f(ctx, "%s/result", folder), path) != 0)
         return diag_error(ctx, EXIT_IO, NULL, "cannot write %s: %s", path, strerror(errno));
     scratch_remove(a);

@@ -1,0 +1,233 @@
+/* A model into this process: by libtcc, which starts at once, or by the C compiler and dlopen.
+ *
+ * For libtcc the generated C includes no header and links nothing: what it calls is given to it by
+ * name. So it works where no compiler and no header is installed. */
+#include "driver/run.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifdef LCC_HAVE_TCC
+#include <libtcc.h>
+#endif
+
+enum { ARENA_ALIGN = 64, TRIES = 6 };
+
+bool jit_choose(Args *a, Compiled *c, Jit *j) {
+    const char *cc = toolchain_find(a);
+#ifdef LCC_HAVE_TCC
+    bool tcc = true;
+#else
+    bool tcc = false;
+#endif
+    j->kind = a->jit ? a->jit : cc ? "cc" : "tcc";
+    if (!strcmp(j->kind, "tcc") && !tcc) {
+        diag_error(a->ctx, EXIT_TOOLCHAIN, NULL,
+                   a->jit ? "this lcc was built without libtcc"
+                          : "no C compiler found, and this lcc was built without libtcc");
+        diag_note(a->ctx, "apt install gcc");
+        return false;
+    }
+    if (!strcmp(j->kind, "cc"))
+        return compile_target(a, c, a->opt.target ? a->opt.target : "native");
+    if (!compile_target(a, c, NULL))
+        return false;
+    if (c->machine->vec)
+        return diag_error(a->ctx, EXIT_USAGE, NULL, "--jit=tcc compiles --target=c only, not %s",
+                          c->machine->name);
+    return true;
+}
+
+void run_limit(Args *a) {
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    if (!a->opt.max_memory && pages > 0 && size > 0)
+        arena_limit(a->ctx->arena, (size_t)pages * (size_t)size);
+}
+
+/* ---- tcc --------------------------------------------------------------------------------------------- */
+
+#ifdef LCC_HAVE_TCC
+
+static const struct Known {
+    const char *name;
+    void (*address)(void);
+} KNOWN[] = {
+#define LIBC(name, header, declaration) {#name, (void (*)(void))name},
+#include "codegen/libc.def"
+#undef LIBC
+};
+
+/* Its first words are enough: the generated code, not the user's, is at fault. */
+static void tcc_failed(void *opaque, const char *message) {
+    Args *a = opaque;
+    diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc: %s", message);
+}
+
+static bool tcc_symbols(TCCState *s, const Out *o) {
+    bool ok = true;
+    for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++) {
+        void *address;
+        memcpy(&address, &KNOWN[i].address, sizeof address);
+        ok &= tcc_add_symbol(s, KNOWN[i].name, address) == 0;
+    }
+    return ok && (!o->blob ||
+                  tcc_add_symbol(s, str_f(o->source.ctx, "%s_weights", o->prefix), o->blob) == 0);
+}
+
+static bool load_tcc(Args *a, Compiled *c, Jit *j) {
+    Text whole = text_new(a->ctx);
+    c->out.jit = c->out.want_bridge = true;
+    if (!compile_emit(a, c, "model.c", "auto"))
+        return false;
+    text_n(&whole, c->out.source.at, c->out.source.len);
+    text_n(&whole, c->out.bridge.at, c->out.bridge.len);
+    TCCState *s = tcc_new();
+    if (!s)
+        return diag_error(a->ctx, EXIT_LIMIT, NULL, "no memory for tcc");
+    j->handle = s;
+    tcc_set_error_func(s, a, tcc_failed);
+    tcc_set_options(s, "-nostdlib -nostdinc -w");
+    if (tcc_set_output_type(s, TCC_OUTPUT_MEMORY) < 0 || tcc_compile_string(s, whole.at) < 0 ||
+        !tcc_symbols(s, &c->out) || tcc_relocate(s, TCC_RELOCATE_AUTO) < 0)
+        return a->ctx->diag.errors || diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc failed");
+    void *arena = tcc_get_symbol(s, "lepton_arena_bytes"), *run = tcc_get_symbol(s, "lepton_run");
+    if (!arena || !run)
+        return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc: the model has no bridge");
+    memcpy(&j->arena_bytes, &arena, sizeof arena);
+    memcpy(&j->run, &run, sizeof run);
+    return true;
+}
+
+#else
+
+static bool load_tcc(Args *a, Compiled *c, Jit *j) {
+    (void)c;
+    return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "this lcc was built without libtcc (%s)",
+                      j->kind);
+}
+
+#endif
+
+/* ---- cc ---------------------------------------------------------------------------------------------- */
+
+static bool load_cc(Args *a, Compiled *c, Jit *j) {
+    const char *tmp = getenv("TMPDIR");
+    c->out.want_bridge = true;
+    if (!compile_emit(a, c, "model.so", toolchain_weights("so", module_weights(c->module))))
+        return false;
+    Str folder = scratch_make(a, str_f(a->ctx, "%s/", tmp && tmp[0] ? tmp : "/tmp"));
+    if (!folder || !toolchain_compile(a, c->machine, &c->out, "so", folder))
+        return false;
+    j->handle = dlopen(str_f(a->ctx, "%s/result", folder), RTLD_NOW | RTLD_LOCAL);
+    if (!j->handle)
+        return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "cannot load the compiled model: %s",
+                          dlerror());
+    scratch_remove(a);
+    void *arena = dlsym(j->handle, "lepton_arena_bytes"), *run = dlsym(j->handle, "lepton_run");
+    if (!arena || !run)
+        return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "the compiled model has no bridge");
+    memcpy(&j->arena_bytes, &arena, sizeof arena);
+    memcpy(&j->run, &run, sizeof run);
+    return true;
+}
+
+bool jit_load(Args *a, Compiled *c, Jit *j) {
+    double start = clock_ms();
+    bool ok = !strcmp(j->kind, "tcc") ? load_tcc(a, c, j) : load_cc(a, c, j);
+    return ok && stage_done(a, "toolchain", start, NULL);
+}
+
+void jit_close(Jit *j) {
+#ifdef LCC_HAVE_TCC
+    if (j->handle && !strcmp(j->kind, "tcc"))
+        tcc_delete(j->handle);
+#endif
+    if (j->handle && !strcmp(j->kind, "cc"))
+        dlclose(j->handle);
+    j->handle = NULL;
+}
+
+/* ---- a run --------------------------------------------------------------------------------------------- */
+
+static bool run_failed(Args *a, int code) {
+    static const struct {
+        int exit;
+        const char *what;
+    } CODES[] = {{EXIT_INTERNAL, "it ended without a code"},
+                 {EXIT_MALFORMED, "an index in the data is out of range (LCC_EINDEX)"},
+                 {EXIT_LIMIT, "an output is larger than its bound (LCC_ECAPACITY)"},
+                 {EXIT_USAGE, "a dimension contradicts the model (LCC_EDIM)"},
+                 {EXIT_LIMIT, "no memory (LCC_ENOMEM)"}};
+    if (code < 1 || code > 4)
+        return diag_error(a->ctx, EXIT_INTERNAL, NULL, "the model returned %d", code);
+    return diag_error(a->ctx, CODES[code].exit, NULL, "the model cannot run on this data: %s",
+                      CODES[code].what);
+}
+
+static void *aligned(Ctx *ctx, size_t n) {
+    if (n > SIZE_MAX - ARENA_ALIGN)
+        n = SIZE_MAX - ARENA_ALIGN; /* no memory is that large: the allocation reports it */
+    uintptr_t at = (uintptr_t)ctx_alloc(ctx, n + ARENA_ALIGN);
+    return (void *)((at + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN);
+}
+
+/* Makes room for what the last call said; false when nothing was missing. */
+static bool grow(Ctx *ctx, const Program *p, LeptonTensor *out) {
+    bool grew = false;
+    for (int i = 0; i < p->outputs.len; i++) {
+        Dtype type = type_dtype(p->outputs.at[i].buf->type);
+        OnnxTensor shape = {.count = 1};
+        for (int k = 0; k < out[i].rank; k++)
+            if (!mul_ok(shape.count, out[i].dims[k], &shape.count))
+                shape.count = INT64_MAX;
+        if (shape.count <= out[i].count)
+            continue;
+        int64_t bytes;
+        if (!mul_ok(shape.count, type_bytes(type), &bytes))
+            bytes = INT64_MAX;
+        out[i].data = aligned(ctx, (size_t)bytes);
+        out[i].count = shape.count;
+        grew = true;
+    }
+    return grew;
+}
+
+bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, const OnnxTensor *in,
+             OnnxTensor *out) {
+    Ctx *ctx = a->ctx;
+    const Program *p = c->prog;
+    LeptonTensor *from = ctx_newn(ctx, LeptonTensor, p->inputs.len);
+    LeptonTensor *to = ctx_newn(ctx, LeptonTensor, p->outputs.len);
+    for (int i = 0; i < p->inputs.len; i++) {
+        from[i].data = (void *)(uintptr_t)in[i].data;
+        from[i].count = in[i].count;
+        from[i].rank = in[i].rank;
+        memcpy(from[i].dims, in[i].dims, (size_t)in[i].rank * sizeof *in[i].dims);
+    }
+    for (int i = 0; i < p->outputs.len; i++)
+        to[i].data = ctx_alloc(ctx, 1);
+    void *arena = aligned(ctx, j->arena_bytes(dims));
+    int code = 2;
+    for (int tries = 0; code == 2 && tries < TRIES; tries++) {
+        code = j->run(dims, from, to, arena);
+        if (code == 2 && !grow(ctx, p, to))
+            break;
+    }
+    if (code)
+        return run_failed(a, code);
+    for (int i = 0; i < p->outputs.len; i++) {
+        Dtype type = type_dtype(p->outputs.at[i].buf->type);
+        out[i] = (OnnxTensor){
+            .type = type_onnx(type), .rank = to[i].rank, .count = 1, .data = to[i].data};
+        out[i].dims = ctx_copy(ctx, to[i].dims, sizeof to[i].dims);
+        for (int k = 0; k < to[i].rank; k++)
+            out[i].count *= to[i].dims[k];
+        out[i].nbytes = (size_t)out[i].count * (size_t)type_bytes(type);
+    }
+    return true;
+}
