@@ -283,7 +283,7 @@ static bool read_bare(Args *a, const Port *p, const char *path, OnnxTensor *t) {
 
 /* A tensor of the right shape from a fill or a .bin file. */
 static bool input_make(Args *a, const Program *p, const int64_t *dims, int i, const Given *given,
-                        OnnxTensor *out) {
+                       OnnxTensor *out) {
     const Port *port = &p->inputs.at[i];
     int64_t shape[RANK_MAX];
     for (int k = 0; k < port->buf->rank; k++)

@@ -31,7 +31,7 @@ OnnxValue tree_value(Ctx *ctx, const Tree *t, const OnnxTensor *flat);
 /* ---- tensors ---------------------------------------------------------------------------------------- */
 
 OnnxTensor tensor_make(Ctx *ctx, Dtype type, int rank,
-                      const int64_t *dims); /* zeroed; count by dims */
+                       const int64_t *dims); /* zeroed; count by dims */
 bool npy_read(Ctx *ctx, const char *path, Dtype want, OnnxTensor *out);
 bool npy_write(Ctx *ctx, const char *path, const OnnxTensor *t);
 /* Element i of a numeric tensor. */

@@ -211,7 +211,7 @@ bool def_qlinear_concat(Definer *d) {
     return y != NULL;
 }
 
-/* ---- weights of few bits --------------------------------------------------------------------------------- */
+/* ---- weights of few bits --------------------------------------------------------------------- */
 
 /* Element i of rows of packed numbers, the low bits first. */
 static const Expr *packed(Definer *d, Buf *b, const Expr *row, const Expr *group, const Expr *i,

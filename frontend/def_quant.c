@@ -172,7 +172,7 @@ bool def_dynamic_quantize(Definer *d) {
     return true;
 }
 
-/* ---- products ---------------------------------------------------------------------------------------------- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 /* The extent that a parameter of matrix b runs along: its columns; of matrix a: its rows. */
 static bool matrix_params(Definer *d, Buf *a, Buf *za, Buf *b, Buf *zb) {

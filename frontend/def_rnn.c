@@ -290,7 +290,7 @@ static const Expr *row_of(Definer *d, const Dir *s, Buf *b, int g, const Expr *j
     return eq_load(d, s->r->wide, b, at);
 }
 
-/* ---- cells ------------------------------------------------------------------------------------------------ */
+/* ---- cells ----------------------------------------------------------------------------------- */
 
 static void cell_rnn(Definer *d, Dir *s, Buf *prev, Def *h) {
     const Expr *v[3];
@@ -371,7 +371,7 @@ static void define_direction(Definer *d, Dir *s) {
         cell_lstm(d, s, prev->buf, h);
 }
 
-/* ---- outputs ------------------------------------------------------------------------------------------------ */
+/* ---- outputs --------------------------------------------------------------------------------- */
 
 static bool wanted(const Definer *d, int i) {
     return i < d->node->nout && d->node->out[i];

@@ -260,7 +260,7 @@ bool def_dft(Definer *d) {
     return true;
 }
 
-/* ---- STFT ----------------------------------------------------------------------------------------------- */
+/* ---- STFT ------------------------------------------------------------------------------------ */
 
 /* Frame t, part c: the signal from t * step on, times the window. */
 static Buf *stft_start(Definer *d, const Spectrum *s, Buf *x, Buf *window, const Expr *step,

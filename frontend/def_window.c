@@ -99,7 +99,7 @@ bool def_max_pool(Definer *d) {
     return true;
 }
 
-/* ---- AveragePool, LpPool -------------------------------------------------------------------------------- */
+/* ---- AveragePool, LpPool --------------------------------------------------------------------- */
 
 /* How many positions of the window of output p are in [0, n) after shifting by head. */
 static const Expr *count_axis(Definer *d, const Window *w, int i, const Expr *p, bool padding) {

@@ -109,7 +109,6 @@ bool define_check(Definer *d, const Expr *cond, int code, const char *what);
 /* a == b as dims: equal by proof, or checked at run time; reports when provably different. */
 bool define_same(Definer *d, const Expr *a, const Expr *b, const char *what);
 
-
 /* Outputs. `define_out` makes the Def for output i, named after it, not yet emitted: the definer sets value
  * (combine, init, when, more axes) and calls define_emit. A wanted output must get a Val. */
 Def *define_out(Definer *d, int i, Dtype type, int rank, const Expr *const *dim);

@@ -20,12 +20,12 @@ typedef struct OnnxExternal {
 
 /* What is known about a loaded file. Zero-initialise; close after the last use of its tensors. */
 typedef struct OnnxFile {
-    Str path;         /* as given; "-" for standard input */
-    char sha256[65];  /* of the file's bytes, hex */
-    size_t bytes;     /* length of the file */
-    int folder;       /* descriptor of the model's folder; -1: no external data is allowed */
+    Str path;        /* as given; "-" for standard input */
+    char sha256[65]; /* of the file's bytes, hex */
+    size_t bytes;    /* length of the file */
+    int folder;      /* descriptor of the model's folder; -1: no external data is allowed */
     VEC(OnnxExternal *) external; /* in order of first use: what a depfile must list */
-    Map *by_name;     /* interned name → OnnxExternal */
+    Map *by_name;                 /* interned name → OnnxExternal */
 } OnnxFile;
 
 /* Reads `path` ("-": standard input), checks its wire format and unpacks it into the arena. The

@@ -307,7 +307,8 @@ bool onnx_tensor_bytes(Ctx *ctx, OnnxFile *info, const Onnx__TensorProto *t, con
     if (t->data_type == T(UNDEFINED))
         return REFUSE(&r, EXIT_MALFORMED, "it has no data_type");
     if (t->data_type < 0 || t->data_type >= NTYPE)
-        return REFUSE(&r, t->data_type < 0 ? EXIT_MALFORMED : EXIT_UNSUPPORTED, "unknown data_type %d", (int)t->data_type);
+        return REFUSE(&r, t->data_type < 0 ? EXIT_MALFORMED : EXIT_UNSUPPORTED,
+                      "unknown data_type %d", (int)t->data_type);
     if (t->segment)
         return REFUSE(&r, EXIT_UNSUPPORTED, "tensors stored in segments are not supported");
     if (!tensor_shape(&r))

@@ -47,8 +47,8 @@ void *ctx_copy(Ctx *ctx, const void *p, size_t n);
 /* ---- interned strings: equality is == -------------------------------------------------------- */
 
 typedef const char *Str;
-Str str(Ctx *ctx, const char *s);                   /* NULL gives NULL */
-Str str_n(Ctx *ctx, const char *s, size_t n);       /* the first n bytes, cut at a NUL */
+Str str(Ctx *ctx, const char *s);             /* NULL gives NULL */
+Str str_n(Ctx *ctx, const char *s, size_t n); /* the first n bytes, cut at a NUL */
 Str str_f(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 
 /* ---- growable arrays: VEC(int) v = {0}; vec_push(ctx, &v, 7); v.at[i], v.len ------------------- */
@@ -69,8 +69,8 @@ void *vec_grow(Ctx *ctx, void *at, int *cap, size_t size);
 
 typedef struct Map Map;
 Map *map_new(Ctx *ctx);
-void *map_get(const Map *m, const void *key);            /* NULL when absent */
-void map_put(Map *m, const void *key, void *value);      /* replaces */
+void *map_get(const Map *m, const void *key);       /* NULL when absent */
+void map_put(Map *m, const void *key, void *value); /* replaces */
 
 /* ---- text buffer ----------------------------------------------------------------------------- */
 
@@ -91,7 +91,7 @@ void text_float(Text *t, double f, bool f32);
 
 /* ---- checked sizes: the only arithmetic allowed on numbers that come from a model -------------- */
 
-bool add_ok(int64_t a, int64_t b, int64_t *sum);     /* false on overflow; *sum untouched then */
+bool add_ok(int64_t a, int64_t b, int64_t *sum); /* false on overflow; *sum untouched then */
 bool sub_ok(int64_t a, int64_t b, int64_t *diff);
 bool mul_ok(int64_t a, int64_t b, int64_t *product);
 
@@ -105,11 +105,11 @@ void sha256_hex(const void *p, size_t n, char hex[65]);
 
 /* Where something came from. `node` counts from 0 in the graph named by `graph`; -1 when unknown. */
 typedef struct Loc {
-    Str file;  /* model or .lcc file */
-    Str name;  /* node name, or the name of the node's first output when it has none */
-    Str op;    /* "Conv-11" */
+    Str file; /* model or .lcc file */
+    Str name; /* node name, or the name of the node's first output when it has none */
+    Str op;   /* "Conv-11" */
     int node;
-    int line;  /* of a text file; 0 for a model */
+    int line; /* of a text file; 0 for a model */
 } Loc;
 
 /* Exit codes of the command (design: interface). A higher number does not win: the first does. */
@@ -130,7 +130,7 @@ enum {
 typedef struct Diag {
     int errors; /* all errors, also those beyond DIAG_MAX */
     int exit_code;
-    Text text;  /* "model.onnx: error: node 12 'Conv_12' (Conv-11): …\n" lines, notes included */
+    Text text; /* "model.onnx: error: node 12 'Conv_12' (Conv-11): …\n" lines, notes included */
 } Diag;
 
 /* Records one error and returns false, so that `return diag_error(…)` reads well. `code` is one of
@@ -166,10 +166,10 @@ struct Ctx {
     struct RuleSet *rules;    /* simplify.c: loaded simplify.rules */
     Diag diag;
     const struct Options *opt;
-    Str pass;     /* the running pass, for internal errors */
-    Str file;     /* the model's file name as given, for Loc */
+    Str pass;         /* the running pass, for internal errors */
+    Str file;         /* the model's file name as given, for Loc */
     uint32_t next_id; /* for Def, Buf, Sym: creation order, deterministic */
-    jmp_buf *oom; /* where to go when memory or an invariant fails; NULL: abort */
+    jmp_buf *oom;     /* where to go when memory or an invariant fails; NULL: abort */
 };
 /* A context with an empty arena; `limit` as for arena_new. Free with ctx_free. */
 Ctx *ctx_create(size_t limit);

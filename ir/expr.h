@@ -35,18 +35,18 @@ static inline Dtype type_dtype(Type t) {
 static inline int type_lanes(Type t) {
     return (t >> 8) + 1;
 }
-const char *type_text(Dtype t);      /* "f32" */
-int type_bytes(Dtype t);             /* of one stored element */
-int type_bits(Dtype t);              /* of a value: 4 for i4, 1 for bool */
-char type_kind(Dtype t);             /* 'F' 'I' 'U' 'B' 'S' 'C' */
-const char *type_c(Dtype t);         /* C type of a stored element */
+const char *type_text(Dtype t); /* "f32" */
+int type_bytes(Dtype t);        /* of one stored element */
+int type_bits(Dtype t);         /* of a value: 4 for i4, 1 for bool */
+char type_kind(Dtype t);        /* 'F' 'I' 'U' 'B' 'S' 'C' */
+const char *type_c(Dtype t);    /* C type of a stored element */
 int type_onnx(Dtype t);
 Dtype type_from_onnx(int onnx);      /* T_NONE when unknown */
 Dtype type_from_text(const char *s); /* T_NONE when unknown */
 bool type_is_float(Dtype t);
-bool type_is_int(Dtype t);           /* signed or unsigned, not bool */
-bool type_is_narrow(Dtype t);        /* a float computed in f32: f16 bf16 f8* f4 */
-int64_t type_min(Dtype t);           /* of an integer type (0..1 for bool); u64's max is INT64_MAX here */
+bool type_is_int(Dtype t);    /* signed or unsigned, not bool */
+bool type_is_narrow(Dtype t); /* a float computed in f32: f16 bf16 f8* f4 */
+int64_t type_min(Dtype t);    /* of an integer type (0..1 for bool); u64's max is INT64_MAX here */
 int64_t type_max(Dtype t);
 
 /* ---- ops --------------------------------------------------------------------------------------- */
@@ -63,11 +63,11 @@ int op_kids(Op op);
 /* ---- symbols ----------------------------------------------------------------------------------- */
 
 typedef enum SymKind {
-    SYM_AXIS,  /* an axis of a Def or a loop: 0 <= v < extent */
-    SYM_DIM,   /* a dimension of the model's inputs: a parameter of the generated function */
-    SYM_BIND,  /* computed by the entry function from `value` (ITEM_BIND), then constant */
-    SYM_RUN,   /* set by the entry function while it runs: a host call's result, a loop counter */
-    SYM_LET    /* a LET of the loop level; its type is that of `value` */
+    SYM_AXIS, /* an axis of a Def or a loop: 0 <= v < extent */
+    SYM_DIM,  /* a dimension of the model's inputs: a parameter of the generated function */
+    SYM_BIND, /* computed by the entry function from `value` (ITEM_BIND), then constant */
+    SYM_RUN,  /* set by the entry function while it runs: a host call's result, a loop counter */
+    SYM_LET   /* a LET of the loop level; its type is that of `value` */
 } SymKind;
 
 typedef struct Expr Expr;
@@ -107,8 +107,8 @@ struct Expr {
  * index expressions into normal form, see simplify.c; so `expr_add(i, 0) == i` holds by pointer.
  * Both operands of a binary op must have the same type (internal error otherwise), except SHL/SHR. */
 const Expr *expr_int(Ctx *ctx, Type t, int64_t v);
-const Expr *expr_i(Ctx *ctx, int64_t v); /* i64 */
-const Expr *expr_flt(Ctx *ctx, Type t, double v); /* rounded to t */
+const Expr *expr_i(Ctx *ctx, int64_t v);            /* i64 */
+const Expr *expr_flt(Ctx *ctx, Type t, double v);   /* rounded to t */
 const Expr *expr_const(Ctx *ctx, Type t, double v); /* int or float or bool constant of type t */
 const Expr *expr_sym(Ctx *ctx, Sym *s);
 const Expr *expr_bool(Ctx *ctx, bool v);
@@ -202,10 +202,12 @@ const Expr *expr_assume(Ctx *ctx, const Expr *facts, const Expr *e);
 int64_t expr_multiple(Ctx *ctx, const Expr *e);
 /* e as c0 + sum of coef[i] * sym[i] for the given symbols; false when not linear in them. rest = the part
  * free of them (an Expr). */
-bool expr_linear(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr **coef, const Expr **rest);
+bool expr_linear(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr **coef,
+                 const Expr **rest);
 /* Smallest and largest value of e (exact when linear or monotone, else over-approximated; NULL when
  * unknown) while `sym[i]` runs over its extent and all else is fixed; results are free of those syms. */
-bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr **lo, const Expr **hi);
+bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr **lo,
+                   const Expr **hi);
 
 /* ---- text (grammar at the top of expr_text.c): parse(print(e)) == e by pointer ------------------ */
 
@@ -213,8 +215,8 @@ bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr *
 typedef struct Names Names;
 /* true, false, inf and nan are never given; bind further words of a text's own grammar with kind 'k'. */
 Names *names_new(Ctx *ctx);
-Str names_of(Names *n, const void *sym_or_buf, Str wish); /* same object, same name */
-void names_bind(Names *n, Str name, void *obj, char kind);   /* for parsing: 's' Sym, 'b' Buf */
+Str names_of(Names *n, const void *sym_or_buf, Str wish);  /* same object, same name */
+void names_bind(Names *n, Str name, void *obj, char kind); /* for parsing: 's' Sym, 'b' Buf */
 void *names_find(Names *n, Str name, char kind);
 
 void expr_print(Text *t, Names *names, const Expr *e);
@@ -224,17 +226,18 @@ typedef struct Lex {
     Ctx *ctx;
     const char *at, *file;
     int line;
-    char tok[256];   /* current token's text */
-    char kind;       /* 'i' integer, 'f' float, 'n' name (letters, digits, _ . '), 's' string, 'p' punctuation, 0 end */
+    char tok[256]; /* current token's text */
+    char
+        kind; /* 'i' integer, 'f' float, 'n' name (letters, digits, _ . '), 's' string, 'p' punctuation, 0 end */
     int64_t i;
     double f;
-    bool failed;     /* an error was reported; all further tokens are 0 */
+    bool failed; /* an error was reported; all further tokens are 0 */
 } Lex;
 void lex_init(Lex *lex, Ctx *ctx, const char *file, const char *text);
 void lex_next(Lex *lex);
 bool lex_is(const Lex *lex, const char *tok);
-bool lex_take(Lex *lex, const char *tok);   /* if the current token is tok, skip it */
-bool lex_need(Lex *lex, const char *tok);   /* else error */
+bool lex_take(Lex *lex, const char *tok); /* if the current token is tok, skip it */
+bool lex_need(Lex *lex, const char *tok); /* else error */
 bool lex_error(Lex *lex, const char *fmt, ...) LCC_PRINTF(2, 3);
 const Expr *expr_parse(Lex *lex, Names *names); /* NULL after an error */
 /* The same up to, not including, | ^ & == < && and so on outside parentheses: extents, sizes. */

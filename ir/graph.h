@@ -38,7 +38,7 @@ typedef struct Literal {
 typedef struct Attr {
     Str name;
     uint8_t kind;
-    int n;             /* length of the list kinds */
+    int n; /* length of the list kinds */
     int64_t i;
     double f;
     ConstStr s;
@@ -49,16 +49,16 @@ typedef struct Attr {
     const Literal *const *tensors;
     Graph *graph;
     const TypeInfo *type;
-    Str ref;           /* inside a function body: the caller's attribute of this name; else NULL */
+    Str ref; /* inside a function body: the caller's attribute of this name; else NULL */
 } Attr;
 
 typedef enum ValueKind { VALUE_TENSOR, VALUE_SEQUENCE, VALUE_OPTIONAL, VALUE_MAP } ValueKind;
 
 /* A declared type (inputs, outputs, value_info): advisory but for graph inputs. */
 struct TypeInfo {
-    uint8_t kind;       /* ValueKind */
-    Dtype type;         /* tensors; T_NONE when not stated */
-    int rank;           /* -1: no shape given */
+    uint8_t kind;          /* ValueKind */
+    Dtype type;            /* tensors; T_NONE when not stated */
+    int rank;              /* -1: no shape given */
     int64_t dim[RANK_MAX]; /* -1: symbolic or unknown */
     Str param[RANK_MAX];   /* dim_param or NULL */
     const TypeInfo *elem;  /* sequence, optional */
@@ -66,18 +66,18 @@ struct TypeInfo {
 
 struct Value {
     Str name;
-    const TypeInfo *info;  /* declared, or NULL */
-    Node *by;              /* producer; NULL: graph input, initialiser or outer scope's */
-    const Literal *init;   /* initialiser */
+    const TypeInfo *info; /* declared, or NULL */
+    Node *by;             /* producer; NULL: graph input, initialiser or outer scope's */
+    const Literal *init;  /* initialiser */
 };
 
 struct Node {
-    Str name, domain, op;  /* domain "" for ai.onnx; op = op_type */
-    Str overload;          /* which of several model-local functions; "" */
-    int version;           /* after import: of the domain's opset; after upgrade: of the op, canonical */
+    Str name, domain, op; /* domain "" for ai.onnx; op = op_type */
+    Str overload;         /* which of several model-local functions; "" */
+    int version; /* after import: of the domain's opset; after upgrade: of the op, canonical */
     int nin, nout;
-    Value **in;            /* NULL: absent optional */
-    Value **out;           /* NULL: not wanted */
+    Value **in;  /* NULL: absent optional */
+    Value **out; /* NULL: not wanted */
     int nattr;
     Attr *attr;
     Loc loc;
@@ -86,14 +86,15 @@ struct Node {
 typedef struct Function {
     Str name, domain, overload;
     int nin, nout, nattr;
-    Str *in, *out, *attr;     /* attr: declared names without default */
+    Str *in, *out, *attr; /* attr: declared names without default */
     int ndefault;
-    Attr *defaults;           /* attribute_proto */
-    Graph *body;              /* inputs/outputs by the names above */
+    Attr *defaults; /* attribute_proto */
+    Graph *body;    /* inputs/outputs by the names above */
     VEC(struct Opset {
         Str domain;
         int64_t version;
-    }) opsets;
+    })
+    opsets;
 } Function;
 
 struct Graph {

@@ -13,17 +13,17 @@ typedef struct Kernel Kernel;
 struct Sched; /* ir/sched.h */
 
 typedef enum StmtOp {
-    STMT_FOR,    /* for var < a { body }: var from 0 to a-1 */
-    STMT_IF,     /* if a { body } else { orelse } */
-    STMT_STORE,  /* buf[index…] = a; vector: see below */
-    STMT_LET,    /* var = a, visible in the following Stmts of the list (until its end) */
-    STMT_ALLOC,  /* buf (SPACE_LOCAL, SPACE_REG) lives in body */
-    STMT_CALL,   /* func(arg…, sym…): a kernel, from the entry function */
-    STMT_HOST,   /* call: a stub function, from the entry function */
+    STMT_FOR,   /* for var < a { body }: var from 0 to a-1 */
+    STMT_IF,    /* if a { body } else { orelse } */
+    STMT_STORE, /* buf[index…] = a; vector: see below */
+    STMT_LET,   /* var = a, visible in the following Stmts of the list (until its end) */
+    STMT_ALLOC, /* buf (SPACE_LOCAL, SPACE_REG) lives in body */
+    STMT_CALL,  /* func(arg…, sym…): a kernel, from the entry function */
+    STMT_HOST,  /* call: a stub function, from the entry function */
     STMT_ASSIGN, /* var = a at run time (BIND, RUN symbols of the entry function), checked against its range */
-    STMT_CHECK,  /* return code b unless a */
-    STMT_WHILE,  /* while a { body } */
-    STMT_SYNC    /* barrier */
+    STMT_CHECK, /* return code b unless a */
+    STMT_WHILE, /* while a { body } */
+    STMT_SYNC   /* barrier */
 } StmtOp;
 
 /* How a FOR runs. Only SERIAL and PARALLEL are left after loop_lower. */
@@ -33,58 +33,60 @@ typedef enum Tail { TAIL_NONE, TAIL_PEEL, TAIL_MASK, TAIL_SHIFT, TAIL_ROUNDUP, T
 
 struct Stmt {
     uint8_t op, run, tail;
-    uint8_t kind;           /* FOR: AxisKind of the axis it came from */
+    uint8_t kind; /* FOR: AxisKind of the axis it came from */
     int16_t nindex;
     Sym *var;
-    const Expr *a, *b;      /* STORE: b = mask (bool vector) or NULL. CHECK: b = code as INT */
-    const Expr **index;     /* STORE: buf->rank indices, or one flat offset after loop_flatten. A vector
+    const Expr *a, *b;  /* STORE: b = mask (bool vector) or NULL. CHECK: b = code as INT */
+    const Expr **index; /* STORE: buf->rank indices, or one flat offset after loop_flatten. A vector
                                STORE's single index is a RAMP (contiguous when its stride is 1) */
     Buf *buf;
-    Def *def;               /* FOR, STORE: the Def this came from (for names of loops: def.axis) */
-    Str label;              /* FOR: the axis name steps use ("m", "m0", "k1") */
-    Func *func;             /* CALL */
-    Call *call;             /* HOST */
-    Buf **arg;              /* CALL: func->params.len buffers */
-    const Expr **symarg;    /* CALL: func->syms.len expressions */
+    Def *def;            /* FOR, STORE: the Def this came from (for names of loops: def.axis) */
+    Str label;           /* FOR: the axis name steps use ("m", "m0", "k1") */
+    Func *func;          /* CALL */
+    Call *call;          /* HOST */
+    Buf **arg;           /* CALL: func->params.len buffers */
+    const Expr **symarg; /* CALL: func->syms.len expressions */
     Stmt *body, *orelse, *next;
     Loc loc;
 };
 
 struct Kernel {
-    Str name;                /* "k07_conv_relu"; unique in its Module */
-    VEC(Def *) defs;         /* in execution order */
-    VEC(Buf *) ins, outs;    /* buffers of the outside it reads / writes (a Buf may be in both: updates) */
-    VEC(Buf *) temps;        /* written and read only inside */
-    VEC(Sym *) syms;         /* DIM, BIND, RUN symbols it mentions */
+    Str name;        /* "k07_conv_relu"; unique in its Module */
+    VEC(Def *) defs; /* in execution order */
+    VEC(Buf *)
+    ins, outs;        /* buffers of the outside it reads / writes (a Buf may be in both: updates) */
+    VEC(Buf *) temps; /* written and read only inside */
+    VEC(Sym *) syms;  /* DIM, BIND, RUN symbols it mentions */
     VEC(const Node *) nodes; /* origins, for comments */
     struct Sched *sched;
-    Str rule;                /* the rule that made sched; NULL: none (naive loops) */
-    Func *func;              /* after kernel_dedup may be another kernel's */
+    Str rule;   /* the rule that made sched; NULL: none (naive loops) */
+    Func *func; /* after kernel_dedup may be another kernel's */
 };
 
 /* A function: a kernel's loops, or the entry. */
 struct Func {
     Str name;
-    VEC(Buf *) params;       /* formal buffers: a kernel's ins then outs (a Buf in both once) */
-    VEC(Sym *) syms;         /* formal i64 parameters */
+    VEC(Buf *) params; /* formal buffers: a kernel's ins then outs (a Buf in both once) */
+    VEC(Sym *) syms;   /* formal i64 parameters */
     Stmt *body;
-    Kernel *kernel;          /* NULL: the entry */
-    bool flat;               /* after loop_flatten: every index is one storage offset */
-    int uses;                /* how many nodes call it */
+    Kernel *kernel;                   /* NULL: the entry */
+    bool flat;                        /* after loop_flatten: every index is one storage offset */
+    int uses;                         /* how many nodes call it */
     double flop, bytes_in, bytes_out; /* static estimate, -1 unknown */
 };
 
 typedef struct Module {
     Program *prog;
-    VEC(Kernel *) kernels;   /* distinct functions, in order of first call */
-    Func *entry;             /* params: inputs, outputs; syms: DIMs; body: CALL, HOST, ASSIGN, IF, … */
-    VEC(Buf *) consts;       /* those the functions read, with final data */
-    VEC(Buf *) arena;        /* placed buffers */
-    const Expr *arena_bytes; /* constant for static shapes, else over DIM symbols; NULL: open, known only
+    VEC(Kernel *) kernels; /* distinct functions, in order of first call */
+    Func *entry;       /* params: inputs, outputs; syms: DIMs; body: CALL, HOST, ASSIGN, IF, … */
+    VEC(Buf *) consts; /* those the functions read, with final data */
+    VEC(Buf *) arena;  /* placed buffers */
+    const Expr
+        *arena_bytes; /* constant for static shapes, else over DIM symbols; NULL: open, known only
                                 while running: the entry is given the arena's size as arena_cap and checks */
-    Sym *arena_cap;          /* SYM_RUN; NULL unless open */
-    int64_t arena_fixed;     /* open: bytes of the part of constant size, which every run needs */
-    int64_t arena_bound;     /* proven lower bound for static shapes (largest live set), else 0 */
+    Sym *arena_cap;   /* SYM_RUN; NULL unless open */
+    int64_t arena_fixed; /* open: bytes of the part of constant size, which every run needs */
+    int64_t arena_bound; /* proven lower bound for static shapes (largest live set), else 0 */
 } Module;
 
 Stmt *stmt_new(Ctx *ctx, StmtOp op);
@@ -103,7 +105,8 @@ int stmt_count(const Stmt *s);
 
 /* loop_text.c; grammar at its top. parse(print(x)) prints the same. */
 void func_print(Text *t, const Func *f);
-void kernel_print(Text *t, const Kernel *k);   /* `kernel`, `schedule` and, when built, `loops` sections */
+void kernel_print(Text *t,
+                  const Kernel *k); /* `kernel`, `schedule` and, when built, `loops` sections */
 void module_print(Text *t, const Module *m);
 /* One file of sections: kernels with their schedules and loops. */
 typedef struct LccText {

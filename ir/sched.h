@@ -17,11 +17,11 @@ typedef struct LoopRef {
 
 typedef struct Step {
     uint8_t op, tail, space;
-    Str def, in;       /* Defs or buffers named by the step */
+    Str def, in; /* Defs or buffers named by the step */
     int nloop, nnum, nword;
     LoopRef *loop;
     int64_t *num;
-    Str *word;         /* W operands: names of new loops, an axis order, an instruction */
+    Str *word; /* W operands: names of new loops, an axis order, an instruction */
     Dtype as;
     Loc loc;
 } Step;
@@ -31,7 +31,7 @@ typedef struct Sched {
 } Sched;
 
 const char *step_text(StepOp op);
-void sched_print(Text *t, const Sched *s);               /* steps separated by " ; " */
+void sched_print(Text *t, const Sched *s); /* steps separated by " ; " */
 bool sched_parse(Lex *lex, Sched *s);
 /* Applies one step to f's loops, or reports why it can't (the loops are then unchanged). With `why` non-NULL
  * the reason goes there and no diagnostic is recorded. */

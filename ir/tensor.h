@@ -55,13 +55,13 @@ typedef enum Space {
 struct Buf {
     Str name;
     uint32_t id;
-    Type type;             /* scalar */
-    uint8_t space;         /* Space */
+    Type type;     /* scalar */
+    uint8_t space; /* Space */
     int rank;
-    const Expr **dim;      /* logical shape: expressions over DIM, BIND, RUN symbols */
-    const Const *data;     /* SPACE_CONST */
-    Def *def;              /* first Def that writes it; NULL for inputs, constants, host results */
-    int ndef;              /* number of Defs and calls that write it */
+    const Expr **dim;  /* logical shape: expressions over DIM, BIND, RUN symbols */
+    const Const *data; /* SPACE_CONST */
+    Def *def;          /* first Def that writes it; NULL for inputs, constants, host results */
+    int ndef;          /* number of Defs and calls that write it */
     /* storage: where = offset in elements as a function of the logical index symbols dimvar[0..rank);
      * NULL = row-major. size = elements to allocate (NULL: product of dims); fill: what the elements
      * outside the logical box hold (NULL: nothing promised). Set by layout_choose and by steps. */
@@ -71,16 +71,16 @@ struct Buf {
     const Expr *bound;
     /* placement by memory_plan: byte offset in the arena (constant, or over DIM symbols) */
     const Expr *offset;
-    const Const *packed;   /* SPACE_CONST: data in `where` order, made by const_run; NULL = data */
+    const Const *packed; /* SPACE_CONST: data in `where` order, made by const_run; NULL = data */
     const struct Expr **known; /* see def_known; NULL = not asked yet */
     uint8_t known_state;
 };
 
 Buf *buf_new(Ctx *ctx, Str name, Dtype type, Space space, int rank, const Expr *const *dim);
 Buf *buf_const(Ctx *ctx, Str name, const Const *data, int rank, const int64_t *dim);
-const Expr *buf_count(Ctx *ctx, const Buf *b);       /* product of the dims */
-bool buf_static(const Buf *b, int64_t *count);       /* all dims constant? */
-bool buf_dims(const Buf *b, int64_t *dim);           /* all dims constant: fills dim[rank] */
+const Expr *buf_count(Ctx *ctx, const Buf *b); /* product of the dims */
+bool buf_static(const Buf *b, int64_t *count); /* all dims constant? */
+bool buf_dims(const Buf *b, int64_t *dim);     /* all dims constant: fills dim[rank] */
 const Expr *buf_load(Ctx *ctx, Buf *b, const Expr *const *index); /* rank indices */
 
 /* ---- equations --------------------------------------------------------------------------------- */
@@ -92,7 +92,8 @@ typedef enum AxisKind {
 } AxisKind;
 
 typedef struct Axis {
-    Sym *var; /* SYM_AXIS; var->extent is the extent; unique to this Def (a group's axis is shared) */
+    Sym *
+        var; /* SYM_AXIS; var->extent is the extent; unique to this Def (a group's axis is shared) */
     uint8_t kind;
     uint8_t ways; /* RED: partial sums, a power of two; 0, 1: one. See Def. */
 } Axis;
@@ -124,9 +125,10 @@ struct Def {
     Buf *buf;
     int naxis;
     Axis *axis;
-    const Expr **at;    /* buf->rank expressions, or NULL */
-    uint8_t combine;    /* Op: OP_COUNT = SET; OP_ADD OP_MUL OP_MIN OP_MAX OP_AND OP_OR ... */
-    const Expr *init;   /* start of a reduction, over the output axes; NULL = the identity of combine */
+    const Expr **at; /* buf->rank expressions, or NULL */
+    uint8_t combine; /* Op: OP_COUNT = SET; OP_ADD OP_MUL OP_MIN OP_MAX OP_AND OP_OR ... */
+    const Expr
+        *init; /* start of a reduction, over the output axes; NULL = the identity of combine */
     const Expr *value;
     const Expr *when;   /* NULL = true; over all axes */
     Group *scan;        /* NULL: alone */
@@ -144,7 +146,7 @@ Def *def_update(Ctx *ctx, Str name, Buf *buf);
 const Expr *def_axis(Ctx *ctx, Def *d, Str name, AxisKind kind, const Expr *extent);
 /* The i-th axis as an expression. */
 const Expr *def_var(Ctx *ctx, const Def *d, int i);
-int def_nout(const Def *d);     /* number of non-RED axes */
+int def_nout(const Def *d); /* number of non-RED axes */
 bool def_is_reduction(const Def *d);
 const Expr *combine_identity(Ctx *ctx, Op combine, Dtype type);
 /* Copy with fresh axes (used when an equation is inlined or rewritten). */
@@ -166,12 +168,12 @@ const Expr *const *buf_known(Ctx *ctx, Buf *b);
  * (runtime-stub/lcc.h); what it computes is documented there. */
 typedef struct Call {
     Str fn;
-    VEC(Buf *) in;       /* NULL entries: absent optional */
-    VEC(Buf *) out;      /* allocated by the memory plan with Buf.bound elements */
+    VEC(Buf *) in;          /* NULL entries: absent optional */
+    VEC(Buf *) out;         /* allocated by the memory plan with Buf.bound elements */
     VEC(const Expr *) attr; /* i64 arguments */
     VEC(double) fattr;
-    VEC(Str) sattr;      /* string arguments, in order */
-    VEC(Sym *) result;   /* SYM_RUN symbols set by the call (extents of data-dependent outputs) */
+    VEC(Str) sattr;    /* string arguments, in order */
+    VEC(Sym *) result; /* SYM_RUN symbols set by the call (extents of data-dependent outputs) */
     const Node *origin;
     Loc loc;
 } Call;
@@ -179,8 +181,8 @@ typedef struct Call {
 /* ---- programs ----------------------------------------------------------------------------------- */
 
 typedef enum ItemKind {
-    ITEM_DEF,   /* def */
-    ITEM_BIND,  /* sym := e, then EDIM unless sym->min <= e <= sym->max and a multiple of sym->mult */
+    ITEM_DEF,  /* def */
+    ITEM_BIND, /* sym := e, then EDIM unless sym->min <= e <= sym->max and a multiple of sym->mult */
     ITEM_CHECK, /* return `code` unless e */
     ITEM_CALL,  /* call */
     ITEM_IF,    /* e ? body[0] : body[1] */
@@ -192,10 +194,10 @@ enum { CHECK_INDEX = 1, CHECK_CAPACITY = 2, CHECK_DIM = 3, CHECK_MEMORY = 4 };
 
 typedef struct Item {
     uint8_t kind;
-    uint8_t code;    /* ITEM_CHECK: CHECK_… */
+    uint8_t code; /* ITEM_CHECK: CHECK_… */
     Def *def;
     Sym *sym;
-    const Expr *e;   /* may load from SPACE_INPUT, SCALAR, ARENA buffers (single elements) */
+    const Expr *e; /* may load from SPACE_INPUT, SCALAR, ARENA buffers (single elements) */
     Call *call;
     Block *body[2];
     const Node *origin;
@@ -207,18 +209,18 @@ struct Block {
 
 /* The graph's interface: a flat list of tensors; sequences and optionals are described by `tree`. */
 typedef struct Port {
-    Str name;   /* ONNX name */
-    Buf *buf;   /* an output may be an input or a constant: then lowering copies */
+    Str name; /* ONNX name */
+    Buf *buf; /* an output may be an input or a constant: then lowering copies */
 } Port;
 
 /* The whole model at the tensor level. */
 typedef struct Program {
     Str name;
     VEC(Port) inputs, outputs;
-    VEC(Sym *) dims;    /* SYM_DIM symbols in order of first appearance */
-    VEC(Buf *) consts;  /* in order of first use */
+    VEC(Sym *) dims;   /* SYM_DIM symbols in order of first appearance */
+    VEC(Buf *) consts; /* in order of first use */
     Block *main;
-    Str args, results;  /* JSON trees over the flat ports (docs/bridge.md) */
+    Str args, results; /* JSON trees over the flat ports (docs/bridge.md) */
 } Program;
 
 Item *item_new(Ctx *ctx, Block *b, ItemKind kind); /* appended */
@@ -243,15 +245,15 @@ typedef struct Tensor {
 } Tensor;
 typedef struct Eval Eval;
 Eval *eval_new(Ctx *ctx);
-void eval_bind(Eval *ev, const Buf *b, Tensor *t);       /* storage in logical row-major order */
+void eval_bind(Eval *ev, const Buf *b, Tensor *t); /* storage in logical row-major order */
 void eval_set(Eval *ev, const Sym *s, int64_t v);
-Tensor *eval_tensor(Eval *ev, const Buf *b);             /* NULL when unbound */
+Tensor *eval_tensor(Eval *ev, const Buf *b); /* NULL when unbound */
 bool eval_int(Eval *ev, const Expr *e, int64_t *v);
 /* Runs one Def / all Items of a program (inputs bound); allocates tensors for Bufs without one.
  * False: a check failed or an index was out of bounds (diag says which). */
 bool eval_def(Eval *ev, const Def *d);
 bool eval_block(Eval *ev, const Block *b);
-double eval_steps(const Eval *ev); /* scalar operations done so far (budget) */
+double eval_steps(const Eval *ev);        /* scalar operations done so far (budget) */
 void eval_budget(Eval *ev, double steps); /* stop (returning false) beyond */
 
 /* verify.c */

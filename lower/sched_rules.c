@@ -100,7 +100,7 @@ static bool rule_value(Matching *mt, const char *text, int64_t *v) {
            diag_error(ctx, EXIT_INTERNAL, NULL, "rules.sched: '%s' is not a number", text);
 }
 
-/* ---- tiles ------------------------------------------------------------------------------------------------- */
+/* ---- tiles ----------------------------------------------------------------------------------- */
 
 /* Cycles of one k step of a tile: two multiply-adds, two loads a cycle, and never less than the latency of the
  * chain (4) over what runs side by side. */
@@ -150,7 +150,7 @@ static bool choose_tile(Matching *mt, const Rule *rule) {
     return best < INT64_MAX;
 }
 
-/* ---- steps --------------------------------------------------------------------------------------------------- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* The axis of d at the place of acc's axis: root and acc share their leading axes by position. */
 static void role_text(const Matching *mt, Text *t, const Def *d, const char *role) {
@@ -242,7 +242,7 @@ bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, Sched *out, Str *w
     return sched_parse(&lex, out);
 }
 
-/* ---- the file -------------------------------------------------------------------------------------------------- */
+/* ---- the file -------------------------------------------------------------------------------- */
 
 /* The text from `at` to one of the stop words at the start of a word, or the end. */
 static Str until(Ctx *ctx, const char **at, const char *const *stop) {

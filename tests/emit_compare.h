@@ -6,8 +6,12 @@
 /* Exponent and mantissa bits of the float types. */
 static int is_nan_or_zero(const unsigned char *p, int bytes, const char *type, int zero) {
     unsigned long long u = 0, body, exponent;
-    int mantissa = !strcmp(type, "f64") ? 52 : !strcmp(type, "f32") ? 23 : !strcmp(type, "f16") ? 10
-                   : !strcmp(type, "bf16") ? 7 : !strcmp(type, "f8e5m2") ? 2 : 3;
+    int mantissa = !strcmp(type, "f64")      ? 52
+                   : !strcmp(type, "f32")    ? 23
+                   : !strcmp(type, "f16")    ? 10
+                   : !strcmp(type, "bf16")   ? 7
+                   : !strcmp(type, "f8e5m2") ? 2
+                                             : 3;
     memcpy(&u, p, (size_t)bytes);
     body = u & (~0ull >> (65 - 8 * bytes));
     if (zero)
@@ -18,7 +22,8 @@ static int is_nan_or_zero(const unsigned char *p, int bytes, const char *type, i
     return (body & exponent) == exponent && body != exponent;
 }
 
-static int compare(FILE *g, const void *got, long n, int bytes, const char *type, const char *what) {
+static int compare(FILE *g, const void *got, long n, int bytes, const char *type,
+                   const char *what) {
     unsigned char want[16];
     const unsigned char *p = (const unsigned char *)got;
     int bad = 0, is_float = type[0] == 'f' || type[0] == 'b' && type[1] == 'f';

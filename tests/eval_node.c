@@ -1,8 +1,8 @@
 /* eval_node.c — the frontend and the evaluator against test folders (model.onnx + test_data_set_N).
  *
  *   eval_node [-c] [-d] FOLDER…      one line a folder: "pass NAME" or "FAIL NAME: why"
- * -c: inputs but the first become constants. -d: extents of the
- * inputs become symbolic, but for the last of integers (it may fix a rank). Rule: same type and shape, |d| <= 1e-7 + 1e-3 |ref|. */
+ * -c: inputs but the first become constants. -d: extents of the inputs become symbolic, but for the
+ * last of integers (it may fix a rank). Rule: same type and shape, |d| <= 1e-7 + 1e-3 |ref|. */
 #include "frontend/load.h"
 #include "frontend/frontend.h"
 

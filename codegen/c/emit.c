@@ -108,7 +108,7 @@ static void emit_kernels(Emit *em) {
     }
 }
 
-/* ---- the file's frame ------------------------------------------------------------------------------------ */
+/* ---- the file's frame ------------------------------------------------------------------------ */
 
 static void print_made_by(Emit *em, Text *t, const char *suffix) {
     const Out *o = em->out;

@@ -58,7 +58,7 @@ void entry_prototype(Emit *em, Text *t, bool shapes);
 void print_shape(Emit *em, Text *t, const Buf *b); /* [N,3,224] */
 Str dim_name(Emit *em, const Sym *s);
 bool port_is_open(Emit *em, const Buf *b); /* extents known only after the run? */
-Str port_capacity(Emit *em, const Buf *b);        /* entry parameter; NULL for other buffers */
+Str port_capacity(Emit *em, const Buf *b); /* entry parameter; NULL for other buffers */
 Str port_extents(Emit *em, const Buf *b);
 void print_pointer(Printer *p, const Buf *b);
 /* `return LCC_EDIM` unless the symbol keeps its promises. */

@@ -194,7 +194,7 @@ static void print_dims(Emit *em, bool check) {
     }
 }
 
-/* ---- statements ----------------------------------------------------------------------------------------- */
+/* ---- statements ------------------------------------------------------------------------------ */
 
 void print_pointer(Printer *p, const Buf *b) {
     Str name = map_get(p->names, b);
@@ -285,7 +285,7 @@ static void print_statement(Printer *p, const Stmt *s) {
         internal_error(p->ctx, "statement %d in the entry", s->op);
 }
 
-/* ---- the function ------------------------------------------------------------------------------------------ */
+/* ---- the function ---------------------------------------------------------------------------- */
 
 static void declare_params(Emit *em) {
     static const char *const fixed[] = {"dims", "arena", "arena_bytes", "weights", "mem", "rc"};
