@@ -179,8 +179,20 @@ void expr_print(Text *t, Names *names, const Expr *e) {
     print(t, names, e, 0);
 }
 
+#define MESSAGE_MAX 2000 /* nodes; as a tree, shared nodes may have no end */
+
+/* Nodes of e as a tree, up to `limit`. */
+static int tree_size(const Expr *e, int limit) {
+    int n = 1;
+    for (int i = 0; i < e->nkid && n < limit; i++)
+        n += tree_size(e->kid[i], limit - n);
+    return n;
+}
+
 Str expr_str(Ctx *ctx, const Expr *e) {
     Text t = text_new(ctx);
+    if (tree_size(e, MESSAGE_MAX) >= MESSAGE_MAX)
+        return str_f(ctx, "%s of more than %d nodes", op_text((Op)e->op), MESSAGE_MAX);
     expr_print(&t, names_new(ctx), e);
     return str_n(ctx, t.at, t.len);
 }

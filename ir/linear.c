@@ -9,6 +9,7 @@
 #include "ir/expr_in.h"
 
 #define TERMS_MAX 256 /* longer sums are not sorted */
+#define ATOM_MIN 600  /* nor taken apart from this length on */
 #define POLY_MAX 64   /* terms of a product of sums */
 #define DEPTH_MAX 12  /* steps inside one // or % */
 
@@ -62,10 +63,18 @@ void poly_term(Poly *p, const Expr *mono, int64_t coef) {
     p->at[i] = (Term){coef, mono};
 }
 
-void poly_add(Poly *p, const Expr *e, int64_t scale) {
+/* Leaves of a chain of op, counted up to `limit`. */
+static int chain_length(const Expr *e, Op op, int limit) {
+    int n = 1;
+    for (; is_op(e, op) && n < limit; e = e->kid[0])
+        n += chain_length(e->kid[1], op, limit);
+    return n;
+}
+
+static void add_terms(Poly *p, const Expr *e, int64_t scale) {
     if (is_op(e, OP_ADD)) {
-        poly_add(p, e->kid[0], scale);
-        poly_add(p, e->kid[1], scale);
+        add_terms(p, e->kid[0], scale);
+        add_terms(p, e->kid[1], scale);
     } else if (is_op(e, OP_INT)) {
         p->c = wrap_add(p->c, wrap_mul(scale, e->u.i));
     } else if (is_op(e, OP_MUL) && is_op(e->kid[1], OP_INT)) {
@@ -73,6 +82,14 @@ void poly_add(Poly *p, const Expr *e, int64_t scale) {
     } else {
         poly_term(p, e, scale);
     }
+}
+
+/* A sum far beyond TERMS_MAX counts as an atom: its parts may be shared without end. */
+void poly_add(Poly *p, const Expr *e, int64_t scale) {
+    if (is_op(e, OP_ADD) && chain_length(e, OP_ADD, ATOM_MIN) >= ATOM_MIN)
+        poly_term(p, e, scale);
+    else
+        add_terms(p, e, scale);
 }
 
 void poly_of(Poly *p, Ctx *ctx, const Expr *e) {
@@ -238,14 +255,6 @@ const Expr *poly_expr(Poly *p) {
 }
 
 /* ---- + and * ----------------------------------------------------------------------------------- */
-
-/* Leaves of a chain of op, counted up to `limit`. */
-static int chain_length(const Expr *e, Op op, int limit) {
-    int n = 1;
-    for (; is_op(e, op) && n < limit; e = e->kid[0])
-        n += chain_length(e->kid[1], op, limit);
-    return n;
-}
 
 const Expr *linear_add(Ctx *ctx, const Expr *a, const Expr *b, int64_t scale_b) {
     if (chain_length(a, OP_ADD, TERMS_MAX) + chain_length(b, OP_ADD, TERMS_MAX) > TERMS_MAX) {
@@ -548,9 +557,12 @@ static bool split_by(Ctx *ctx, const Expr *a, const Expr *by, Poly *q, Poly *r) 
     return (q->n || q->c) && poly_exact(&p) && poly_exact(r);
 }
 
+#define DIGIT_MAX 32 /* nodes of a number that is compared with a symbolic divisor */
+
 /* 0 <= r < by? */
 static bool is_digit(Ctx *ctx, const Expr *r, const Expr *by) {
-    return expr_range(ctx, r).min >= 0 && expr_proves(ctx, expr_lt(ctx, r, by));
+    return expr_range(ctx, r).min >= 0 && expr_size(ctx, r, DIGIT_MAX) < DIGIT_MAX &&
+           expr_proves(ctx, expr_lt(ctx, r, by));
 }
 
 const Expr *linear_fdiv_by(Ctx *ctx, const Expr *a, const Expr *by) {

@@ -287,7 +287,7 @@ static const Expr *logic(Ctx *ctx, Op op, const Expr *a, const Expr *b) {
         return a;
     if (is_op(b, OP_INT)) /* x && false: x has no effects */
         return b;
-    if (is_op(b, op))
+    if (is_op(b, op) && expr_size(ctx, b, CHAIN_MAX) < CHAIN_MAX)
         return expr_2(ctx, op, expr_2(ctx, op, a, b->kid[0]), b->kid[1]);
     if (in_chain(op, a, b))
         return a;

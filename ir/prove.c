@@ -79,13 +79,24 @@ typedef struct Ends {
     const Expr *lo, *hi; /* NULL: unknown */
 } Ends;
 
-static Ends ends_of(Ctx *ctx, const Expr *e, Sym *s);
+/* One walk over an expression; its nodes may be shared, so each is asked once. */
+typedef struct Reach {
+    Ctx *ctx;
+    Sym *s;
+    Memo *lo, *hi; /* a bool stands for NULL */
+} Reach;
+
+static Ends ends_of(Reach *r, const Expr *e);
 
 /* Is the sum e the integer it looks like? */
 static bool exact(Ctx *ctx, const Expr *e) {
     Poly p;
     poly_of(&p, ctx, e);
     return poly_exact(&p) && poly_small(&p);
+}
+
+static const Expr *exact_or_null(Ctx *ctx, const Expr *e) {
+    return e && exact(ctx, e) ? e : NULL;
 }
 
 static Ends ends_range(Ctx *ctx, const Expr *e) {
@@ -110,10 +121,6 @@ static Ends ends_swap(Ends e) {
     return (Ends){e.hi, e.lo};
 }
 
-static const Expr *exact_or_null(Ctx *ctx, const Expr *e) {
-    return e && exact(ctx, e) ? e : NULL;
-}
-
 /* coef*s + rest; coef and rest are free of s. */
 static Ends ends_linear(Ctx *ctx, const Expr *coef, const Expr *rest, const Sym *s) {
     Range r = expr_range(ctx, coef);
@@ -134,23 +141,26 @@ static Ends ends_scale(Ctx *ctx, Ends e, const Expr *by) {
     return r.max <= 0 ? ends_swap(s) : (Ends){NULL, NULL};
 }
 
-static Ends ends_mono(Ctx *ctx, const Expr *mono, Sym *s) {
-    const Expr *f[FACTORS_MAX + 1], *rest = expr_i(ctx, 1), *with = NULL;
+static Ends ends_mono(Reach *r, const Expr *mono) {
+    const Expr *f[FACTORS_MAX + 1], *rest = expr_i(r->ctx, 1), *with = NULL;
     int n = mono_factors(mono, f, 0);
     for (int i = 0; i < n; i++) {
-        if (!expr_uses_sym(f[i], s))
-            rest = expr_mul(ctx, rest, f[i]);
+        if (!expr_uses_sym(f[i], r->s))
+            rest = expr_mul(r->ctx, rest, f[i]);
         else if (with)
-            return (Ends){NULL, NULL};
+            return ends_range(r->ctx, mono);
         else
             with = f[i];
     }
-    return with == mono ? ends_of(ctx, mono, s) : ends_scale(ctx, ends_of(ctx, with, s), rest);
+    if (with == mono && (is_op(mono, OP_MUL) || is_op(mono, OP_ADD)))
+        return ends_range(r->ctx, mono);
+    return ends_scale(r->ctx, ends_of(r, with), rest);
 }
 
 /* The linear part as one, every other term for itself. */
-static Ends ends_sum(Ctx *ctx, const Expr *e, Sym *s) {
+static Ends ends_sum(Reach *r, const Expr *e) {
     Poly p;
+    Ctx *ctx = r->ctx;
     const Expr *coef = expr_i(ctx, 0), *rest;
     poly_of(&p, ctx, e);
     rest = expr_i(ctx, p.c);
@@ -158,16 +168,16 @@ static Ends ends_sum(Ctx *ctx, const Expr *e, Sym *s) {
     for (int i = 0; i < p.n; i++) {
         int at;
         const Expr *part;
-        if (split_mono(ctx, p.at[i].mono, 1, &s, sym_bit(s), &at, &part)) {
+        if (split_mono(ctx, p.at[i].mono, 1, &r->s, sym_bit(r->s), &at, &part)) {
             const Expr **to = at < 0 ? &rest : &coef;
             *to = linear_add(ctx, *to, part, p.at[i].coef);
             continue;
         }
-        Ends t = ends_scale(ctx, ends_mono(ctx, p.at[i].mono, s), expr_i(ctx, p.at[i].coef));
+        Ends t = ends_scale(ctx, ends_mono(r, p.at[i].mono), expr_i(ctx, p.at[i].coef));
         sum.lo = sum.lo && t.lo ? expr_add(ctx, sum.lo, t.lo) : NULL;
         sum.hi = sum.hi && t.hi ? expr_add(ctx, sum.hi, t.hi) : NULL;
     }
-    Ends line = ends_linear(ctx, coef, rest, s);
+    Ends line = ends_linear(ctx, coef, rest, r->s);
     sum.lo = sum.lo && line.lo ? expr_add(ctx, sum.lo, line.lo) : NULL;
     sum.hi = sum.hi && line.hi ? expr_add(ctx, sum.hi, line.hi) : NULL;
     return (Ends){exact_or_null(ctx, sum.lo), exact_or_null(ctx, sum.hi)};
@@ -184,44 +194,65 @@ static Ends ends_minmax(Ctx *ctx, Op op, Ends a, Ends b) {
     return (Ends){lo, hi};
 }
 
-static Ends ends_of(Ctx *ctx, const Expr *e, Sym *s) {
-    Ends a, b;
-    if (!is_index(e))
-        return (Ends){NULL, NULL};
-    if (!expr_uses_sym(e, s))
-        return (Ends){e, e};
+static Ends ends_divide(Reach *r, const Expr *e) {
+    Ctx *ctx = r->ctx;
+    const Expr *by = e->kid[1];
+    if (expr_uses_sym(by, r->s) || expr_range(ctx, by).min <= 0)
+        return ends_range(ctx, e);
+    if (is_op(e, OP_MOD))
+        return (Ends){expr_i(ctx, 0), expr_sub(ctx, by, expr_i(ctx, 1))};
+    Ends a = ends_of(r, e->kid[0]);
+    return (Ends){a.lo ? expr_fdiv(ctx, a.lo, by) : NULL, a.hi ? expr_fdiv(ctx, a.hi, by) : NULL};
+}
+
+static Ends ends_select(Ctx *ctx, Ends a, Ends b) {
+    return (Ends){a.lo && b.lo ? expr_min(ctx, a.lo, b.lo) : NULL,
+                  a.hi && b.hi ? expr_max(ctx, a.hi, b.hi) : NULL};
+}
+
+static Ends ends_node(Reach *r, const Expr *e) {
     switch (e->op) {
     case OP_SYM:
-        return (Ends){first_of(ctx, s), last_of(ctx, s)};
+        return (Ends){first_of(r->ctx, r->s), last_of(r->ctx, r->s)};
     case OP_ADD:
     case OP_MUL:
-        if (!exact(ctx, e))
-            return ends_range(ctx, e);
-        return is_op(e, OP_ADD) || is_op(e->kid[1], OP_INT) ? ends_sum(ctx, e, s)
-                                                            : ends_mono(ctx, e, s);
+        if (!exact(r->ctx, e))
+            return ends_range(r->ctx, e);
+        return is_op(e, OP_ADD) || is_op(e->kid[1], OP_INT) ? ends_sum(r, e) : ends_mono(r, e);
     case OP_FDIV:
-        if (expr_uses_sym(e->kid[1], s) || expr_range(ctx, e->kid[1]).min <= 0)
-            return ends_range(ctx, e);
-        a = ends_of(ctx, e->kid[0], s);
-        return (Ends){a.lo ? expr_fdiv(ctx, a.lo, e->kid[1]) : NULL,
-                      a.hi ? expr_fdiv(ctx, a.hi, e->kid[1]) : NULL};
     case OP_MOD:
-        if (expr_uses_sym(e->kid[1], s) || expr_range(ctx, e->kid[1]).min <= 0)
-            return ends_range(ctx, e);
-        return (Ends){expr_i(ctx, 0), expr_sub(ctx, e->kid[1], expr_i(ctx, 1))};
+        return ends_divide(r, e);
     case OP_MIN:
     case OP_MAX:
-        a = ends_of(ctx, e->kid[0], s);
-        b = ends_of(ctx, e->kid[1], s);
-        return ends_minmax(ctx, (Op)e->op, a, b);
+        return ends_minmax(r->ctx, (Op)e->op, ends_of(r, e->kid[0]), ends_of(r, e->kid[1]));
     case OP_SELECT:
-        a = ends_of(ctx, e->kid[1], s);
-        b = ends_of(ctx, e->kid[2], s);
-        return (Ends){a.lo && b.lo ? expr_min(ctx, a.lo, b.lo) : NULL,
-                      a.hi && b.hi ? expr_max(ctx, a.hi, b.hi) : NULL};
+        return ends_select(r->ctx, ends_of(r, e->kid[1]), ends_of(r, e->kid[2]));
     default:
-        return ends_range(ctx, e);
+        return ends_range(r->ctx, e);
     }
+}
+
+static Ends ends_of(Reach *r, const Expr *e) {
+    if (!is_index(e))
+        return (Ends){NULL, NULL};
+    if (!expr_uses_sym(e, r->s))
+        return (Ends){e, e};
+    const Expr *none = expr_bool(r->ctx, false), *lo = memo_get(r->lo, e);
+    const Expr *hi = lo ? memo_get(r->hi, e) : NULL;
+    if (lo)
+        return (Ends){lo == none ? NULL : lo, hi == none ? NULL : hi};
+    Ends ends = ends_node(r, e);
+    memo_put(r->ctx, r->lo, e, ends.lo ? ends.lo : none);
+    memo_put(r->ctx, r->hi, e, ends.hi ? ends.hi : none);
+    return ends;
+}
+
+static Ends ends_over(Ctx *ctx, const Expr *e, Sym *s) {
+    Reach r = {ctx, s, memo_take(ctx), memo_take(ctx)};
+    Ends ends = ends_of(&r, e);
+    memo_give(ctx, r.lo);
+    memo_give(ctx, r.hi);
+    return ends;
 }
 
 /* Does eliminating s have to wait, because another symbol's extent mentions it? */
@@ -244,8 +275,8 @@ bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr *
             for (i = 0; done[i];)
                 i++;
         done[i] = true;
-        *lo = *lo ? ends_of(ctx, *lo, sym[i]).lo : NULL;
-        *hi = *hi ? ends_of(ctx, *hi, sym[i]).hi : NULL;
+        *lo = *lo ? ends_over(ctx, *lo, sym[i]).lo : NULL;
+        *hi = *hi ? ends_over(ctx, *hi, sym[i]).hi : NULL;
     }
     return *lo && *hi;
 }
@@ -443,7 +474,7 @@ static bool nonneg_axes(Proof *pr, const Expr *g, int depth) {
     for (int i = 0; i < s.n; i++) {
         if (must_wait(s.at[i], s.n, s.at, done))
             continue;
-        const Expr *lo = ends_of(pr->ctx, g, s.at[i]).lo;
+        const Expr *lo = ends_over(pr->ctx, g, s.at[i]).lo;
         if (lo && lo != g && nonneg(pr, lo, depth - 1))
             return true;
     }

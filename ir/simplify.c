@@ -390,7 +390,7 @@ static const Expr *simplify_kids(Ctx *ctx, const Expr *e, int *budget) {
 }
 
 static const Expr *simplify(Ctx *ctx, const Expr *e, int *budget) {
-    if (e->nkid == 0)
+    if (e->nkid == 0 || *budget <= 0)
         return e;
     if (expr_info(e)->simple)
         return expr_info(e)->simple;
