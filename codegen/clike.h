@@ -57,7 +57,8 @@ void print_start(Printer *p);                                       /* the inden
 void print_stmts(Printer *p, const Stmt *s);
 /* Starts a function: empties the tables and scans the body. */
 void print_begin(Printer *p, const Stmt *body);
-/* Only the parameters that are used (Printer.used) are printed. `static int f(params) {…}`; restrict_ok: no two buffers of any call overlap. */
+/* `static int f(params) {…}`, with the parameters that are used (Printer.used). restrict_ok: no two
+ * buffers of any call overlap. */
 void print_func(Printer *p, const Func *f, Str name, bool restrict_ok);
 bool func_returns(const Func *f); /* does it hold a CHECK? */
 
