@@ -5,6 +5,7 @@
  *   y = If (c) then f(x) else g(x)   →   if c { t = f(x); y = t } else { e = g(x); y = e }
  * Loop and Scan are in loops.c, sequences and optionals in sequence.c. */
 #include "frontend/control.h"
+#include "frontend/define.h"
 
 typedef struct Branch {
     Definer d;
@@ -101,26 +102,61 @@ static const Expr *condition(Definer *d) {
     return known ? known[0] : buf_load(d->ctx, c, zero);
 }
 
+static void look_at(void *data, const Expr *e) {
+    *(bool *)data |= e->op == OP_LOAD || (e->op == OP_SYM && e->u.sym->kind == SYM_RUN) ||
+                     (e->op == OP_SYM && e->u.sym->kind == SYM_BIND &&
+                      (!e->u.sym->value || expr_uses_buf(e->u.sym->value, NULL)));
+}
+
+/* Do only the shapes of the model's inputs decide? */
+static bool is_about_shapes(Ctx *ctx, const Expr *c) {
+    bool data = false;
+    expr_walk(ctx, c, look_at, &data);
+    return !data;
+}
+
+/* Do both branches give values that one buffer can hold? */
+static bool branches_agree(const Definer *d, const Branch *b) {
+    for (int k = 0; k < d->node->nout; k++)
+        if (d->node->out[k] && !val_same_form(b[0].out[k], b[1].out[k]))
+            return false;
+    return true;
+}
+
+/* The branch alone, in place. */
+static bool take_branch(Definer *d, const char *name) {
+    Branch b;
+    if (!define_branch(d, name, d->block, &b))
+        return false;
+    for (int k = 0; k < d->node->nout; k++)
+        define_set_val(d, k, b.out[k]);
+    return true;
+}
+
 bool def_if(Definer *d) {
     static const char *const NAMES[2] = {"then_branch", "else_branch"};
     const Expr *c = condition(d);
     Branch b[2];
     int64_t known;
+    uintptr_t taken = (uintptr_t)map_get(d->state->taken, d->node);
     if (!c)
         return false;
-    if (expr_is_int(c, &known)) {
-        if (!define_branch(d, NAMES[!known], d->block, &b[0]))
-            return false;
-        for (int k = 0; k < d->node->nout; k++)
-            define_set_val(d, k, b[0].out[k]);
-        return true;
-    }
+    if (expr_is_int(c, &known))
+        return take_branch(d, NAMES[!known]);
+    if (taken)
+        return define_check(d, taken == 1 ? c : expr_not(d->ctx, c), CHECK_DIM,
+                            "a shape decides between branches of different ranks") &&
+               take_branch(d, NAMES[taken - 1]);
     Item *it = ctx_new(d->ctx, Item);
     *it = (Item){.kind = ITEM_IF, .e = c, .origin = d->origin};
     for (int j = 0; j < 2; j++) {
         it->body[j] = ctx_new(d->ctx, Block);
         if (!define_branch(d, NAMES[j], it->body[j], &b[j]))
             return false;
+    }
+    if (!branches_agree(d, b) && is_about_shapes(d->ctx, c)) {
+        d->state->fork = d->node;
+        return false;
     }
     vec_push(d->ctx, &d->block->items, it);
     for (int k = 0; k < d->node->nout; k++) {

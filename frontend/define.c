@@ -416,9 +416,11 @@ static bool define_one(Definer *d) {
     return ok;
 }
 
-bool define_nodes(DefineState *st, Scope *s, const Graph *g, const Node *origin) {
+static bool define_fork(DefineState *st, Scope *s, const Graph *g, int from, const Node *origin);
+
+static bool define_from(DefineState *st, Scope *s, const Graph *g, int from, const Node *origin) {
     bool ok = true;
-    for (int i = 0; i < g->nodes.len; i++) {
+    for (int i = from; i < g->nodes.len; i++) {
         const Node *n = g->nodes.at[i];
         Definer d = {.ctx = st->ctx,
                      .prog = st->prog,
@@ -428,12 +430,61 @@ bool define_nodes(DefineState *st, Scope *s, const Graph *g, const Node *origin)
                      .scope = s,
                      .state = st};
         int errors = st->ctx->diag.errors;
-        if (!define_one(&d) || st->ctx->diag.errors > errors) {
-            poison(st, s, n);
-            ok = false;
-        }
+        if (define_one(&d) && st->ctx->diag.errors == errors)
+            continue;
+        if (st->fork == n)
+            return define_fork(st, s, g, i, origin) && ok;
+        poison(st, s, n);
+        ok = false;
     }
     return ok;
+}
+
+/* The branches of an If give values of different ranks, and only shapes decide between them: what follows
+ * is defined with one, if that fails with the other. The branch then stands for the rest of the graph; its
+ * condition is checked at run time. */
+static bool define_fork(DefineState *st, Scope *s, const Graph *g, int from, const Node *origin) {
+    const Node *n = g->nodes.at[from];
+    Diag *diag = &st->ctx->diag, before = *diag, first = before;
+    const char *said = NULL;
+    Scope *trial = NULL;
+    bool ok = false;
+    for (uintptr_t k = 0; k < 2 && !ok; k++) {
+        if (++st->forks > FORKS_MAX)
+            return diag_error(st->ctx, EXIT_LIMIT, &n->loc, "too many branches differ in rank");
+        st->fork = NULL;
+        map_put(st->taken, n, (void *)(k + 1));
+        trial = define_scope(st->ctx, s, ctx_new(st->ctx, Block));
+        ok = define_from(st, trial, g, from, origin);
+        if (!ok && k == 0) {
+            first = *diag;
+            said = ctx_copy(st->ctx, diag->text.at + before.text.len,
+                            first.text.len - before.text.len);
+            diag->errors = before.errors;
+            diag->exit_code = before.exit_code;
+            diag->text.len = before.text.len;
+        }
+    }
+    map_put(st->taken, n, NULL);
+    if (!ok) { /* what the first branch met is what the user should read */
+        diag->errors = first.errors;
+        diag->exit_code = first.exit_code;
+        diag->text.len = before.text.len;
+        text_n(&diag->text, said, first.text.len - before.text.len);
+    }
+    for (int i = 0; i < trial->block->items.len; i++)
+        vec_push(st->ctx, &s->block->items, trial->block->items.at[i]);
+    for (int i = from; i < g->nodes.len; i++)
+        for (int k = 0; k < g->nodes.at[i]->nout; k++) {
+            const Value *v = g->nodes.at[i]->out[k];
+            if (v)
+                define_bind(s, v, define_lookup(st, trial, v));
+        }
+    return ok;
+}
+
+bool define_nodes(DefineState *st, Scope *s, const Graph *g, const Node *origin) {
+    return define_from(st, s, g, 0, origin);
 }
 
 /* ---- what is not supported ------------------------------------------------------------------- */
@@ -526,6 +577,7 @@ Program *graph_define(Ctx *ctx, Model *m, const DefineOptions *opt) {
     st.dims = map_new(ctx);
     st.plain = map_new(ctx);
     st.literals = map_new(ctx);
+    st.taken = map_new(ctx);
     st.poison = ctx_new(ctx, Val);
     int errors = ctx->diag.errors;
     check_graph(&st, m->graph);

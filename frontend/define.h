@@ -9,6 +9,7 @@
 #define EXTENT_SIZE 32    /* nodes of an extent that is not bound to a symbol */
 #define DEPTH_MAX 64      /* nested bodies */
 #define NODES_MAX 4000000 /* nodes defined */
+#define FORKS_MAX 256     /* branches tried */
 
 typedef struct DefineState {
     Ctx *ctx;
@@ -20,7 +21,9 @@ typedef struct DefineState {
     Map *plain;         /* names of dims that stand alone as an extent of an input */
     Map *literals;      /* Literal → Buf */
     Val *poison;        /* the outputs of nodes that failed */
-    int depth, nodes;
+    const Node *fork;   /* an If that asks for both branches to be tried: see define_fork */
+    Map *taken;         /* such an If → 1 + the branch being tried, as a pointer-sized integer */
+    int depth, nodes, forks;
 } DefineState;
 
 #endif
