@@ -59,7 +59,7 @@ static const Expr *part_size(Definer *d, Buf *sizes, const Expr *dim, int i, int
     if (i < n - 1 && expr_multiple(ctx, dim) % n == 0)
         return each;
     const Expr *left = expr_sub(ctx, dim, expr_mul(ctx, each, expr_i(ctx, i)));
-    return define_extent(d, "part", expr_max(ctx, zero, expr_min(ctx, each, left)), 0, INT64_MAX);
+    return define_extent(d, "part", index_clamp(d, left, zero, each), 0, INT64_MAX);
 }
 
 bool def_split(Definer *d) {
@@ -123,7 +123,7 @@ static bool slice_range(Definer *d, const Expr *start, const Expr *end, const Ex
     const Expr *c1 = expr_sub(ctx, expr_add(ctx, expr_sub(ctx, s1, e1), down), expr_i(ctx, 1));
     const Expr *c = expr_select(ctx, up, expr_fdiv(ctx, c0, step), expr_fdiv(ctx, c1, down));
     *first = define_scalar(d, "first", expr_select(ctx, up, s0, s1), -1, INT64_MAX);
-    *count = define_extent(d, "count", expr_max(ctx, zero, c), 0, INT64_MAX);
+    *count = define_extent(d, "count", index_max(d, zero, c), 0, INT64_MAX);
     return *first && *count;
 }
 
@@ -267,7 +267,7 @@ bool def_range(Definer *d) {
         const Expr *down = expr_sub(ctx, expr_i(ctx, 0), expr_fdiv(ctx, expr_sub(ctx, a, b), s));
         n = expr_is(s, 1) ? span : down;
     }
-    n = define_extent(d, "count", expr_max(ctx, n, expr_i(ctx, 0)), 0, INT64_MAX);
+    n = define_extent(d, "count", index_max(d, n, expr_i(ctx, 0)), 0, INT64_MAX);
     if (!n)
         return false;
     Dtype c = type_is_narrow(t) ? T_F32 : t;

@@ -12,8 +12,20 @@ void index_vars(Definer *d, const Def *def, const Expr **index) {
         index[i] = def_var(d->ctx, def, i);
 }
 
+const Expr *index_min(Definer *d, const Expr *a, const Expr *b) {
+    if (expr_proves(d->ctx, expr_le(d->ctx, a, b)))
+        return a;
+    return expr_proves(d->ctx, expr_le(d->ctx, b, a)) ? b : expr_min(d->ctx, a, b);
+}
+
+const Expr *index_max(Definer *d, const Expr *a, const Expr *b) {
+    if (expr_proves(d->ctx, expr_le(d->ctx, a, b)))
+        return b;
+    return expr_proves(d->ctx, expr_le(d->ctx, b, a)) ? a : expr_max(d->ctx, a, b);
+}
+
 const Expr *index_clamp(Definer *d, const Expr *e, const Expr *lo, const Expr *hi) {
-    return expr_max(d->ctx, lo, expr_min(d->ctx, e, hi));
+    return index_max(d, lo, index_min(d, e, hi));
 }
 
 const Expr *index_wrap(Definer *d, const Expr *e, const Expr *n) {

@@ -10,6 +10,9 @@
 void index_vars(Definer *d, const Def *def, const Expr **index);
 /* Element i of a small tensor in its own type; as define_known. */
 const Expr *index_known(Definer *d, Buf *b, int64_t i);
+/* The smaller, the larger; one of them where that is proved. */
+const Expr *index_min(Definer *d, const Expr *a, const Expr *b);
+const Expr *index_max(Definer *d, const Expr *a, const Expr *b);
 const Expr *index_clamp(Definer *d, const Expr *e, const Expr *lo, const Expr *hi);
 /* e + n when e is negative, else e. */
 const Expr *index_wrap(Definer *d, const Expr *e, const Expr *n);
