@@ -281,6 +281,11 @@ bool def_stft(Definer *d) {
     Ctx *ctx = d->ctx;
     Buf *x = define_in(d, 0), *window = define_in(d, 2), *length = define_in(d, 3);
     Spectrum s = {.nb = 2};
+    if (x->rank == 2) /* real, without the last axis */
+        x = define_node(d, "Unsqueeze", "", 2,
+                        (Buf *[]){x, define_const_i64(d, 1, (int64_t[]){-1})});
+    if (!x)
+        return false;
     if (x->rank != 3 || (window && window->rank != 1))
         return define_error(d, EXIT_MALFORMED, "the signal has to have rank 3, the window rank 1");
     const Expr *step = define_known(d, define_in(d, 1), 0);
