@@ -1,0 +1,386 @@
+/* Tests of the tensor and loop levels: random equations against a tree walk, known elements, loops, texts.
+ *
+ * Usage: ir_test [rounds [seed]]; the last line is `N passed, N failed`. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ir/loop.h"
+#include "lower/lower.h"
+
+static int passed, failed;
+
+static void check(bool ok, const char *what, uint64_t seed) {
+    if (ok) {
+        passed++;
+        return;
+    }
+    failed++;
+    printf("FAILED: %s (seed %llu)\n", what, (unsigned long long)seed);
+}
+
+/* ---- random equations ---------------------------------------------------------------------------- */
+
+typedef struct Gen {
+    Ctx *ctx;
+    uint64_t state;
+    VEC(Buf *) in;
+    VEC(Tensor *) data; /* of in */
+    VEC(const Expr *) axis;
+    bool wild; /* loads may be out of bounds */
+} Gen;
+
+static uint32_t rnd(Gen *g, uint32_t n) {
+    g->state = g->state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(g->state >> 33) % n;
+}
+
+static const Dtype TYPES[] = {T_F32, T_F32, T_F32,  T_I64, T_I64,  T_F64,
+                              T_I32, T_U8,  T_BOOL, T_F16, T_BF16, T_I8};
+#define NTYPE (sizeof TYPES / sizeof *TYPES)
+
+static const Expr *gen_value(Gen *g, Dtype t, int depth);
+
+static const Expr *gen_index(Gen *g, int depth) {
+    if (g->axis.len && rnd(g, 4))
+        return g->axis.at[rnd(g, (uint32_t)g->axis.len)];
+    return depth > 0 && rnd(g, 2) ? gen_value(g, T_I64, depth - 1) : expr_i(g->ctx, rnd(g, 5));
+}
+
+/* A load of type t, in bounds by a modulo or by a guard. */
+static const Expr *gen_load(Gen *g, Dtype t, int depth) {
+    Ctx *ctx = g->ctx;
+    Buf *b = NULL;
+    const Expr *index[RANK_MAX], *guard = NULL, *zero = expr_i(ctx, 0);
+    for (int i = 0, k = (int)rnd(g, (uint32_t)g->in.len); i < g->in.len && !b; i++, k++)
+        if (g->in.at[k % g->in.len]->type == t)
+            b = g->in.at[k % g->in.len];
+    if (!b)
+        return expr_const(ctx, t, 1 + rnd(g, 3));
+    for (int i = 0; i < b->rank; i++) {
+        const Expr *e = gen_index(g, depth);
+        if (rnd(g, 3) == 0)
+            e = expr_sub(ctx, e, expr_i(ctx, rnd(g, 4)));
+        if (rnd(g, 2)) {
+            index[i] = g->wild && rnd(g, 50) == 0 ? e : expr_mod(ctx, e, b->dim[i]);
+            continue;
+        }
+        const Expr *fits = expr_and(ctx, expr_le(ctx, zero, e), expr_lt(ctx, e, b->dim[i]));
+        guard = expr_and(ctx, guard, fits);
+        index[i] = e;
+    }
+    const Expr *load = buf_load(ctx, b, index);
+    return guard ? expr_select(ctx, guard, load, gen_value(g, t, 0)) : load;
+}
+
+static const Expr *gen_bool(Gen *g, int depth) {
+    Ctx *ctx = g->ctx;
+    static const Op cmp[] = {OP_LT, OP_LE, OP_EQ, OP_NE};
+    Dtype t = TYPES[rnd(g, NTYPE)];
+    switch (rnd(g, 5)) {
+    case 0:
+        return expr_2(ctx, rnd(g, 2) ? OP_AND : OP_OR, gen_value(g, T_BOOL, depth - 1),
+                      gen_value(g, T_BOOL, depth - 1));
+    case 1:
+        return expr_not(ctx, gen_value(g, T_BOOL, depth - 1));
+    default:
+        if (t == T_BOOL)
+            t = T_I64;
+        return expr_2(ctx, cmp[rnd(g, 4)], gen_value(g, t, depth - 1), gen_value(g, t, depth - 1));
+    }
+}
+
+static const Expr *gen_value(Gen *g, Dtype t, int depth) {
+    Ctx *ctx = g->ctx;
+    static const Op ints[] = {OP_ADD, OP_SUB,  OP_MUL, OP_MIN,  OP_MAX, OP_DIV, OP_FDIV, OP_MOD,
+                              OP_REM, OP_BAND, OP_BOR, OP_BXOR, OP_SHL, OP_SHR, OP_POW};
+    static const Op flts[] = {OP_ADD, OP_SUB, OP_MUL, OP_MIN, OP_MAX, OP_DIV, OP_MOD, OP_REM};
+    static const Op one[] = {OP_NEG,   OP_ABS,  OP_FLOOR, OP_CEIL, OP_RINT,
+                             OP_TRUNC, OP_SQRT, OP_EXP,   OP_TANH, OP_ERF};
+    if (depth <= 0 || rnd(g, 8) == 0) {
+        if (t == T_I64 && g->axis.len && rnd(g, 2))
+            return g->axis.at[rnd(g, (uint32_t)g->axis.len)];
+        return rnd(g, 4) ? gen_load(g, t, depth)
+                         : expr_const(ctx, t, t == T_BOOL ? rnd(g, 2) : (double)rnd(g, 9) - 3);
+    }
+    if (t == T_BOOL)
+        return gen_bool(g, depth);
+    switch (rnd(g, 6)) {
+    case 0:
+        return expr_select(ctx, gen_value(g, T_BOOL, depth - 1), gen_value(g, t, depth - 1),
+                           gen_value(g, t, depth - 1));
+    case 1:
+        return expr_cast(ctx, t, gen_value(g, TYPES[rnd(g, NTYPE)], depth - 1));
+    case 2:
+        return type_is_float(t)
+                   ? expr_1(ctx, one[rnd(g, 10)], gen_value(g, t, depth - 1))
+                   : expr_1(ctx, rnd(g, 2) ? OP_NEG : OP_ABS, gen_value(g, t, depth - 1));
+    default: {
+        Op op = type_is_float(t) ? flts[rnd(g, 8)] : ints[rnd(g, 15)];
+        const Expr *a = gen_value(g, t, depth - 1), *b = gen_value(g, t, depth - 1);
+        return expr_2(ctx, op, a, b);
+    }
+    }
+}
+
+static void gen_inputs(Gen *g, Eval *ev) {
+    Ctx *ctx = g->ctx;
+    for (int i = 0; i < 6; i++) {
+        Dtype t = TYPES[i < 2 ? 3 * i : (int)rnd(g, NTYPE)];
+        int rank = (int)rnd(g, 4);
+        const Expr *dim[RANK_MAX];
+        Tensor *x = ctx_new(ctx, Tensor);
+        x->type = t;
+        x->rank = rank;
+        x->count = 1;
+        for (int k = 0; k < rank; k++) {
+            x->dim[k] = 1 + rnd(g, 7);
+            x->count *= x->dim[k];
+            dim[k] = expr_i(ctx, x->dim[k]);
+        }
+        x->data = ctx_alloc(ctx, (size_t)(x->count * type_bytes(t)));
+        for (int64_t k = 0; k < x->count; k++)
+            const_put(t, x->data, k,
+                      expr_const(ctx, t,
+                                 t == T_BOOL ? rnd(g, 2)
+                                             : (rnd(g, 64) - 20.0) / (type_is_float(t) ? 4 : 1)));
+        Buf *b = buf_new(ctx, str_f(ctx, "x%d", i), t, SPACE_INPUT, rank, dim);
+        vec_push(ctx, &g->in, b);
+        vec_push(ctx, &g->data, x);
+        eval_bind(ev, b, x);
+    }
+}
+
+/* One equation: pure, a reduction, or (kind 2) an update at computed places along SEQ axes. */
+static Def *gen_def(Gen *g, int kind) {
+    Ctx *ctx = g->ctx;
+    static const Dtype out[] = {T_F32, T_I64, T_F64, T_I32, T_U8, T_F16};
+    static const Op combine[] = {OP_ADD, OP_MAX, OP_MIN, OP_MUL};
+    Dtype t = out[rnd(g, 6)];
+    int rank = (int)rnd(g, 4);
+    const Expr *dim[RANK_MAX];
+    for (int i = 0; i < rank; i++)
+        dim[i] = expr_i(ctx, 1 + rnd(g, rnd(g, 4) ? 6 : 40));
+    Def *d;
+    g->axis.len = 0;
+    if (kind == 2) {
+        Buf *b = buf_new(ctx, str(ctx, "y"), t, SPACE_ARENA, rank, dim);
+        d = def_update(ctx, str(ctx, "y"), b);
+        d->combine = rnd(g, 2) ? (uint8_t)combine[rnd(g, 4)] : COMBINE_SET;
+        for (int i = 0; i < 1 + (int)rnd(g, 3); i++)
+            vec_push(ctx, &g->axis,
+                     def_axis(ctx, d, str_f(ctx, "s%d", i), AXIS_SEQ, expr_i(ctx, rnd(g, 30))));
+        for (int i = 0; i < rank; i++)
+            d->at[i] = expr_mod(ctx, gen_value(g, T_I64, 2), dim[i]);
+    } else {
+        d = def_new(ctx, str(ctx, "y"), t, rank, dim);
+        for (int i = 0; i < rank; i++)
+            vec_push(ctx, &g->axis, def_var(ctx, d, i));
+        if (kind == 1 && rnd(g, 2))
+            d->init = gen_value(g, t, 2);
+        for (int i = 0; kind == 1 && i < 1 + (int)rnd(g, 2); i++)
+            vec_push(ctx, &g->axis,
+                     def_axis(ctx, d, str_f(ctx, "r%d", i), AXIS_RED,
+                              expr_i(ctx, rnd(g, rnd(g, 3) ? 9 : 600))));
+        if (kind == 1)
+            d->combine = (uint8_t)combine[rnd(g, 4)];
+        if (kind == 1 && rnd(g, 2))
+            d->axis[d->naxis - 1].ways = (uint8_t)(1 << rnd(g, 6));
+    }
+    d->value = gen_value(g, t, 4);
+    if (kind && rnd(g, 2))
+        d->when = gen_value(g, T_BOOL, 3);
+    return d;
+}
+
+/* ---- the oracle: a lazy tree walk ---------------------------------------------------------------- */
+
+typedef struct Walk {
+    Gen *g;
+    const Def *d;
+    int64_t *at; /* of each axis */
+    bool outside;
+} Walk;
+
+static Scalar scalar_of(const Expr *c) {
+    Scalar s;
+    if (c->op == OP_FLT)
+        s.f = c->u.f;
+    else
+        s.i = c->u.i;
+    return s;
+}
+
+static Scalar walk(Walk *w, const Expr *e);
+
+static Scalar walk_load(Walk *w, const Expr *e) {
+    int64_t off = 0;
+    Tensor *t = NULL;
+    for (int i = 0; i < w->g->in.len; i++)
+        if (w->g->in.at[i] == e->u.buf)
+            t = w->g->data.at[i];
+    for (int i = 0; i < e->nkid; i++) {
+        int64_t k = walk(w, e->kid[i]).i;
+        if (k < 0 || k >= t->dim[i]) {
+            w->outside = true;
+            return (Scalar){.i = 0};
+        }
+        off = off * t->dim[i] + k;
+    }
+    Const c = {t->type, t->count, false, t->data};
+    return scalar_of(const_at(w->g->ctx, &c, off));
+}
+
+static Scalar walk(Walk *w, const Expr *e) {
+    Scalar kid[3] = {{0}, {0}, {0}}, r = {0};
+    switch (e->op) {
+    case OP_INT:
+    case OP_FLT:
+        return scalar_of(e);
+    case OP_SYM:
+        for (int i = 0; i < w->d->naxis; i++)
+            if (w->d->axis[i].var == e->u.sym)
+                return (Scalar){.i = w->at[i]};
+        return r;
+    case OP_LOAD:
+        return walk_load(w, e);
+    case OP_SELECT:
+        return walk(w, e->kid[walk(w, e->kid[0]).i ? 1 : 2]);
+    case OP_AND:
+        return (Scalar){.i = walk(w, e->kid[0]).i && walk(w, e->kid[1]).i};
+    case OP_OR:
+        return (Scalar){.i = walk(w, e->kid[0]).i || walk(w, e->kid[1]).i};
+    default:
+        for (int i = 0; i < e->nkid; i++)
+            kid[i] = walk(w, e->kid[i]);
+        scalar_op((Op)e->op, type_dtype(e->kid[0]->type), type_dtype(e->type), kid, &r);
+        return r;
+    }
+}
+
+static Scalar combined(const Def *d, Scalar a, Scalar b) {
+    Scalar kid[2] = {a, b}, r = a;
+    Dtype t = type_dtype(d->buf->type);
+    scalar_op((Op)d->combine, t, t, kid, &r);
+    return r;
+}
+
+static bool next_point(const Def *d, int64_t *at, int from) {
+    for (int i = d->naxis - 1; i >= from; i--) {
+        if (++at[i] < d->axis[i].var->extent->u.i)
+            return true;
+        at[i] = 0;
+    }
+    return false;
+}
+
+static Scalar walk_reduce(Walk *w, int rank) {
+    const Def *d = w->d;
+    Scalar acc[256];
+    int axis = d->naxis - 1, ways = d->axis[axis].ways > 1 ? d->axis[axis].ways : 1;
+    for (int j = 0; j < ways; j++)
+        acc[j] = scalar_of(combine_identity(w->g->ctx, (Op)d->combine, type_dtype(d->buf->type)));
+    if (d->init)
+        acc[0] = walk(w, d->init);
+    bool more = true;
+    for (int i = rank; i < d->naxis; i++)
+        more = more && d->axis[i].var->extent->u.i > 0;
+    for (; more; more = next_point(d, w->at, rank))
+        if (!d->when || walk(w, d->when).i)
+            acc[w->at[axis] % ways] = combined(d, acc[w->at[axis] % ways], walk(w, d->value));
+    for (int h = ways / 2; h > 0; h /= 2)
+        for (int j = 0; j < h; j++)
+            acc[j] = combined(d, acc[j], acc[j + h]);
+    return acc[0];
+}
+
+/* All elements of d's buffer; `old` holds the values before. */
+static bool walk_def(Gen *g, const Def *d, Scalar *out) {
+    Walk w = {g, d, ctx_newn(g->ctx, int64_t, d->naxis + 1), false};
+    int rank = d->buf->rank;
+    for (int i = 0; i < (d->at ? d->naxis : rank); i++)
+        if (d->axis[i].var->extent->u.i == 0)
+            return true;
+    int64_t off = 0;
+    if (d->at) {
+        do {
+            if (d->when && !walk(&w, d->when).i)
+                continue;
+            off = 0;
+            for (int i = 0; i < rank; i++)
+                off = off * d->buf->dim[i]->u.i + walk(&w, d->at[i]).i;
+            Scalar v = walk(&w, d->value);
+            out[off] = d->combine == COMBINE_SET ? v : combined(d, out[off], v);
+        } while (next_point(d, w.at, 0));
+        return !w.outside;
+    }
+    int64_t n = 1, *first = ctx_newn(g->ctx, int64_t, d->naxis + 1);
+    for (int i = 0; i < rank; i++)
+        n *= d->buf->dim[i]->u.i;
+    for (; off < n; off++) {
+        memcpy(w.at, first, (size_t)d->naxis * sizeof *first);
+        out[off] = def_is_reduction(d) ? walk_reduce(&w, rank) : walk(&w, d->value);
+        for (int i = rank - 1; i >= 0 && ++first[i] == d->buf->dim[i]->u.i; i--)
+            first[i] = 0;
+    }
+    return !w.outside;
+}
+
+static bool same(Dtype t, Scalar a, Scalar b) {
+    if (!type_is_float(t))
+        return a.i == b.i;
+    return (isnan(a.f) && isnan(b.f)) || (a.f == b.f && !signbit(a.f) == !signbit(b.f));
+}
+
+static bool tensor_is(Ctx *ctx, const Tensor *t, const Scalar *want) {
+    Const c = {t->type, t->count, false, t->data};
+    for (int64_t i = 0; i < t->count; i++)
+        if (!same(t->type, scalar_of(const_at(ctx, &c, i)), want[i])) {
+            return false;
+        }
+    return true;
+}
+
+static void gen_start(Gen *g, Ctx *ctx, uint64_t seed) {
+    memset(g, 0, sizeof *g);
+    g->ctx = ctx;
+    g->state = seed * 2654435761u + 12345;
+    rnd(g, 2);
+}
+
+static void test_random_def(uint64_t seed) {
+    Ctx *ctx = ctx_create(0);
+    Gen g;
+    gen_start(&g, ctx, seed);
+    Eval *ev = eval_new(ctx);
+    gen_inputs(&g, ev);
+    g.wild = rnd(&g, 3) == 0;
+    Def *d = gen_def(&g, (int)rnd(&g, 3));
+    int64_t count = 1;
+    buf_static(d->buf, &count);
+    Tensor *y = ctx_new(ctx, Tensor);
+    y->type = type_dtype(d->buf->type);
+    y->rank = d->buf->rank;
+    y->count = count;
+    buf_dims(d->buf, y->dim);
+    y->data = ctx_alloc(ctx, (size_t)(count * type_bytes(y->type)));
+    eval_bind(ev, d->buf, y);
+    Scalar *want = ctx_newn(ctx, Scalar, count);
+    bool inside = walk_def(&g, d, want), ran = eval_def(ev, d);
+    check(inside == ran, "an index out of bounds is an error, and only that", seed);
+    if (inside && ran) {
+        bool ok = tensor_is(ctx, y, want);
+        check(ok, "an equation equals its tree walk", seed);
+    }
+    ctx_free(ctx);
+}
+
+int main(int argc, char **argv) {
+    int rounds = argc > 1 ? atoi(argv[1]) : 2000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    for (int i = 0; i < rounds; i++)
+        test_random_def(seed + (uint64_t)i);
+    printf("%d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
