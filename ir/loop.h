@@ -81,10 +81,10 @@ typedef struct Module {
     Func *entry;       /* params: inputs, outputs; syms: DIMs; body: CALL, HOST, ASSIGN, IF, … */
     VEC(Buf *) consts; /* those the functions read, with final data */
     VEC(Buf *) arena;  /* placed buffers */
-    const Expr
-        *arena_bytes; /* constant for static shapes, else over DIM symbols; NULL: open, known only
-                                while running: the entry is given the arena's size as arena_cap and checks */
-    Sym *arena_cap;   /* SYM_RUN; NULL unless open */
+    /* Constant for static shapes, else over DIM symbols and BIND symbols that follow from them. NULL: open,
+     * known only while running: the entry is given the arena's size as arena_cap, and checks. */
+    const Expr *arena_bytes;
+    Sym *arena_cap;      /* SYM_RUN; NULL unless open */
     int64_t arena_fixed; /* open: bytes of the part of constant size, which every run needs */
     int64_t arena_bound; /* proven lower bound for static shapes (largest live set), else 0 */
 } Module;

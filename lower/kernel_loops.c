@@ -12,5 +12,5 @@ bool kernel_loops(Lower *lo) {
 
 bool loop_lower(Lower *lo, Func *f) {
     return loop_flatten(lo->ctx, f) && loop_vector(lo, f) && loop_unroll(lo->ctx, f) &&
-           func_verify(lo->ctx, f, "loop_lower", true);
+           loop_let(lo->ctx, f) && func_verify(lo->ctx, f, "loop_lower", true);
 }

@@ -13,6 +13,7 @@ typedef struct Slot {
     int from, to; /* first and last position that touches it */
     int64_t size; /* bytes, rounded up; -1: symbolic */
     const Expr *symbolic;
+    int home; /* symbolic: number in Memory.homes */
     int64_t at;
 } Slot;
 
@@ -20,6 +21,7 @@ typedef struct Memory {
     Lower *lo;
     Map *slot_of; /* Buf → Slot */
     VEC(Slot *) slots;
+    VEC(Slot *) homes; /* places of symbolic size, in the order of their first use */
     int position;
 } Memory;
 
@@ -202,11 +204,11 @@ static int64_t place_static(Memory *m) {
     return n ? best : 0;
 }
 
-/* Symbolic sizes: a slot ends with its buffer and serves the next one of the same size expression. */
+/* Symbolic sizes: a home starts where the one before it ends, at a symbol the entry sets; it serves the next
+ * buffer of the same size expression when its own is done. Returns all bytes, over the sizes alone. */
 static const Expr *place_symbolic(Memory *m, int64_t start) {
     Ctx *ctx = m->lo->ctx;
-    const Expr *end = expr_i(ctx, start);
-    VEC(Slot *) homes = {0};
+    const Expr *bytes = expr_i(ctx, start);
     VEC(int) busy = {0};
     qsort(m->slots.at, (size_t)m->slots.len, sizeof *m->slots.at, by_start);
     for (int i = 0; i < m->slots.len; i++) {
@@ -214,24 +216,28 @@ static const Expr *place_symbolic(Memory *m, int64_t start) {
         if (s->size >= 0)
             continue;
         int h = 0;
-        while (h < homes.len && (homes.at[h]->symbolic != s->symbolic || busy.at[h] >= s->from))
+        while (h < m->homes.len &&
+               (m->homes.at[h]->symbolic != s->symbolic || busy.at[h] >= s->from))
             h++;
-        if (h < homes.len) {
-            s->buf->offset = homes.at[h]->buf->offset;
+        s->home = h;
+        if (h < m->homes.len) {
+            s->buf->offset = m->homes.at[h]->buf->offset;
             busy.at[h] = s->to;
             continue;
         }
-        s->buf->offset = end;
-        end = expr_add(ctx, end, s->symbolic);
-        vec_push(ctx, &homes, s);
+        s->buf->offset =
+            h == 0 ? bytes
+                   : expr_sym(ctx, sym_new(ctx, SYM_RUN, str(ctx, "at"), INT64_MIN, INT64_MAX));
+        bytes = expr_add(ctx, bytes, s->symbolic);
+        vec_push(ctx, &m->homes, s);
         vec_push(ctx, &busy, s->to);
     }
-    return end;
+    return bytes;
 }
 
 /* ---- sizes that only the run knows ------------------------------------------------------------------- */
 
-#define CLOSED_MAX 2000.0 /* nodes of an expression over dims, written out as a tree */
+#define CLOSED_MAX 100.0 /* nodes of an expression over dims, written out as a tree */
 
 typedef struct Closing {
     Map *done; /* Expr → closed Expr */
@@ -270,44 +276,79 @@ const Expr *expr_over_dims(Ctx *ctx, const Expr *e) {
     return c.open ? NULL : to;
 }
 
-typedef struct Checking {
-    Memory *m;
-    Map *done; /* Slot: checked on every path */
-} Checking;
-
-/* `s` becomes a check that the slot's end fits, followed by what s was. */
-static Stmt *insert_check(Checking *c, Stmt *s, const Slot *slot) {
-    Ctx *ctx = c->m->lo->ctx;
+/* Puts `first` in front of s; returns the node that holds s afterwards. */
+static Stmt *insert_before(Ctx *ctx, Stmt *s, Stmt *first) {
     Stmt *was = stmt_new(ctx, STMT_CHECK);
     *was = *s;
-    *s = (Stmt){.op = STMT_CHECK, .next = was, .loc = was->loc};
-    s->a = expr_le(ctx, expr_add(ctx, slot->buf->offset, slot->symbolic),
-                   expr_sym(ctx, c->m->lo->module->arena_cap));
-    s->b = expr_i(ctx, CHECK_MEMORY);
+    *s = *first;
+    s->next = was;
     return was;
 }
 
-static Stmt *check_buf(Checking *c, Stmt *s, const Buf *b, bool always) {
-    Slot *slot = b ? map_get(c->m->slot_of, b) : NULL;
-    if (!slot || slot->size >= 0 || map_get(c->done, slot))
+/* The entry sets the start of home h, and in an open arena checks its end. */
+static Stmt *settle_home(Memory *m, Stmt *s, int h) {
+    Ctx *ctx = m->lo->ctx;
+    const Slot *home = m->homes.at[h];
+    const Expr *end = expr_add(ctx, home->buf->offset, home->symbolic);
+    if (h > 0) {
+        const Slot *before = m->homes.at[h - 1];
+        Stmt *set = stmt_new(ctx, STMT_ASSIGN);
+        set->var = home->buf->offset->u.sym;
+        set->a = expr_add(ctx, before->buf->offset, before->symbolic);
+        s = insert_before(ctx, s, set);
+    }
+    if (!m->lo->module->arena_cap)
         return s;
-    if (always)
-        map_put(c->done, slot, slot);
-    return insert_check(c, s, slot);
+    Stmt *check = stmt_new(ctx, STMT_CHECK);
+    check->a = expr_le(ctx, end, expr_sym(ctx, m->lo->module->arena_cap));
+    check->b = expr_i(ctx, CHECK_MEMORY);
+    return insert_before(ctx, s, check);
 }
 
-static void insert_checks(Checking *c, Stmt *s, bool always) {
-    for (; s; s = s->next) {
-        int n = s->op == STMT_CALL ? s->func->params.len : 0;
-        Buf **arg = s->arg;
-        const Call *call = s->op == STMT_HOST ? s->call : NULL;
-        for (int i = 0; i < n; i++)
-            s = check_buf(c, s, arg[i], always);
-        for (int i = 0; call && i < call->out.len; i++)
-            s = check_buf(c, s, call->out.at[i], always);
-        insert_checks(c, s->body, false);
-        insert_checks(c, s->orelse, false);
+static int last_home(const Memory *m, const Stmt *s) {
+    int last = -1;
+    int n = s->op == STMT_CALL ? s->func->params.len : s->op == STMT_HOST ? s->call->out.len : 0;
+    for (int i = 0; i < n; i++) {
+        const Buf *b = s->op == STMT_CALL ? s->arg[i] : s->call->out.at[i];
+        const Slot *slot = b ? map_get(m->slot_of, b) : NULL;
+        if (slot && slot->size < 0 && slot->home > last)
+            last = slot->home;
     }
+    return last;
+}
+
+/* Before the first statement of a path that touches a home, it and all before it are settled: their sizes are
+ * known by then, or 0 on this path. `done` homes are settled already. */
+static void settle_homes(Memory *m, Stmt *s, int done) {
+    for (; s; s = s->next) {
+        for (int last = last_home(m, s); done <= last; done++)
+            s = settle_home(m, s, done);
+        settle_homes(m, s->body, done);
+        settle_homes(m, s->orelse, done);
+    }
+}
+
+typedef struct Closed {
+    Ctx *ctx;
+    Map *seen;
+    bool open;
+} Closed;
+
+static void closed_node(void *data, const Expr *e) {
+    Closed *c = data;
+    if (e->op == OP_LOAD || (e->op == OP_SYM && e->u.sym->kind == SYM_RUN))
+        c->open = true;
+    if (e->op != OP_SYM || e->u.sym->kind != SYM_BIND || map_get(c->seen, e->u.sym))
+        return;
+    map_put(c->seen, e->u.sym, e->u.sym);
+    expr_walk(c->ctx, e->u.sym->value, closed_node, c);
+}
+
+/* Follows from the model's dims, by way of BIND symbols. */
+static bool expr_is_closed(Ctx *ctx, const Expr *e) {
+    Closed c = {ctx, map_new(ctx), false};
+    expr_walk(ctx, e, closed_node, &c);
+    return !c.open;
 }
 
 bool memory_plan(Lower *lo) {
@@ -315,13 +356,15 @@ bool memory_plan(Lower *lo) {
     live_stmts(&m, lo->module->entry->body, -1, -1);
     int64_t fixed = place_static(&m);
     const Expr *bytes = place_symbolic(&m, fixed);
-    lo->module->arena_bytes = expr_over_dims(lo->ctx, bytes);
-    if (!lo->module->arena_bytes) {
+    if (expr_is_closed(lo->ctx, bytes)) {
+        lo->module->arena_bytes = bytes;
+    } else {
         lo->module->arena_fixed = fixed;
         lo->module->arena_cap =
             sym_new(lo->ctx, SYM_RUN, str(lo->ctx, "arena_bytes"), 0, INT64_MAX);
-        insert_checks(&(Checking){&m, map_new(lo->ctx)}, lo->module->entry->body, true);
     }
+    settle_homes(&m, lo->module->entry->body, 0);
+    loop_let(lo->ctx, lo->module->entry);
     for (int i = 0; i < m.slots.len; i++)
         vec_push(lo->ctx, &lo->module->arena, m.slots.at[i]->buf);
     return true;

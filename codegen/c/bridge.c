@@ -185,21 +185,30 @@ static int bridge_dims(Emit *em, const Expr *const *e, int n) {
     return mark;
 }
 
+/* The dims as the struct that the model's own functions take. */
+static void bridge_struct(Emit *em) {
+    Printer *p = &em->pr;
+    const Program *prog = em->m->prog;
+    print_line(p, "%s_dims d;", em->out->prefix);
+    for (int i = 0; i < prog->dims.len; i++)
+        print_line(p, "d.%s = dims[%d];", dim_name(em, prog->dims.at[i]), i);
+}
+
 static void bridge_arena(Emit *em) {
     Printer *p = &em->pr;
-    const Expr *bytes = em->m->arena_bytes;
-    if (!bytes)
-        bytes = expr_i(em->ctx, em->m->arena_fixed);
+    int64_t bytes = em->m->arena_fixed;
+    bool fixed = !em->m->arena_bytes || expr_is_int(em->m->arena_bytes, &bytes);
     text_s(p->t, "size_t lepton_arena_bytes(const int64_t *dims);\n"
                  "size_t lepton_arena_bytes(const int64_t *dims) {\n");
-    int mark = bridge_dims(em, &bytes, 1);
-    if (expr_is_int(bytes, NULL))
+    p->depth++;
+    if (fixed) {
         print_line(p, "(void)dims;");
-    print_start(p);
-    text_s(p->t, "return (size_t)(");
-    print_expr(p, bytes, P_ASSIGN);
-    text_s(p->t, ");\n");
-    print_close(p, mark);
+        print_line(p, "return (size_t)%lld;", (long long)bytes);
+    } else {
+        bridge_struct(em);
+        print_line(p, "return %s_arena_bytes(&d);", em->out->prefix);
+    }
+    p->depth--;
     text_s(p->t, "}\n\n");
 }
 
@@ -281,9 +290,7 @@ static void bridge_run(Emit *em) {
                weights, i ? " {" : ";");
     int mark = bridge_dims(em, dims.at, dims.len);
     if (prog->dims.len) {
-        print_line(p, "%s_dims d;", em->out->prefix);
-        for (int i = 0; i < prog->dims.len; i++)
-            print_line(p, "d.%s = dims[%d];", dim_name(em, prog->dims.at[i]), i);
+        bridge_struct(em);
     } else {
         print_line(p, "(void)dims;");
     }

@@ -316,18 +316,52 @@ static void declare_params(Emit *em) {
     }
 }
 
+typedef struct Binds {
+    Ctx *ctx;
+    Map *seen;
+    VEC(Sym *) order; /* each after those its value mentions */
+} Binds;
+
+static void collect_bind(void *data, const Expr *e) {
+    Binds *b = data;
+    if (e->op != OP_SYM || e->u.sym->kind != SYM_BIND || map_get(b->seen, e->u.sym))
+        return;
+    map_put(b->seen, e->u.sym, e->u.sym);
+    expr_walk(b->ctx, e->u.sym->value, collect_bind, b);
+    vec_push(b->ctx, &b->order, e->u.sym);
+}
+
+/* size_t model_arena_bytes(dims): the symbols that follow from the dims, then the sum. */
 static void print_arena_bytes(Emit *em, Text *t) {
     const Expr *bytes = em->m->arena_bytes;
     if (!bytes || expr_is_int(bytes, NULL))
         return;
     Printer *p = &em->pr;
-    Stmt value = {.op = STMT_WHILE, .a = bytes};
-    print_begin(p, &value);
+    Binds binds = {.ctx = em->ctx, .seen = map_new(em->ctx)};
+    expr_walk(em->ctx, bytes, collect_bind, &binds);
+    Stmt *all = stmt_new(em->ctx, STMT_WHILE);
+    all->a = bytes;
+    for (int i = 0; i < binds.order.len; i++) {
+        Stmt *s = stmt_new(em->ctx, STMT_WHILE);
+        s->a = binds.order.at[i]->value;
+        all = stmt_join(s, all);
+    }
+    print_begin(p, all);
     p->t = t;
     text_f(t, "size_t %s_arena_bytes(const %s_dims *dims) {\n", em->out->prefix, em->out->prefix);
     int mark = print_open(p);
     print_declare(p, NULL, "dims");
     print_dims(em, false);
+    for (int i = 0; i < binds.order.len; i++) {
+        Sym *s = binds.order.at[i];
+        print_start(p);
+        text_s(t, "const int64_t ");
+        Str name = print_declare(p, NULL, s->name ? s->name : "n");
+        text_f(t, "%s = ", name);
+        print_expr(p, s->value, P_ASSIGN);
+        text_s(t, ";\n");
+        map_put(p->names, s, (void *)(uintptr_t)name);
+    }
     print_start(p);
     text_s(t, "return (size_t)(");
     print_expr(p, bytes, P_ASSIGN);
