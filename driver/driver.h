@@ -89,6 +89,7 @@ double clock_ms(void);     /* of the processor, as in --time */
 
 Str path_stem(Ctx *ctx, const char *path);   /* "dir/model.c" → "model" */
 Str path_folder(Ctx *ctx, const char *path); /* "dir/model.c" → "dir/"; "" in the current one */
+Str path_absolute(Ctx *ctx, const char *path); /* for programs that run in another folder */
 /* Is `path` the model or one of its external files? Reports that it would be overwritten. */
 bool path_is_input(Args *a, const Compiled *c, const char *path);
 /* The depfile of -MD, named after `output`, which -o gave. */
@@ -113,6 +114,8 @@ bool json_write(Args *a, const Text *t);      /* to where --json says */
 const char *toolchain_find(Args *a);
 /* Compiles out's source (and bridge) to `kind` (so, obj, asm) at `path`. */
 bool toolchain_build(Args *a, const Machine *m, const Out *out, const char *kind, const char *path);
+/* Path of a program: in $PATH, or itself when it holds a slash. NULL: not there. */
+const char *program_find(Ctx *ctx, const char *name);
 /* Runs the program w[0] with its words in `folder` and waits. False: it could not be run. */
 bool program_run(Ctx *ctx, const Words *w, const char *folder, int *status);
 /* The same to folder/result, with its sources beside it. */

@@ -20,6 +20,13 @@ Str path_folder(Ctx *ctx, const char *path) {
     return slash ? str_n(ctx, path, (size_t)(slash - path + 1)) : "";
 }
 
+Str path_absolute(Ctx *ctx, const char *path) {
+    char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    Str full = here ? str_f(ctx, "%s/%s", here, path) : str(ctx, path);
+    free(here);
+    return full;
+}
+
 bool path_is_input(Args *a, const Compiled *c, const char *path) {
     struct stat out, in;
     if (stat(path, &out) != 0 || !S_ISREG(out.st_mode))

@@ -42,8 +42,7 @@ static bool parse_given(Args *a, const Graph *g, const char *word, Given *given)
     return false;
 }
 
-/* folder/input_<i>.pb or .npy; NULL when there is none. */
-static Str data_file(Ctx *ctx, const char *folder, const char *side, int i) {
+Str data_file(Ctx *ctx, const char *folder, const char *side, int i) {
     struct stat st;
     Str pb = str_f(ctx, "%s/%s_%d.pb", folder, side, i);
     Str npy = str_f(ctx, "%s/%s_%d.npy", folder, side, i);

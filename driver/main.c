@@ -9,6 +9,8 @@
 static const Verb VERBS[] = {
     {"run", verb_run, "run MODEL.onnx (--data DIR | NAME=@FILE …) [--save DIR]",
      "compile, run, print the outputs; NAME=random:7, NAME=ones and NAME=0.5 make one up"},
+    {"check", verb_check, "check MODEL.onnx [--data DIR | --against=ort] [--per-node]",
+     "run and compare with expected outputs (default: test_data_set_* beside the model)"},
     {"info", verb_info, "info MODEL.onnx", "inputs, outputs, sizes, the build line"},
     {"ops", verb_ops, "ops [MODEL.onnx]", "operators lcc knows, or those a model uses"},
     {"targets", verb_targets, "targets", "machines to compile for"},

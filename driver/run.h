@@ -41,6 +41,8 @@ void tensor_type_text(Text *t, const OnnxTensor *v);
 /* The first `most` values, separated by blanks (or as JSON, by commas). */
 void tensor_values_text(Text *t, const OnnxTensor *v, int64_t most, bool json);
 
+/* folder/<side>_<i>.pb, or .npy; NULL: neither is there. */
+Str data_file(Ctx *ctx, const char *folder, const char *side, int i);
 /* A value from a .pb or .npy file. */
 bool value_read(Ctx *ctx, const char *path, OnnxKind kind, Dtype want, OnnxValue *v);
 

@@ -13,24 +13,15 @@ extern char **environ;
 /* Weights above this are faster beside the source than in it. */
 enum { WEIGHTS_TEXT_MAX = 64 << 10 };
 
-/* Compilers are run in another folder. */
-static const char *absolute(Ctx *ctx, const char *path) {
-    char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
-    const char *full = here ? str_f(ctx, "%s/%s", here, path) : path;
-    free(here);
-    return full;
-}
-
-/* `name` in $PATH, or itself when it holds a slash. NULL: not there. */
-static const char *find_program(Ctx *ctx, const char *name) {
+const char *program_find(Ctx *ctx, const char *name) {
     const char *path = getenv("PATH");
     if (strchr(name, '/'))
-        return access(name, X_OK) == 0 ? absolute(ctx, name) : NULL;
+        return access(name, X_OK) == 0 ? path_absolute(ctx, name) : NULL;
     for (const char *at = path ? path : ""; *at;) {
         size_t n = strcspn(at, ":");
         Str full = str_f(ctx, "%.*s/%s", (int)n, at, name);
         if (access(full, X_OK) == 0)
-            return absolute(ctx, full);
+            return path_absolute(ctx, full);
         at += n + (at[n] == ':');
     }
     return NULL;
@@ -40,7 +31,7 @@ const char *toolchain_find(Args *a) {
     const char *names[] = {a->opt.cc, getenv("CC"), "cc", "gcc", "clang"};
     for (int i = 0; i < 5; i++) {
         size_t n = names[i] ? strcspn(names[i], " ") : 0;
-        if (n && find_program(a->ctx, str_n(a->ctx, names[i], n)))
+        if (n && program_find(a->ctx, str_n(a->ctx, names[i], n)))
             return names[i];
         if (i == 0 && n)
             return NULL;
@@ -108,7 +99,7 @@ static Words command(Args *a, const Machine *m, const Out *out, const char *kind
     Words w = {0};
     bool so = !strcmp(kind, "so"), object = out->blob && strstr(out->blob_name, ".o");
     add_words(ctx, &w, cc);
-    w.at[0] = find_program(ctx, w.at[0]);
+    w.at[0] = program_find(ctx, w.at[0]);
     add_words(ctx, &w, "-O2 -std=gnu99 -ffp-contract=off -w");
     add_words(ctx, &w, m->cflags);
     add_words(ctx, &w, so ? "-shared -fPIC" : object ? "-r -nostdlib" : "-c");
