@@ -132,8 +132,9 @@ static void acc_start(Eval *ev, Nest *s) {
     const Reg *init = ev->reg[s->init.reg];
     const Expr *identity =
         combine_identity(ev->ctx, (Op)s->spec.combine, type_dtype(s->spec.buf->type));
-    if (init->bad)
-        s->why = init->why[0];
+    for (int l = 0; init->bad && l < (s->across ? 1 : s->n); l++)
+        if (init->why[l])
+            s->why = init->why[l];
     Reg *first = ev->reg[s->acc[0]];
     if (s->across) {
         lanes_fill(&first->v, identity, s->spec.ways);
