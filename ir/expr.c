@@ -161,8 +161,13 @@ struct Memo {
     uint32_t cap, n, gen;
 };
 
+typedef struct Cell {
+    const Expr *e;
+    uint32_t hash;
+} Cell;
+
 typedef struct ExprTable {
-    const Expr **slot; /* open addressing, cap a power of two */
+    Cell *cell; /* open addressing, cap a power of two */
     uint32_t cap, n, next_id;
     Memo *memos; /* free ones */
 } ExprTable;
@@ -171,7 +176,7 @@ static ExprTable *table_of(Ctx *ctx) {
     if (!ctx->exprs) {
         ExprTable *t = ctx_new(ctx, ExprTable);
         t->cap = 1024;
-        t->slot = ctx_newn(ctx, const Expr *, t->cap);
+        t->cell = ctx_newn(ctx, Cell, t->cap);
         ctx->exprs = t;
     }
     return ctx->exprs;
@@ -272,18 +277,28 @@ static bool same_node(const Expr *e, Op op, Type t, Payload u, int n, const Expr
 }
 
 static void table_grow(Ctx *ctx, ExprTable *t) {
-    const Expr **old = t->slot;
+    Cell *old = t->cell;
     uint32_t cap = t->cap;
     t->cap *= 2;
-    t->slot = ctx_newn(ctx, const Expr *, t->cap);
+    t->cell = ctx_newn(ctx, Cell, t->cap);
     for (uint32_t i = 0; i < cap; i++) {
-        if (!old[i])
+        uint32_t at = old[i].hash & (t->cap - 1);
+        if (!old[i].e)
             continue;
-        uint32_t at = expr_info(old[i])->hash & (t->cap - 1);
-        while (t->slot[at])
+        while (t->cell[at].e)
             at = (at + 1) & (t->cap - 1);
-        t->slot[at] = old[i];
+        t->cell[at] = old[i];
     }
+}
+
+/* Every walk over an expression recurses; this many levels fit the stack of any of them. */
+#define LEVELS_MAX 4000
+
+static void check_levels(Ctx *ctx, const Info *info) {
+    if (info->levels < LEVELS_MAX || !ctx->oom)
+        return;
+    diag_error(ctx, EXIT_LIMIT, NULL, "an expression of more than %d levels", LEVELS_MAX);
+    longjmp(*ctx->oom, EXIT_LIMIT);
 }
 
 static const Expr *node_new(Ctx *ctx, Op op, Type t, Payload u, int n, const Expr *const *kid) {
@@ -300,7 +315,10 @@ static const Expr *node_new(Ctx *ctx, Op op, Type t, Payload u, int n, const Exp
         e->kid[i] = kid[i];
         info->syms |= expr_info(kid[i])->syms;
         info->bufs |= expr_info(kid[i])->bufs;
+        if (info->levels <= expr_info(kid[i])->levels)
+            info->levels = (uint16_t)(expr_info(kid[i])->levels + 1);
     }
+    check_levels(ctx, info);
     bounds_node(e, info);
     return e;
 }
@@ -310,13 +328,11 @@ const Expr *expr_make(Ctx *ctx, Op op, Type t, Payload u, int n, const Expr *con
     if (n > UINT8_MAX)
         internal_error(ctx, "%s with %d kids", op_text(op), n);
     uint32_t hash = hash_of(op, t, u, n, kid), at = hash & (table->cap - 1);
-    for (; table->slot[at]; at = (at + 1) & (table->cap - 1))
-        if (expr_info(table->slot[at])->hash == hash &&
-            same_node(table->slot[at], op, t, u, n, kid))
-            return table->slot[at];
+    for (; table->cell[at].e; at = (at + 1) & (table->cap - 1))
+        if (table->cell[at].hash == hash && same_node(table->cell[at].e, op, t, u, n, kid))
+            return table->cell[at].e;
     const Expr *e = node_new(ctx, op, t, u, n, kid);
-    expr_info(e)->hash = hash;
-    table->slot[at] = e;
+    table->cell[at] = (Cell){e, hash};
     if (++table->n * 2 > table->cap)
         table_grow(ctx, table);
     return e;

@@ -12,9 +12,9 @@ typedef struct Info {
     int64_t mult;        /* always a multiple of this; 0 for the constant 0 */
     uint64_t syms, bufs; /* one bit of 64 for each symbol / loaded buffer inside: a quick "no" */
     const Expr *simple;  /* what expr_simplify gave, NULL = not asked */
-    uint32_t hash;
-    uint32_t absent;  /* 1 + id of the symbol or buffer last found not to be inside */
-    uint8_t symbolic; /* SYMBOLIC_ bits of an integer node */
+    uint32_t absent;     /* 1 + id of the symbol or buffer last found not to be inside */
+    uint16_t levels;     /* of nodes below; stops at a limit */
+    uint8_t symbolic;    /* SYMBOLIC_ bits of an integer node */
 } Info;
 
 #define SMALL (INT64_C(1) << 40) /* numbers within ±SMALL count as bounded */

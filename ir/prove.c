@@ -284,7 +284,7 @@ bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr *
 /* ---- proofs ------------------------------------------------------------------------------------ */
 
 #define FACTS_MAX 24
-#define BUDGET 200
+#define BUDGET 100
 #define DEPTH_MAX 8
 
 typedef struct Proof {
