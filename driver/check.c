@@ -46,8 +46,6 @@ static void line_text(Text *t, const OnnxTensor *got, const OnnxTensor *want, co
         index_text(t, want, c->worst);
     } else {
         text_f(t, ": largest |d| %.3g", c->d);
-        if (type_is_float(type_from_onnx(want->type)))
-            text_f(t, ", %.3g ULP", c->ulp);
         if (!r->each)
             text_f(t, ", bound %.3g", c->bound);
         if (c->bad)
@@ -55,6 +53,8 @@ static void line_text(Text *t, const OnnxTensor *got, const OnnxTensor *want, co
         text_s(t, c->bad ? ", worst at " : ", nearest to it at ");
         index_text(t, want, c->worst);
         text_f(t, ": %.9g, expected %.9g", tensor_at(got, c->worst), tensor_at(want, c->worst));
+        if (type_is_float(type_from_onnx(want->type)))
+            text_f(t, " (%.3g ULP)", c->ulp);
     }
 }
 

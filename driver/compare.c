@@ -112,13 +112,12 @@ static void compare_numbers(const OnnxTensor *got, const OnnxTensor *want, const
         double d = fabs(x - y), limit = r->each && !exact ? r->abs + r->rel * fabs(y) : bound;
         bool bad = !(d <= limit) || (y - y != 0);
         double over = bad && !(d < INFINITY) ? INFINITY : limit > 0 ? d / limit : d;
-        double u = type_is_float(type) && d < INFINITY ? ulps(type, x, y) : 0;
         c->bad += bad;
-        c->ulp = u > c->ulp ? u : c->ulp;
         c->d = !(d <= c->d) ? d : c->d;
         if (over > share) {
             share = over;
             c->worst = i;
+            c->ulp = type_is_float(type) && d < INFINITY ? ulps(type, x, y) : 0;
         }
     }
 }

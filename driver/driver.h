@@ -87,8 +87,8 @@ double clock_ms(void);     /* of the processor, as in --time */
 
 /* ---- files ---------------------------------------------------------------------------------------- */
 
-Str path_stem(Ctx *ctx, const char *path);   /* "dir/model.c" → "model" */
-Str path_folder(Ctx *ctx, const char *path); /* "dir/model.c" → "dir/"; "" in the current one */
+Str path_stem(Ctx *ctx, const char *path);     /* "dir/model.c" → "model" */
+Str path_folder(Ctx *ctx, const char *path);   /* "dir/model.c" → "dir/"; "" in the current one */
 Str path_absolute(Ctx *ctx, const char *path); /* for programs that run in another folder */
 /* Is `path` the model or one of its external files? Reports that it would be overwritten. */
 bool path_is_input(Args *a, const Compiled *c, const char *path);
