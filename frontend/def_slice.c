@@ -83,6 +83,9 @@ bool def_split(Definer *d) {
         bound_like(d, def, x);
         view_emit(d, def, x, index);
     }
+    if (!sizes && n > 1) /* only the last part may be shorter */
+        start = expr_max(
+            ctx, start, expr_mul(ctx, part_size(d, sizes, x->dim[axis], 0, n), expr_i(ctx, n - 1)));
     return define_same(d, start, x->dim[axis], "the sum of the parts");
 }
 

@@ -415,6 +415,8 @@ Model *graph_import(Ctx *ctx, const struct Onnx__ModelProto *p, struct OnnxFile 
     m->graph = ctx_new(ctx, Graph);
     NameScope scope = scope_new(&im, NULL, m->graph);
     import_graph(&im, &scope, p->graph, NULL);
+    if (!p->graph->n_output)
+        diag_error(ctx, EXIT_MALFORMED, NULL, "the graph has no outputs");
     if (ctx->diag.errors == before)
         graph_inline(ctx, m);
     return ctx->diag.errors == before ? m : NULL;

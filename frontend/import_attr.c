@@ -139,13 +139,25 @@ static bool import_shape(Import *im, const Onnx__TensorShapeProto *p, Str name, 
         else if (d && d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
                  d->dim_param && *d->dim_param)
             info->param[i] = str(im->ctx, d->dim_param);
-        if (info->dim[i] < -1) { /* -1 is a common spelling of "unknown" */
+        if (d && d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+            info->dim[i] < 0) {
             if (strict)
                 diag_error(im->ctx, EXIT_MALFORMED, NULL, "'%s': dimension %d is %" PRId64, name, i,
                            info->dim[i]);
-            return false;
+            info->dim[i] = -1; /* where it is only advice: unknown */
+            if (strict)
+                return false;
         }
     }
+    return true;
+}
+
+/* Whether the constant extents of an input leave room for its size in bytes. */
+static bool fits_memory(const TypeInfo *info) {
+    int64_t bytes = type_bytes(info->type);
+    for (int i = 0; i < info->rank; i++)
+        if (info->dim[i] > 0 && !mul_ok(bytes, info->dim[i], &bytes))
+            return false;
     return true;
 }
 
@@ -165,6 +177,10 @@ static const TypeInfo *tensor_type(Import *im, int elem, const Onnx__TensorShape
             return NULL;
         info->rank = -1;
     }
+    if (strict && !fits_memory(info)) {
+        diag_error(im->ctx, EXIT_LIMIT, NULL, "'%s' has more than 2^63 bytes", name);
+        return NULL;
+    }
     return info;
 }
 
@@ -175,6 +191,11 @@ static const TypeInfo *compound_type(Import *im, ValueKind kind, const Onnx__Typ
     info->type = type_from_onnx(key);
     info->rank = -1;
     info->elem = import_type(im, elem, name, strict);
+    if (strict && info->elem && kind == VALUE_SEQUENCE && info->elem->kind != VALUE_TENSOR) {
+        diag_error(im->ctx, EXIT_UNSUPPORTED, NULL,
+                   "'%s' is a sequence of something else than tensors", name);
+        return NULL;
+    }
     return strict && !info->elem ? NULL : info;
 }
 

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { CALL_DEPTH_MAX = 200, PREFIX_MAX = 200, GROWTH_MAX = 8, GROWTH_FREE = 200000 };
+enum { CALL_DEPTH_MAX = 200, PREFIX_MAX = 200, GROWTH_MAX = 8, GROWTH_FREE = 50000 };
 
 typedef struct Inline {
     Ctx *ctx;
