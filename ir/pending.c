@@ -20,19 +20,7 @@ void module_print(Text *t, const Module *m) {
         kernel_print(t, m->kernels.at[i]);
 }
 
-const char *step_text(StepOp op) {
-    static const char *const text[] = {
-#define STEP(id, text, operands, class, help) text,
-#include "ir/steps.def"
-#undef STEP
-    };
-    return text[op];
-}
 
-bool sched_parse(Lex *lex, Sched *s) {
-    (void)s;
-    return lex_error(lex, "schedules cannot be read yet");
-}
 
 bool program_verify(Ctx *ctx, const Program *p, const char *when) {
     return ctx && p && when;

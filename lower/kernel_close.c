@@ -129,10 +129,26 @@ static Def *wrap_reduction(Ctx *ctx, Def *d) {
     return root;
 }
 
-/* Steps name Defs and loops, so names are unique in a kernel: a Def's, and the axes of one Def. */
+#define NAME_MAX_BYTES 32
+
+Str step_name(Ctx *ctx, Str name) {
+    char out[NAME_MAX_BYTES + 2];
+    size_t n = 0;
+    for (const char *c = name ? name : "v"; *c && n < NAME_MAX_BYTES; c++) {
+        bool letter = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z');
+        bool digit = *c >= '0' && *c <= '9';
+        if (n == 0 && !letter)
+            out[n++] = 'v';
+        out[n++] = letter || digit ? *c : '_';
+    }
+    return str_n(ctx, out, n < NAME_MAX_BYTES ? n : NAME_MAX_BYTES);
+}
+
+/* Steps name Defs and loops, so names are words, unique in a kernel: a Def's, and the axes of one Def. */
 static void name_uniquely(Ctx *ctx, Kernel *k) {
     for (int i = 0; i < k->defs.len; i++) {
         Def *d = k->defs.at[i];
+        d->name = step_name(ctx, d->name);
         for (int j = 0; j < i; j++)
             if (k->defs.at[j]->name == d->name)
                 d->name = str_f(ctx, "%s_%d", d->name, i);

@@ -135,6 +135,8 @@ Def *kernel_root(const Kernel *k);
 void kernel_close(Ctx *ctx, Kernel *k);
 /* The normal form of kernel_close.c: reductions below a root that maps them, partial sums as an axis. */
 void kernel_normalise(Ctx *ctx, Kernel *k);
+/* A name as a word of the schedule text: letters, digits, _; at most 32 of them. */
+Str step_name(Ctx *ctx, Str name);
 Str kernel_name(Ctx *ctx, const Kernel *k, int number);
 /* Product of the extents of d's axes, symbols estimated (lower/uses.c). */
 double def_volume(Ctx *ctx, const Def *d, bool with_red);

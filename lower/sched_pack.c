@@ -17,7 +17,7 @@ typedef struct PackFind {
 
 static void pack_node(void *data, const Expr *e) {
     PackFind *p = data;
-    if (e->op != OP_LOAD || e->u.buf->name != p->name || p->load)
+    if (e->op != OP_LOAD || step_name(p->ctx, e->u.buf->name) != p->name || p->load)
         return;
     p->load = e;
     p->buf = e->u.buf;

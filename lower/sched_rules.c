@@ -71,6 +71,7 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "f32", r->root->buf->type == T_F32 && (!r->acc || r->acc->buf->type == T_F32));
     bind_flag(mt, "lanes_contiguous", r->lanes_contiguous);
     bind_flag(mt, "lanes_const", r->lanes_load && r->lanes_load->u.buf->space == SPACE_CONST);
+    bind_flag(mt, "has_m", r->m >= 0);
     bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
     bind_flag(mt, "guarded", r->acc && r->acc->when != NULL);
 }
@@ -201,7 +202,7 @@ static void word_text(const Matching *mt, Text *t, Str word) {
     else if (d)
         text_s(t, d->name);
     else if (operand)
-        text_s(t, operand->u.buf->name);
+        text_s(t, step_name(mt->ctx, operand->u.buf->name));
     else {
         text_s(t, number_or_word(mt, word));
     }
