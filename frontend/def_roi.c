@@ -373,7 +373,7 @@ bool def_deform_conv(Definer *d) {
     return true;
 }
 
-/* ---- MaxUnpool -------------------------------------------------------------------------------------------- */
+/* ---- MaxUnpool ------------------------------------------------------------------------------- */
 
 /* The extents before the pool, which the indices count in; with output_shape they lie in its corner. */
 static bool unpool_dims(Definer *d, Buf *x, const Expr **inner, const Expr **dim) {

@@ -20,8 +20,6 @@ void module_print(Text *t, const Module *m) {
         kernel_print(t, m->kernels.at[i]);
 }
 
-
-
 bool program_verify(Ctx *ctx, const Program *p, const char *when) {
     return ctx && p && when;
 }

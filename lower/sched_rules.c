@@ -241,7 +241,8 @@ bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, Sched *out, Str *w
     Lex lex;
     lex_init(&lex, lo->ctx, "rules.sched", steps_text(&mt, rule->steps));
     return sched_parse(&lex, out) &&
-           (lex.kind == 0 || lex_error(&lex, "rule %s: ';' expected before '%s'", rule->name, lex.tok));
+           (lex.kind == 0 ||
+            lex_error(&lex, "rule %s: ';' expected before '%s'", rule->name, lex.tok));
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */
