@@ -2,7 +2,8 @@
  *
  * A stub file is cut at lines of the form
  *     / * lcc:piece lcc_fdiv_i64 needs lcc_div_i64 memcpy * /      (without the inner blanks)
- * What stands before the first of them (its #include lines) is only for compiling the stub alone. */
+ * A piece ends where the next begins, or at `lcc:end` in a comment of its own. What stands before the first
+ * (#include lines) and behind lcc:end is only for compiling the stub alone. */
 #include "codegen/codegen.h"
 #include "embed.h"
 
@@ -32,7 +33,7 @@ struct Paste {
     bool libc[NLIBC];
 };
 
-static const char MARK[] = "/* lcc:piece ";
+static const char MARK[] = "/* lcc:piece ", END[] = "/* lcc:end */";
 
 static void pieces_read(Paste *p, const char *text) {
     const char *at = strstr(text, MARK);
@@ -41,8 +42,8 @@ static void pieces_read(Paste *p, const char *text) {
         const char *body = strchr(head, '\n');
         if (!end || !body)
             internal_error(p->ctx, "a stub piece without end");
-        const char *next = strstr(body, MARK);
-        const char *stop = next ? next : body + strlen(body);
+        const char *next = strstr(body, MARK), *last = strstr(body, END);
+        const char *stop = next ? next : last ? last : body + strlen(body);
         while (stop > body + 1 && stop[-1] == '\n')
             stop--;
         size_t n = strcspn(head, " ");

@@ -2,9 +2,9 @@
  *
  * Stub sources are never linked: lcc pastes the pieces a model needs into its model.c (codegen/paste.c).
  * A piece starts at a line `lcc:piece NAME needs A B` in a comment of its own and ends where the next
- * one starts; what stands before a file's first piece is only for compiling that file alone. Pieces
- * are ISO C99, take nothing from libc but what codegen/libc.def lists, allocate nothing, and are
- * `static`. Names start with lcc_. This text belongs to whoever has the generated file (0BSD). */
+ * one starts, or at `lcc:end`; what stands before the first and behind lcc:end is only for compiling that
+ * file alone. Pieces are ISO C99, take nothing from libc but what codegen/libc.def lists, allocate nothing,
+ * and are `static`. Names start with lcc_. This text belongs to whoever has the generated file (0BSD). */
 #ifndef LCC_STUB_H
 #define LCC_STUB_H
 #include <stddef.h>
@@ -56,4 +56,5 @@ typedef struct lcc_arg {
     int32_t type; /* ONNX TensorProto.DataType */
 } lcc_arg;
 
+/* lcc:end */
 #endif
