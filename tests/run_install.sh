@@ -64,13 +64,14 @@ assert abs(m.run([numpy.zeros((1, 1, 8, 8), numpy.float32)])[0].sum() - 1) < 1e-
 # The same bytes from two runs and from two builds of lcc.
 if [ -x "$LCC_ASAN" ]; then
     for target in c avx2; do
-        mkdir -p "$tmp/a" "$tmp/b" "$tmp/c"
-        "$LCC" samples/digits/digits.onnx --target=$target -q -o "$tmp/a/digits.c"
-        "$LCC" samples/digits/digits.onnx --target=$target -q -o "$tmp/b/digits.c"
-        "$LCC_ASAN" samples/digits/digits.onnx --target=$target -q -o "$tmp/c/digits.c"
-        try "two runs, the same bytes ($target)" diff -r "$tmp/a" "$tmp/b"
-        try "two builds, the same bytes ($target)" diff -r "$tmp/a" "$tmp/c"
-        try "there are bytes ($target)" test -s "$tmp/a/digits.c"
+        for run in "first $LCC" "second $LCC" "asan $LCC_ASAN"; do
+            out=$tmp/$target/${run%% *}
+            mkdir -p "$out"
+            "${run#* }" samples/digits/digits.onnx --target=$target -q -o "$out/digits.c"
+        done
+        try "two runs, the same bytes ($target)" diff -r "$tmp/$target/first" "$tmp/$target/second"
+        try "two builds, the same bytes ($target)" diff -r "$tmp/$target/first" "$tmp/$target/asan"
+        try "there are bytes ($target)" test -s "$tmp/$target/first/digits.c"
     done
 fi
 echo "$passed passed, $failed failed"
