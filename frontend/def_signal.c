@@ -109,9 +109,12 @@ static Def *start(Definer *d, const Spectrum *s, const char *name, const Expr **
     return def;
 }
 
-/* x at index[], its last axis part c of a complex number; 0 for the missing part of a real one. */
+/* x at index[], its last axis part c of a complex number; 0 for the missing part of a real one. A signal of
+ * rank 2 is real. */
 static const Expr *load_part(Definer *d, Buf *x, const Expr **index, int c) {
     Ctx *ctx = d->ctx;
+    if (x->rank == 2)
+        return eq_load(d, T_F64, x, index);
     const Expr *parts = x->dim[x->rank - 1], *two = expr_i(ctx, 2), *zero = eq_const(d, T_F64, 0);
     const Expr *one = expr_i(ctx, 1);
     index[x->rank - 1] = c ? expr_sub(ctx, parts, one) : expr_i(ctx, 0);
@@ -286,8 +289,9 @@ bool def_stft(Definer *d) {
                         (Buf *[]){x, define_const_i64(d, 1, (int64_t[]){-1})});
     if (!x)
         return false;
-    if (x->rank != 3 || (window && window->rank != 1))
-        return define_error(d, EXIT_MALFORMED, "the signal has to have rank 3, the window rank 1");
+    if (x->rank < 2 || x->rank > 3 || (window && window->rank != 1))
+        return define_error(d, EXIT_MALFORMED,
+                            "the signal has to have rank 2 or 3, the window rank 1");
     const Expr *step = define_known(d, define_in(d, 1), 0);
     const Expr *len = length ? define_known(d, length, 0) : window ? window->dim[0] : x->dim[1];
     step = step ? define_scalar(d, "step", step, 1, (int64_t)1 << 31) : NULL;
@@ -303,7 +307,7 @@ bool def_stft(Definer *d) {
     bool onesided = node_int(d->node, "onesided", 1) != 0;
     s.bins = onesided ? eq_text(d, T_I64, "l // 2 + 1", "l", s.len, NULL) : s.len;
     s.re = stft_start(d, &s, x, window, step, 0);
-    if (!expr_is(x->dim[2], 1))
+    if (x->rank == 3 && !expr_is(x->dim[2], 1))
         s.im = stft_start(d, &s, x, window, step, 1);
     transform(d, &s);
     const Expr *dim[4] = {s.batch[0], s.batch[1], s.bins, expr_i(ctx, 2)}, *v[4];
