@@ -538,9 +538,12 @@ static void frame_after(Frame *f) {
     Buf *const *next = after;
     for (int i = 0; i < l->nstate; i++)
         define_set_val(l->d, i, val_with(ctx, l->init[i], &next));
+    /* a copy where the number is known only at run time: then also a loop that never runs gives one */
+    const Expr *n = f->checks ? expr_sym(ctx, f->done) : NULL;
+    if (!n && l->trip->op == OP_SYM && l->trip->u.sym->kind == SYM_BIND)
+        n = l->trip;
     for (int k = 0; k < l->nscan; k++)
-        define_set(l->d, l->nstate + k,
-                   stack_view(l->d, &f->stack[k], f->checks ? expr_sym(ctx, f->done) : NULL));
+        define_set(l->d, l->nstate + k, stack_view(l->d, &f->stack[k], n));
 }
 
 static bool run_loop(Looping *l) {

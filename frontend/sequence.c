@@ -1,7 +1,7 @@
 /* frontend/sequence.c — sequences and optionals: trees of tensors, taken apart while compiling.
  *
  * A sequence's length and an optional's presence are always known here; what would make them depend on data
- * is reported. Only a position may be computed at run time, among tensors of one shape:
+ * is reported. A position may be computed at run time, among tensors of one rank:
  *   y = SequenceAt(s, i)   →   check 0 <= i < 3 ; y[..] = select(i == 0, s0[..], select(i == 1, …)) */
 #include "frontend/composite.h"
 #include "frontend/control.h"
@@ -32,33 +32,68 @@ static Buf *tensor_in(Definer *d, int i) {
     return NULL;
 }
 
-/* A position as an expression in [0, n), checked; `otherwise` when it is not given. */
-static const Expr *position(Definer *d, int i, int64_t n, int64_t otherwise) {
+/* A position in [0, places), checked: input i, negative ones counted from `length`; `otherwise` when it is not
+ * given. */
+static const Expr *position(Definer *d, int i, int64_t length, int64_t places, int64_t otherwise) {
     Ctx *ctx = d->ctx;
-    if (!define_has(d, i))
-        return expr_i(ctx, otherwise);
-    Buf *b = tensor_in(d, i);
-    const Expr *p = b ? define_known(d, b, 0) : NULL;
-    if (!p)
-        return NULL;
-    p = define_scalar(d, "position", p, INT64_MIN, INT64_MAX);
-    if (!p)
-        return NULL;
-    const Expr *zero = expr_i(ctx, 0);
-    p = expr_select(ctx, expr_lt(ctx, p, zero), expr_add(ctx, p, expr_i(ctx, n)), p);
-    bool ok =
-        define_check(d, expr_le(ctx, zero, p), CHECK_INDEX, "a position in a sequence") &&
-        define_check(d, expr_lt(ctx, p, expr_i(ctx, n)), CHECK_INDEX, "a position in a sequence");
+    const Expr *p = expr_i(ctx, otherwise), *zero = expr_i(ctx, 0);
+    if (define_has(d, i)) {
+        Buf *b = tensor_in(d, i);
+        p = b ? define_known(d, b, 0) : NULL;
+        p = p ? define_scalar(d, "position", p, INT64_MIN, INT64_MAX) : NULL;
+        if (!p)
+            return NULL;
+        p = expr_select(ctx, expr_lt(ctx, p, zero), expr_add(ctx, p, expr_i(ctx, length)), p);
+    }
+    bool ok = define_check(d, expr_le(ctx, zero, p), CHECK_INDEX, "a position in a sequence") &&
+              define_check(d, expr_lt(ctx, p, expr_i(ctx, places)), CHECK_INDEX,
+                           "a position in a sequence");
     return ok ? p : NULL;
 }
 
-/* The same, for ops that change the sequence: a constant. */
-static bool constant_position(Definer *d, int i, int64_t n, int64_t otherwise, int64_t *at) {
-    const Expr *p = position(d, i, n, otherwise);
-    return p && (expr_is_int(p, at) ||
-                 define_error(d, EXIT_UNSUPPORTED,
-                              "the position must be known when compiling: it decides the length or "
-                              "the order of a sequence"));
+/* ---- choosing at run time ----------------------------------------------------------------------- */
+
+/* One of n tensors of a rank and type: the k-th when at == k, extents and elements alike. Elements are read
+ * lazily, so each is read only where it exists. */
+static Val *choose(Definer *d, const Expr *at, int n, Val *const *of) {
+    Ctx *ctx = d->ctx;
+    for (int k = 0; k < n; k++)
+        if (!val_same_form(of[0], of[k]) || of[k]->kind != VAL_TENSOR) {
+            define_error(d, EXIT_UNSUPPORTED,
+                         "a run-time position in a sequence whose tensors differ in rank or type");
+            return NULL;
+        }
+    const Buf *first = of[0]->buf;
+    const Expr *dim[RANK_MAX], *index[RANK_MAX], *most = expr_i(ctx, 1);
+    for (int i = 0; i < first->rank; i++) {
+        const Expr *e = of[n - 1]->buf->dim[i], *max = e;
+        for (int k = n - 2; k >= 0; k--) {
+            const Expr *x = of[k]->buf->dim[i];
+            e = expr_select(ctx, expr_eq(ctx, at, expr_i(ctx, k)), x, e);
+            max = expr_max(ctx, max, x);
+        }
+        dim[i] = define_extent(d, "extent", e, 0, INT64_MAX);
+        if (!dim[i])
+            return NULL;
+        most = expr_mul(ctx, most, max);
+    }
+    Def *def = define_temp(d, "chosen", type_dtype(first->type), first->rank, dim);
+    def->buf->bound = most;
+    for (int i = 0; i < first->rank; i++)
+        index[i] = def_var(ctx, def, i);
+    for (int k = n - 1; k >= 0; k--) {
+        const Expr *x = buf_load(ctx, of[k]->buf, index);
+        def->value =
+            k < n - 1 ? expr_select(ctx, expr_eq(ctx, at, expr_i(ctx, k)), x, def->value) : x;
+    }
+    define_emit(d, def);
+    return define_val(d, def->buf);
+}
+
+/* The k-th of those when `at` is a constant. */
+static Val *pick(Definer *d, const Expr *at, int n, Val *const *of) {
+    int64_t k;
+    return expr_is_int(at, &k) ? of[k] : choose(d, at, n, of);
 }
 
 /* ---- making and changing --------------------------------------------------------------------------- */
@@ -80,41 +115,46 @@ bool def_sequence_construct(Definer *d) {
     return true;
 }
 
+/* -1, 0 or 1: how `at` compares with k, as what `pick` takes: 0, 1 or 2. */
+static const Expr *order(Ctx *ctx, const Expr *at, int k) {
+    const Expr *e = expr_i(ctx, k);
+    return expr_select(ctx, expr_lt(ctx, at, e), expr_i(ctx, 0),
+                       expr_select(ctx, expr_eq(ctx, at, e), expr_i(ctx, 1), expr_i(ctx, 2)));
+}
+
 bool def_sequence_insert(Definer *d) {
-    Val *s = sequence_in(d, 0), *v;
-    int64_t at;
-    if (!s || !constant_position(d, 2, s->elems.len + 1, s->elems.len, &at))
-        return false;
-    /* a negative position counts from the end before the insertion */
-    if (define_has(d, 2)) {
-        int64_t given;
-        if (expr_is_int(define_known(d, define_in(d, 2), 0), &given) && given < 0)
-            at = given + s->elems.len;
-        if (at < 0)
-            return define_error(d, EXIT_MALFORMED, "the position is out of range");
-    }
-    v = sequence_new(d, s->elem_type);
-    for (int i = 0; i <= s->elems.len; i++) {
-        if (i == at)
-            vec_push(d->ctx, &v->elems, d->in[1]);
-        if (i < s->elems.len)
-            vec_push(d->ctx, &v->elems, s->elems.at[i]);
+    Val *s = sequence_in(d, 0), *v = sequence_new(d, s ? s->elem_type : T_NONE);
+    int n = s ? s->elems.len : 0;
+    /* of n + 1 places; a negative one counts from the end of what there was */
+    const Expr *at = s ? position(d, 2, n, n + 1, n) : NULL;
+    for (int i = 0; at && i <= n;
+         i++) { /* what was before the place, the new one, what was after */
+        Val *before = s->elems.at[i < n ? i : n - 1], *after = s->elems.at[i > 0 ? i - 1 : 0];
+        Val *e = d->in[1];
+        if (n > 0)
+            e = pick(d, order(d->ctx, at, i), 3,
+                     (Val *[]){i > 0 ? after : e, e, i < n ? before : e});
+        if (!e)
+            return false;
+        vec_push(d->ctx, &v->elems, e);
     }
     define_set_val(d, 0, v);
-    return true;
+    return at;
 }
 
 bool def_sequence_erase(Definer *d) {
-    Val *s = sequence_in(d, 0), *v;
-    int64_t at;
-    if (!s || !constant_position(d, 1, s->elems.len, s->elems.len - 1, &at))
-        return false;
-    v = sequence_new(d, s->elem_type);
-    for (int i = 0; i < s->elems.len; i++)
-        if (i != at)
-            vec_push(d->ctx, &v->elems, s->elems.at[i]);
+    Val *s = sequence_in(d, 0), *v = sequence_new(d, s ? s->elem_type : T_NONE);
+    int n = s ? s->elems.len : 0;
+    const Expr *at = s ? position(d, 1, n, n, n - 1) : NULL;
+    for (int i = 0; at && i < n - 1; i++) {
+        Val *next = s->elems.at[i + 1];
+        Val *e = pick(d, order(d->ctx, at, i), 3, (Val *[]){next, next, s->elems.at[i]});
+        if (!e)
+            return false;
+        vec_push(d->ctx, &v->elems, e);
+    }
     define_set_val(d, 0, v);
-    return true;
+    return at;
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------- */
@@ -127,43 +167,13 @@ bool def_sequence_length(Definer *d) {
     return true;
 }
 
-/* The element at a run-time position: all have one shape, and are read lazily. */
-static bool select_element(Definer *d, const Val *s, const Expr *at) {
-    Ctx *ctx = d->ctx;
-    Buf *first = s->elems.at[0]->kind == VAL_TENSOR ? s->elems.at[0]->buf : NULL;
-    if (!first)
-        return define_error(d, EXIT_UNSUPPORTED, "a run-time position in a nested sequence");
-    Def *def = define_out(d, 0, type_dtype(first->type), first->rank, first->dim);
-    const Expr *index[RANK_MAX];
-    for (int i = 0; i < first->rank; i++)
-        index[i] = def_var(ctx, def, i);
-    for (int k = s->elems.len - 1; k >= 0; k--) {
-        Buf *b = s->elems.at[k]->buf;
-        if (!b || b->rank != first->rank || b->type != first->type)
-            return define_error(d, EXIT_UNSUPPORTED,
-                                "a run-time position among tensors of different ranks or types");
-        for (int i = 0; i < b->rank; i++)
-            if (!define_same(d, b->dim[i], first->dim[i],
-                             "shapes in a sequence that is read at a run-time position"))
-                return false;
-        const Expr *x = buf_load(ctx, b, index);
-        def->value =
-            def->value ? expr_select(ctx, expr_eq(ctx, at, expr_i(ctx, k)), x, def->value) : x;
-    }
-    define_emit(d, def);
-    return true;
-}
-
 bool def_sequence_at(Definer *d) {
     Val *s = sequence_in(d, 0);
-    int64_t known;
-    const Expr *at = s ? position(d, 1, s->elems.len, 0) : NULL;
-    if (!at)
-        return false;
-    if (!expr_is_int(at, &known))
-        return select_element(d, s, at);
-    define_set_val(d, 0, s->elems.at[known]);
-    return true;
+    int n = s ? s->elems.len : 0;
+    const Expr *at = s ? position(d, 1, n, n, 0) : NULL;
+    Val *v = at ? pick(d, at, n, s->elems.at) : NULL;
+    define_set_val(d, 0, v);
+    return v;
 }
 
 static Attr int_attr(Ctx *ctx, const char *name, int64_t i) {
