@@ -115,7 +115,7 @@ bool def_sequence_construct(Definer *d) {
     return true;
 }
 
-/* -1, 0 or 1: how `at` compares with k, as what `pick` takes: 0, 1 or 2. */
+/* 0, 1 or 2: `at` lies before k, there, or behind. */
 static const Expr *order(Ctx *ctx, const Expr *at, int k) {
     const Expr *e = expr_i(ctx, k);
     return expr_select(ctx, expr_lt(ctx, at, e), expr_i(ctx, 0),
@@ -128,12 +128,10 @@ bool def_sequence_insert(Definer *d) {
     /* of n + 1 places; a negative one counts from the end of what there was */
     const Expr *at = s ? position(d, 2, n, n + 1, n) : NULL;
     for (int i = 0; at && i <= n;
-         i++) { /* what was before the place, the new one, what was after */
-        Val *before = s->elems.at[i < n ? i : n - 1], *after = s->elems.at[i > 0 ? i - 1 : 0];
-        Val *e = d->in[1];
-        if (n > 0)
-            e = pick(d, order(d->ctx, at, i), 3,
-                     (Val *[]){i > 0 ? after : e, e, i < n ? before : e});
+         i++) { /* one from before the place, the new one, one from behind */
+        Val *fresh = d->in[1], *same = i < n ? s->elems.at[i] : fresh;
+        Val *shifted = i > 0 ? s->elems.at[i - 1] : fresh;
+        Val *e = pick(d, order(d->ctx, at, i), 3, (Val *[]){shifted, fresh, same});
         if (!e)
             return false;
         vec_push(d->ctx, &v->elems, e);
