@@ -99,6 +99,38 @@ bool def_matmul(Definer *d) {
     return acc && matmul_store(d, acc, t);
 }
 
+/* x with its last two axes swapped; NULL after an error. */
+static Buf *transposed(Definer *d, Buf *x) {
+    Text t = text_new(d->ctx);
+    if (x->rank < 2)
+        return x;
+    for (int i = 0; i < x->rank; i++)
+        text_f(&t, "%s%d", i ? ", " : "perm = [", i < x->rank - 2 ? i : 2 * x->rank - 3 - i);
+    text_c(&t, ']');
+    return define_node(d, "Transpose", t.at, 1, &x);
+}
+
+/* com.microsoft: alpha * A' B'. */
+bool def_fused_matmul(Definer *d) {
+    Buf *in[2] = {define_in(d, 0), define_in(d, 1)};
+    const Expr *v[RANK_MAX];
+    Dtype t = define_type(d, 0), wide = eq_wide(t);
+    if (node_int(d->node, "transBatchA", 0) || node_int(d->node, "transBatchB", 0))
+        return define_error(d, EXIT_UNSUPPORTED, "transBatchA and transBatchB are not supported");
+    for (int i = 0; i < 2; i++)
+        if (node_int(d->node, i ? "transB" : "transA", 0))
+            in[i] = transposed(d, in[i]);
+    if (!in[0] || !in[1] || !same_types(d, 0, 1))
+        return false;
+    Def *acc = contract_matmul(d, plain(in[0]), plain(in[1]), wide, false);
+    if (!acc)
+        return false;
+    Def *y = define_out(d, 0, t, acc->buf->rank, acc->buf->dim);
+    eq_vars(d, y, v);
+    eq_emit(d, y, expr_mul(d->ctx, buf_load(d->ctx, acc->buf, v), eq_attr(d, wide, "alpha", 1)));
+    return true;
+}
+
 bool def_gemm(Definer *d) {
     Buf *a = define_in(d, 0), *b = define_in(d, 1), *c = define_in(d, 2);
     bool ta = node_int(d->node, "transA", 0) != 0, tb = node_int(d->node, "transB", 0) != 0;
