@@ -74,56 +74,120 @@ static Def *main_reduction(Ctx *ctx, const Kernel *k) {
     return best;
 }
 
-/* The output axis of acc that is contiguous where the root stores. Their axes correspond by position: acc
- * attaches at full depth, or the kernel has no lanes. */
+/* Can a constant be packed along an axis: does exactly one of its indices use it, as it is? */
+static bool packable(const Expr *load, const Def *d, int axis) {
+    int plain = 0;
+    for (int i = 0; i < load->nkid; i++)
+        if (uses_axis(load->kid[i], d, axis))
+            plain += load->kid[i]->op == OP_SYM ? 1 : 2;
+    return load->u.buf->space == SPACE_CONST && !load->u.buf->where && plain == 1;
+}
+
+/* The output axis that is contiguous where the root stores, if every load goes along: side by side, not at
+ * all, or packed to be so (one constant). acc's axes are the root's, by position, when it attaches in full. */
 static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads) {
-    if (kernel_attach(ctx, k, r->acc) != r->acc->buf->rank ||
-        r->acc->buf->rank != r->root->buf->rank)
-        return;
+    const Def *d = r->acc ? r->acc : r->root;
     int inner = r->root->at ? -1 : buf_inner_axis(ctx, r->root->buf);
-    if (inner < 0 || loads->at.len != 2)
+    if (inner < 0 || (r->acc && (kernel_attach(ctx, k, r->acc) != r->acc->buf->rank ||
+                                 r->acc->buf->rank != r->root->buf->rank)))
         return;
-    for (int i = 0; i < 2; i++) {
-        const Expr *a = loads->at.at[i], *b = loads->at.at[1 - i];
+    const Expr *packed = NULL, *beside = NULL;
+    for (int i = 0; i < loads->at.len; i++) {
+        const Expr *load = loads->at.at[i];
         int64_t stride;
-        if (!uses_axis(a, r->acc, inner) || uses_axis(b, r->acc, inner))
+        if (!uses_axis(load, d, inner))
             continue;
-        r->n = inner;
-        r->lanes_load = a;
-        r->lanes_contiguous = load_stride(ctx, a, r->acc, inner, &stride) && stride == 1;
+        if (load_stride(ctx, load, d, inner, &stride) && stride == 1 &&
+            load->u.buf->space != SPACE_CONST)
+            beside = load;
+        else if (packable(load, d, inner) && (!packed || packed == load))
+            packed = load;
+        else if (load_stride(ctx, load, d, inner, &stride) && stride == 1)
+            beside = load;
+        else
+            return;
+    }
+    r->n = inner;
+    r->lanes_load = packed ? packed : beside;
+    r->lanes_contiguous = packed == NULL;
+}
+
+/* Rows: an output axis that a load along the lanes does not use, so that it is read once for all of them; the
+ * innermost in storage with room. */
+static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
+    const Def *d = r->acc;
+    int64_t best = INT64_MAX;
+    for (int i = 0; i < d->buf->rank && r->lanes_load; i++) {
+        const Expr *other = NULL, *at;
+        bool reuse = false;
+        if (i == r->n || expr_is(d->buf->dim[i], 1))
+            continue;
+        for (int l = 0; l < loads->at.len; l++) {
+            bool uses = uses_axis(loads->at.at[l], d, i);
+            reuse |= !uses && uses_axis(loads->at.at[l], d, r->n);
+            other = uses ? loads->at.at[l] : other;
+        }
+        const Expr *index[RANK_MAX], *coef, *rest;
+        for (int a = 0; a < d->buf->rank; a++)
+            index[a] = def_var(ctx, r->root, a);
+        at = buf_offset(ctx, r->root->buf, index);
+        int64_t stride = INT64_MAX - 1;
+        if (!reuse || !other)
+            continue;
+        if (expr_linear(ctx, at, 1, &r->root->axis[i].var, &coef, &rest))
+            expr_is_int(coef, &stride);
+        if (stride < best) {
+            best = stride;
+            r->m = i;
+            r->rows_load = other;
+        }
     }
 }
 
-/* Rows: an output axis that the lanes' operand does not use, the innermost one with room. */
-static void choose_rows(Roles *r, const Loads *loads) {
-    for (int i = r->acc->buf->rank; i-- > 0 && r->lanes_load;) {
-        if (i == r->n || expr_is(r->acc->buf->dim[i], 1) || uses_axis(r->lanes_load, r->acc, i))
+/* Output axes that are neither rows nor lanes, outermost in storage first. */
+static void list_outer(Ctx *ctx, Roles *r) {
+    const Def *d = r->acc ? r->acc : r->root;
+    int64_t stride[RANK_MAX];
+    for (int i = 0; i < d->naxis && i < r->root->buf->rank; i++) {
+        const Expr *index[RANK_MAX], *coef, *rest;
+        for (int a = 0; a < r->root->buf->rank; a++)
+            index[a] = r->root->at ? r->root->at[a] : def_var(ctx, r->root, a);
+        const Expr *at = buf_offset(ctx, r->root->buf, index);
+        if (i == r->m || i == r->n || d->axis[i].kind == AXIS_RED || r->nouter == RANK_MAX)
             continue;
-        r->m = i;
-        r->rows_load = loads->at.at[0] == r->lanes_load ? loads->at.at[1] : loads->at.at[0];
-        return;
+        int64_t s = INT64_MAX;
+        if (expr_linear(ctx, at, 1, &r->root->axis[i].var, &coef, &rest))
+            expr_is_int(coef, &s);
+        int p = r->nouter++;
+        for (; p > 0 && stride[p - 1] < s; p--) {
+            stride[p] = stride[p - 1];
+            r->outer[p] = r->outer[p - 1];
+        }
+        stride[p] = s;
+        r->outer[p] = i;
     }
 }
 
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
+    Loads loads = {.ctx = ctx};
     *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1};
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
-    r->acc = r->kind == CLASS_SCAN ? NULL : main_reduction(ctx, k);
-    if (!r->acc || r->kind == CLASS_UPDATE)
+    if (r->kind != CLASS_MAP)
         return;
-    Loads loads = {.ctx = ctx};
-    r->kind = CLASS_REDUCTION;
-    expr_walk(ctx, r->acc->value, collect_load, &loads);
-    for (int i = 0; i < loads.at.len; i++)
-        loads.window |= index_is_window(loads.at.at[i], r->acc);
-    if (def_is_contraction(ctx, r->acc) && r->acc->value->op == OP_MUL) {
-        r->kind = loads.window ? CLASS_WINDOW : CLASS_CONTRACTION;
-        choose_lanes(ctx, k, r, &loads);
-        choose_rows(r, &loads);
+    r->acc = main_reduction(ctx, k);
+    expr_walk(ctx, r->acc ? r->acc->value : r->root->value, collect_load, &loads);
+    choose_lanes(ctx, k, r, &loads);
+    if (r->acc) {
+        r->kind = CLASS_REDUCTION;
+        for (int i = 0; i < loads.at.len; i++)
+            loads.window |= index_is_window(loads.at.at[i], r->acc);
+        if (def_is_contraction(ctx, r->acc) && r->acc->value->op == OP_MUL) {
+            r->kind = loads.window ? CLASS_WINDOW : CLASS_CONTRACTION;
+            choose_rows(ctx, r, &loads);
+        }
+        for (int i = 0; i < r->acc->naxis; i++)
+            if (r->acc->axis[i].kind == AXIS_RED)
+                r->red[r->nred++] = i;
     }
-    for (int i = 0; i < r->acc->naxis; i++)
-        if (r->acc->axis[i].kind == AXIS_RED)
-            r->red[r->nred++] = i;
-        else if (i != r->m && i != r->n && r->nouter < RANK_MAX)
-            r->outer[r->nouter++] = i;
+    list_outer(ctx, r);
 }

@@ -1,5 +1,6 @@
 /* Vector loops become vector statements. A loop whose statements have no vector form (a store that is not
- * contiguous, an index that is not linear, a condition that differs between lanes) is unrolled instead.
+ * contiguous, an index that is not linear, a condition that differs between lanes) stays a loop, or is
+ * unrolled where it fills registers.
  * Precondition: loop_flatten.
  *
  *   before  for n < 16 vector { y[i*16 + n] = max(x[i*16 + n], 0) }
@@ -90,6 +91,18 @@ static void vector_stmts(Vectoring *v, Stmt *s) {
     }
 }
 
+static void find_registers(void *data, Stmt *s) {
+    if (s->op == STMT_STORE && s->buf->space == SPACE_REG && s->nindex)
+        *(bool *)data = true;
+}
+
+/* Register variables have no index at run time. */
+static bool uses_registers(Stmt *s) {
+    bool found = false;
+    stmt_walk(s, find_registers, &found);
+    return found;
+}
+
 static void vector_walk(Lower *lo, Stmt *s) {
     for (; s; s = s->next) {
         vector_walk(lo, s->body);
@@ -101,7 +114,7 @@ static void vector_walk(Lower *lo, Stmt *s) {
         Stmt *body = stmt_copy(lo->ctx, s->body), *next = s->next;
         vector_stmts(&v, body);
         if (!v.ok) {
-            s->run = RUN_UNROLL;
+            s->run = uses_registers(s->body) ? RUN_UNROLL : RUN_SERIAL;
             continue;
         }
         Stmt *last = body;

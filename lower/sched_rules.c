@@ -5,7 +5,8 @@
  *     step ; step ; …
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), regs, fma, f32, strict,
- * lanes_contiguous, lanes_const, inner (Defs beside the accumulator and the root), and for a candidate tile
+ * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
+ * inner (Defs beside the accumulator and the root), and for a candidate tile
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
  * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind; chosen names and W are numbers.
@@ -51,7 +52,8 @@ static void bind_flag(Matching *mt, const char *name, bool v) {
 
 static int64_t role_extent(const Matching *mt, int axis) {
     int64_t n;
-    return axis >= 0 && expr_is_int(mt->roles.acc->axis[axis].var->extent, &n) ? n : 0;
+    const Def *d = mt->roles.acc ? mt->roles.acc : mt->roles.root;
+    return axis >= 0 && expr_is_int(d->axis[axis].var->extent, &n) ? n : 0;
 }
 
 static void bind_facts(Matching *mt) {
@@ -73,7 +75,10 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "lanes_const", r->lanes_load && r->lanes_load->u.buf->space == SPACE_CONST);
     bind_flag(mt, "has_m", r->m >= 0);
     bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
-    bind_flag(mt, "guarded", r->acc && r->acc->when != NULL);
+    bind_flag(mt, "has_n", r->n >= 0);
+    bind_flag(mt, "guarded",
+              r->n >= 0 && r->acc && r->acc->when &&
+                  expr_uses_sym(r->acc->when, r->acc->axis[r->n].var));
 }
 
 /* ---- expressions over the bindings --------------------------------------------------------------------- */
