@@ -64,7 +64,7 @@ static Stmt *outer_loop(Ctx *ctx, const Stmt *s, Str label, Sym *v, Stmt *body) 
 }
 
 /* What is left over from `base` on: one tile of constant extent, or for an unknown rest tiles of falling
- * powers of two; each has an outer loop of 0 or 1 iterations around a constant one, so that later steps find
+ * powers of four; each has an outer loop of 0 to 3 iterations around a constant one, so that later steps find
  * both loops everywhere. */
 static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *base,
                        const Expr *rest) {
@@ -75,9 +75,9 @@ static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *ba
         return tile ? outer_loop(ctx, s, step->word[0], once, tile) : NULL;
     }
     Stmt *all = NULL;
-    while (top * 2 < by)
-        top *= 2;
-    for (; top >= 1; top /= 2) {
+    while (top * 4 < by)
+        top *= 4;
+    for (; top >= 1; top /= 4) {
         const Expr *size = expr_i(ctx, top), *times = expr_fdiv(ctx, rest, size);
         Sym *v = sym_axis(ctx, step->word[0], times);
         const Expr *start = expr_add(ctx, base, expr_mul(ctx, expr_sym(ctx, v), size));

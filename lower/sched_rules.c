@@ -124,14 +124,14 @@ static int64_t cover_cycles(int64_t m, int64_t nv, int64_t rows, int64_t vecs) {
            (nr ? mf * tile_cycles(rows, nr) : 0) + (mr && nr ? tile_cycles(mr, nr) : 0);
 }
 
-/* Tries every tile that fits the registers; binds the best. Large symbolic extents count as 1000. */
+/* Tries every tile that fits the registers; binds the best. Symbolic extents count as 64 rows. */
 static bool choose_tile(Matching *mt, const Rule *rule) {
     const Machine *mach = mt->lo->machine;
     int64_t lanes = mach->vec / 4, best = INT64_MAX, best_m = 0, best_n = 0;
     int64_t m = role_extent(mt, mt->roles.m), n = role_extent(mt, mt->roles.n);
     if (lanes == 0)
         return false;
-    m = mt->roles.m < 0 ? 1 : m ? m : 1000;
+    m = mt->roles.m < 0 ? 1 : m ? m : 64;
     int64_t nv = n ? (n + lanes - 1) / lanes : 64;
     for (int64_t vecs = 1; vecs <= 8 && vecs <= nv; vecs++)
         for (int64_t rows = 1; rows <= m && rows * vecs + vecs + 1 <= mach->nreg; rows++) {
