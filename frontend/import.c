@@ -139,6 +139,8 @@ static bool import_node(Import *im, NameScope *scope, size_t index, const Onnx__
     bool ok = true;
     if (!*n->op)
         ok = diag_error(im->ctx, EXIT_MALFORMED, &n->loc, "the node has no op_type");
+    if (strcmp(n->domain, "lcc") == 0) /* what upgrading makes; not for models */
+        ok = diag_error(im->ctx, EXIT_UNSUPPORTED, &n->loc, "lcc.%s is not a known op", n->op);
     ok &= node_inputs(im, scope, p, n);
     ok &= node_attrs(im, scope, p, n);
     ok &= node_outputs(im, scope, p, n);
