@@ -170,6 +170,11 @@ static Map *func_scan(Printer *p, const Stmt *body) {
     return s.used;
 }
 
+bool reg_is_array(const Printer *p, const Buf *b) {
+    const RegInfo *r = map_get(p->regs, b);
+    return r && r->array;
+}
+
 static Str reg_variable(Printer *p, const RegInfo *r, int64_t i) {
     return str_f(p->ctx, "%s_%lld", r->name, (long long)i);
 }

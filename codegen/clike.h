@@ -60,6 +60,8 @@ void print_begin(Printer *p, const Stmt *body);
 /* `static int f(params) {…}`, with the parameters that are used (Printer.used). restrict_ok: no two
  * buffers of any call overlap. */
 void print_func(Printer *p, const Func *f, Str name, bool restrict_ok);
+/* Is a SPACE_REG buffer spelled as an array, for lack of constant places? */
+bool reg_is_array(const Printer *p, const Buf *b);
 bool func_returns(const Func *f); /* does it hold a CHECK? */
 
 /* ---- expressions (clike_expr.c) ------------------------------------------------------------------- */
@@ -78,7 +80,7 @@ void print_spelled(Printer *p, const char *text, Dtype t, const Expr *e,
 /* Makes sure that a stub piece or libc function is there, and prints its name. */
 void print_name(Printer *p, const char *name);
 
-/* ---- vectors (clike_vec.c) ------------------------------------------------------------------------ */
+/* ---- vectors (codegen/c/vector.c) ------------------------------------------------------------------------ */
 
 const char *ctype_vector(Printer *p, Type t);
 void print_vector(Printer *p, const Expr *e, int prec);

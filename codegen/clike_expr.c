@@ -538,8 +538,8 @@ static bool print_trivial(Printer *p, const Expr *e, int prec) {
 void print_expr(Printer *p, const Expr *e, int prec) {
     Dtype t = type_dtype(e->type);
     bool integer = type_is_int(t);
-    if (type_lanes(e->type) > 1 || e->op == OP_LANE || e->op == OP_VADD || e->op == OP_VMAX ||
-        e->op == OP_VMIN) {
+    if ((type_lanes(e->type) > 1 && e->op != OP_SYM) || e->op == OP_LANE || e->op == OP_VADD ||
+        e->op == OP_VMAX || e->op == OP_VMIN) {
         print_vector(p, e, prec);
         return;
     }

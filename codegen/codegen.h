@@ -48,6 +48,8 @@ Paste *paste_new(Ctx *ctx);
 bool paste_need(Paste *p, const char *name);
 /* A piece made while printing, such as a helper for one vector type; its text is written once. */
 void paste_add(Paste *p, Str name, Str text);
+/* A system header the file needs. */
+void paste_include(Paste *p, const char *header);
 bool paste_has(const Paste *p, Str name);
 /* `#include` lines of the libc functions needed so far, or (jit) their declarations. */
 void paste_libc(const Paste *p, Text *t, bool jit);

@@ -27,9 +27,10 @@ enum { NLIBC = sizeof LIBC_TABLE / sizeof *LIBC_TABLE };
 
 struct Paste {
     Ctx *ctx;
-    Map *stub;      /* Str → Piece: all there are */
-    Map *done;      /* Str → Str: asked for already */
-    VEC(Str) texts; /* in the order they are written */
+    Map *stub;        /* Str → Piece: all there are */
+    Map *done;        /* Str → Str: asked for already */
+    VEC(Str) texts;   /* in the order they are written */
+    VEC(Str) headers; /* asked for by name */
     bool libc[NLIBC];
 };
 
@@ -79,6 +80,14 @@ void paste_add(Paste *p, Str name, Str text) {
     vec_push(p->ctx, &p->texts, text);
 }
 
+void paste_include(Paste *p, const char *header) {
+    Str h = str(p->ctx, header);
+    for (int i = 0; i < p->headers.len; i++)
+        if (p->headers.at[i] == h)
+            return;
+    vec_push(p->ctx, &p->headers, h);
+}
+
 bool paste_need(Paste *p, const char *name) {
     Str key = str(p->ctx, name);
     if (paste_has(p, key))
@@ -103,6 +112,8 @@ bool paste_need(Paste *p, const char *name) {
 }
 
 void paste_libc(const Paste *p, Text *t, bool jit) {
+    for (int i = 0; i < p->headers.len; i++)
+        text_f(t, "#include <%s>\n", p->headers.at[i]);
     for (int i = 0; i < NLIBC; i++) {
         if (!p->libc[i])
             continue;

@@ -13,12 +13,19 @@ if [ ! -x "$build/tests/emit_test" ]; then
     exit 0
 fi
 passed=0 failed=0 skipped=0
-for machine in ${MACHINES:-c}; do
+# Vector machines are tested where they can run.
+machines=c
+if [ "$1" != quick ]; then
+    ! grep -qw avx2 /proc/cpuinfo || machines="$machines avx2"
+    ! grep -qw avx512vl /proc/cpuinfo || machines="$machines avx512"
+fi
+for machine in ${MACHINES:-$machines}; do
     mkdir "$work/$machine"
     cd "$work/$machine" || exit 6
     names=$("$build/tests/emit_test" . "$machine") || failed=$((failed + 1))
     for compiler in gcc clang tcc; do
         if [ "$1" = quick ] && [ $compiler != gcc ]; then continue; fi
+        if [ $compiler = tcc ] && [ "$machine" != c ]; then continue; fi # it has no vectors
         if ! command -v $compiler >/dev/null; then
             echo "skipped: no $compiler"
             skipped=$((skipped + 1))

@@ -11,12 +11,15 @@ static const Machine MACHINES[] = {
 #undef MACHINE
     {.name = NULL}};
 
-/* Every scalar op has a spelling. Of vectors only those that fill whole registers of the machine have;
- * the rest is for loop_expand to take apart. */
+/* Every scalar op has a spelling. Vectors are GNU vectors: a power of two of lanes; what has no instruction goes
+ * lane by lane in a helper. */
 static bool c_spells(const Machine *mach, Op op, Type t) {
     int lanes = type_lanes(t);
-    (void)op;
-    return lanes == 1 || mach->vec > 0;
+    char kind = type_kind(type_dtype(t));
+    if (lanes == 1)
+        return true;
+    return mach->vec > 0 && (lanes & (lanes - 1)) == 0 && lanes <= 64 && kind != 'S' &&
+           kind != 'C' && op != OP_DOT4;
 }
 
 const Target target_c = {"c", MACHINES, embed_rules_sched, c_emit, c_spells};

@@ -1,0 +1,398 @@
+/* codegen/c/lanes.c — helpers on vectors: what has no operator in GNU C, written once a file.
+ *
+ *   exp on 16 floats →
+ *   static inline lcc_f32x16 lcc_exp_f32x16(lcc_f32x16 a) {
+ *       lcc_f32x16 r = {0};
+ *       for (int i = 0; i < 16; i++) r[i] = expf(a[i]);
+ *       return r; }                                                                one statement a line */
+#include "codegen/c/vector.h"
+
+#include <string.h>
+
+void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body) {
+    paste_add(p->paste, name,
+              str_f(p->ctx, "static inline __attribute__((always_inline)) %s\n%s(%s) {\n%s}", ret,
+                    name, params, body->at));
+}
+
+static Str vec_name(Printer *p, const char *what, Dtype t, int lanes) {
+    return t == T_BOOL ? str_f(p->ctx, "lcc_%s_m%d", what, lanes)
+                       : str_f(p->ctx, "lcc_%s_%sx%d", what, type_text(t), lanes);
+}
+
+static const char *op_name(Op op) {
+    static const char *const names[] = {
+#define OP(id, text, kids, form, result) [OP_##id] = #id,
+#include "ir/ops.def"
+#undef OP
+    };
+    return names[op];
+}
+
+static Str lower_case(Ctx *ctx, const char *s) {
+    Text t = text_new(ctx);
+    for (; *s; s++)
+        text_c(&t, *s >= 'A' && *s <= 'Z' ? (char)(*s - 'A' + 'a') : *s);
+    return str(ctx, t.at);
+}
+
+/* Lane i of a variable, as an expression that binds tightly. */
+static Str lane_of(Printer *p, Str var, Dtype t) {
+    if (t != T_BOOL)
+        return str_f(p->ctx, "%s[i]", var);
+    return str_f(p->ctx, has_bit_masks(p) ? "(%s >> i & 1)" : "(%s[i] != 0)", var);
+}
+
+/* `r[i] = value;` for a result of dtype t, where value is of the element's C type (bool: int). */
+static void set_lane(Printer *p, Text *t, Dtype type, int lanes, const char *value) {
+    if (type != T_BOOL)
+        text_f(t, "        r[i] = %s;\n", value);
+    else if (has_bit_masks(p))
+        text_f(t, "        r = (%s)(r | (%s)(%s) << i);\n", vector_type(p, T_BOOL, lanes),
+               lanes > 32 ? "uint64_t" : "uint32_t", value);
+    else
+        text_f(t, "        r[i] = -(%s);\n", value);
+}
+
+static void loop_open(Printer *p, Text *t, Dtype type, int lanes) {
+    text_f(t, "    %s r = %s;\n    for (int i = 0; i < %d; i++)\n", vector_type(p, type, lanes),
+           type == T_BOOL && has_bit_masks(p) ? "0" : "{0}", lanes);
+}
+
+/* ---- any op by its scalar spelling ---------------------------------------------------------------------- */
+
+Str vec_op(Printer *p, const Expr *e) {
+    static const char *const var[] = {"a", "b", "c"};
+    Dtype of = type_dtype(e->kid[0]->type), to = type_dtype(e->type);
+    int lanes = type_lanes(e->type);
+    Str name = vec_name(p, lower_case(p->ctx, op_name((Op)e->op)), of, lanes);
+    if (e->op == OP_DOT4 || e->nkid > 3)
+        internal_error(p->ctx, "no lane form of %s", op_text((Op)e->op));
+    for (int i = 1; i < e->nkid; i++)
+        if (type_dtype(e->kid[i]->type) != of)
+            name = str_f(p->ctx, "%s_%s", name, type_text(type_dtype(e->kid[i]->type)));
+    if (to != of)
+        name = str_f(p->ctx, "%s_%s", name, type_text(to));
+    if (paste_has(p->paste, name))
+        return name;
+    Printer lane = *p;
+    Text value = text_new(p->ctx), params = text_new(p->ctx), body = text_new(p->ctx);
+    const Expr *kid[3];
+    lane.names = map_new(p->ctx);
+    lane.plain = map_new(p->ctx);
+    lane.t = &value;
+    for (int i = 0; i < e->nkid; i++) {
+        Dtype t = type_dtype(e->kid[i]->type);
+        Sym *s = sym_new(p->ctx, SYM_LET, str(p->ctx, var[i]), INT64_MIN, INT64_MAX);
+        s->type = (Type)t;
+        kid[i] = expr_sym(p->ctx, s);
+        map_put(lane.names, s, (void *)(uintptr_t)lane_of(p, var[i], t));
+        text_f(&params, "%s%s %s", i ? ", " : "", vector_type(p, t, lanes), var[i]);
+    }
+    print_expr(&lane, expr_op(p->ctx, (Op)e->op, (Type)to, e->nkid, kid), P_ASSIGN);
+    loop_open(p, &body, to, lanes);
+    set_lane(p, &body, to, lanes, value.at);
+    text_s(&body, "    return r;\n");
+    helper_add(p, name, vector_type(p, to, lanes), params.at, &body);
+    return name;
+}
+
+/* ---- making ------------------------------------------------------------------------------------------------ */
+
+Str vec_splat(Printer *p, Dtype t, int lanes) {
+    Str name = vec_name(p, "splat", t, lanes), type = vector_type(p, t, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    if (t == T_BOOL && has_bit_masks(p)) {
+        text_f(&body, "    return x ? (%s)%s : 0;\n", type,
+               lanes == 64 ? "~(uint64_t)0" : str_f(p->ctx, "0x%llx", (1ull << lanes) - 1));
+    } else {
+        text_f(&body, "    return (%s){", type);
+        for (int i = 0; i < lanes; i++)
+            text_f(&body, "%s%s", i ? ", " : "", t == T_BOOL ? "-x" : "x");
+        text_s(&body, "};\n");
+    }
+    const char *elem = t == T_BOOL ? "int" : type_c(t);
+    helper_add(p, name, type, str_f(p->ctx, "%s x", elem), &body);
+    return name;
+}
+
+Str vec_ramp(Printer *p, Dtype t, int lanes) {
+    Str name = vec_name(p, "ramp", t, lanes), type = vector_type(p, t, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    Str work = vector_type(p, type_kind(t) == 'I' ? bits_type(t, false) : t, lanes);
+    const char *cast = type_kind(t) == 'I' ? type_c(bits_type(t, false)) : type_c(t);
+    text_f(&body, "    return (%s)((%s)base + (%s)stride * (%s){", type, cast, cast, work);
+    for (int i = 0; i < lanes; i++)
+        text_f(&body, "%s%d", i ? ", " : "", i);
+    text_s(&body, "});\n");
+    helper_add(p, name, type, str_f(p->ctx, "%s base, %s stride", type_c(t), type_c(t)), &body);
+    return name;
+}
+
+Str vec_first(Printer *p, int lanes) {
+    Str name = vec_name(p, "first", T_BOOL, lanes), type = vector_type(p, T_BOOL, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    if (has_bit_masks(p)) {
+        text_f(&body, "    if (n >= %d)\n        return (%s)%s;\n", lanes, type,
+               lanes == 64 ? "~(uint64_t)0" : str_f(p->ctx, "0x%llx", (1ull << lanes) - 1));
+        text_f(&body, "    return n > 0 ? (%s)(((uint64_t)1 << n) - 1) : 0;\n", type);
+    } else {
+        text_f(&body,
+               "    const int32_t k = n < 0 ? 0 : n > %d ? %d : (int32_t)n;\n    return (%s)((%s){",
+               lanes, lanes, type, type);
+        for (int i = 0; i < lanes; i++)
+            text_f(&body, "%s%d", i ? ", " : "", i);
+        text_s(&body, "} < k);\n");
+    }
+    helper_add(p, name, type, "int64_t n", &body);
+    return name;
+}
+
+/* ---- masks --------------------------------------------------------------------------------------------------- */
+
+/* A GNU comparison `m` (integers as wide as t, 0 or -1) as a mask; false when it must go by lanes. */
+static bool return_mask(Printer *p, Text *body, const char *m, Dtype t, int lanes) {
+    int bytes = type_bytes(t) * lanes;
+    const char *bits = register_bits(p, bytes);
+    if (!has_bit_masks(p)) {
+        Str mask = vector_type(p, T_BOOL, lanes);
+        text_f(body,
+               type_bytes(t) == 4 ? "    return (%s)(%s);\n"
+                                  : "    return __builtin_convertvector(%s, %s);\n",
+               type_bytes(t) == 4 ? mask : m, type_bytes(t) == 4 ? m : mask);
+        return true;
+    }
+    if (!bits)
+        return false;
+    need_intrinsics(p);
+    text_f(body, "    return (%s)_mm%s_movepi%d_mask((__m%si)(%s));\n",
+           vector_type(p, T_BOOL, lanes), bits, 8 * type_bytes(t), *bits ? bits : "128", m);
+    return true;
+}
+
+Str vec_compare(Printer *p, Op op, Dtype t, int lanes) {
+    static const char *const sign[] = {
+        [OP_EQ] = "==", [OP_NE] = "!=", [OP_LT] = "<", [OP_LE] = "<="};
+    static const int predicate[] = {[OP_EQ] = 0x00, [OP_NE] = 0x04, [OP_LT] = 0x11, [OP_LE] = 0x12};
+    Str name = vec_name(p, lower_case(p->ctx, op_name(op)), t, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    const char *bits = register_bits(p, type_bytes(t) * lanes);
+    Str type = vector_type(p, t, lanes), mask = vector_type(p, T_BOOL, lanes);
+    bool real = t == T_F32 || t == T_F64;
+    if (t == T_BOOL) {
+        text_f(&body, op == OP_NE ? "    return (%s)(a ^ b);\n" : "    return (%s)~(a ^ b);\n",
+               mask);
+    } else if (real && bits && has_bit_masks(p)) {
+        need_intrinsics(p);
+        text_f(&body, "    return _mm%s_cmp_p%c_mask(a, b, 0x%02x);\n", bits,
+               t == T_F32 ? 's' : 'd', (unsigned)predicate[op]);
+    } else if (!return_mask(p, &body, str_f(p->ctx, "a %s b", sign[op]), t, lanes)) {
+        loop_open(p, &body, T_BOOL, lanes);
+        set_lane(p, &body, T_BOOL, lanes, str_f(p->ctx, "a[i] %s b[i]", sign[op]));
+        text_s(&body, "    return r;\n");
+    }
+    helper_add(p, name, mask, str_f(p->ctx, "%s a, %s b", type, type), &body);
+    return name;
+}
+
+Str vec_select(Printer *p, Dtype t, int lanes) {
+    Str name = vec_name(p, "select", t, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    Str type = vector_type(p, t, lanes), mask = vector_type(p, T_BOOL, lanes);
+    const char *bits = register_bits(p, type_bytes(t) * lanes);
+    if (t == T_BOOL) {
+        text_f(&body, "    return (%s)((c & a) | (~c & b));\n", type);
+    } else if (!has_bit_masks(p)) {
+        Str ints = vector_type(p, bits_type(t, true), lanes);
+        text_f(&body,
+               type_bytes(t) == 4 ? "    const %s m = (%s)c;\n"
+                                  : "    const %s m = __builtin_convertvector(c, %s);\n",
+               ints, ints);
+        text_f(&body, "    return (%s)((m & (%s)a) | (~m & (%s)b));\n", type, ints, ints);
+    } else if (bits) {
+        need_intrinsics(p);
+        const char *reg = str_f(p->ctx, "__m%si", *bits ? bits : "128");
+        text_f(&body, "    return (%s)_mm%s_mask_blend_epi%d(c, (%s)b, (%s)a);\n", type, bits,
+               8 * type_bytes(t), reg, reg);
+    } else {
+        loop_open(p, &body, t, lanes);
+        set_lane(p, &body, t, lanes, str_f(p->ctx, "%s ? a[i] : b[i]", lane_of(p, "c", T_BOOL)));
+        text_s(&body, "    return r;\n");
+    }
+    helper_add(p, name, type, str_f(p->ctx, "%s c, %s a, %s b", mask, type, type), &body);
+    return name;
+}
+
+/* ---- smallest, largest, sums ------------------------------------------------------------------------------------ */
+
+Str vec_minmax(Printer *p, Op op, Dtype t, int lanes) {
+    bool min = op == OP_MIN || op == OP_VMIN;
+    Str name = vec_name(p, min ? "min" : "max", t, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    Str type = vector_type(p, t, lanes);
+    if (t == T_BOOL) {
+        text_f(&body, "    return (%s)(a %c b);\n", type, min ? '&' : '|');
+    } else if (type_is_float(t)) { /* NaN wins */
+        Str select = vec_select(p, t, lanes), ne = vec_compare(p, OP_NE, t, lanes);
+        Str less = vec_compare(p, OP_LT, t, lanes);
+        text_f(&body, "    return %s(%s(a, a), a, %s(%s(%s), a, b));\n", select, ne, select, less,
+               min ? "a, b" : "b, a");
+    } else {
+        Str ints = vector_type(p, bits_type(t, true), lanes);
+        text_f(&body, "    const %s m = (%s)(a %c b);\n", ints, ints, min ? '<' : '>');
+        text_f(&body, "    return (%s)((m & (%s)a) | (~m & (%s)b));\n", type, ints, ints);
+    }
+    helper_add(p, name, type, str_f(p->ctx, "%s a, %s b", type, type), &body);
+    return name;
+}
+
+/* Halves are combined, again and again. */
+Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
+    Str name = vec_name(p, lower_case(p->ctx, op_name(op)), t, lanes),
+        type = vector_type(p, t, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    Type scalar = (Type)t;
+    Printer lane = *p;
+    Text value = text_new(p->ctx);
+    const Expr *kid[2];
+    lane.names = map_new(p->ctx);
+    lane.plain = map_new(p->ctx);
+    lane.t = &value;
+    for (int i = 0; i < 2; i++) {
+        Sym *s = sym_new(p->ctx, SYM_LET, "a", INT64_MIN, INT64_MAX);
+        s->type = scalar;
+        kid[i] = expr_sym(p->ctx, s);
+        map_put(lane.names, s, (void *)(uintptr_t)(Str)(i ? "v[i + h]" : "v[i]"));
+    }
+    Op with = op == OP_VADD ? OP_ADD : op == OP_VMAX ? OP_MAX : OP_MIN;
+    print_expr(&lane, expr_op(p->ctx, with, scalar, 2, kid), P_ASSIGN);
+    if (t == T_BOOL)
+        internal_error(p->ctx, "no %s of truths", op_text(op));
+    int half = lanes / 2;
+    if (op == OP_VADD && t == T_F32 && register_bits(p, 4 * lanes)) {
+        need_intrinsics(p);
+        if (lanes == 16)
+            text_s(&body, "    const __m256 v8 = _mm256_add_ps(_mm512_castps512_ps256(a),\n"
+                          "                                    _mm512_extractf32x8_ps(a, 1));\n");
+        if (lanes >= 8)
+            text_f(&body,
+                   "    const __m128 v4 = _mm_add_ps(_mm256_castps256_ps128(%s), "
+                   "_mm256_extractf128_ps(%s, 1));\n",
+                   lanes == 8 ? "a" : "v8", lanes == 8 ? "a" : "v8");
+        const char *v4 = lanes == 4 ? "a" : "v4";
+        text_f(&body,
+               "    const __m128 v2 = _mm_add_ps(%s, _mm_movehl_ps(%s, %s));\n"
+               "    return _mm_cvtss_f32(_mm_add_ss(v2, _mm_movehdup_ps(v2)));\n",
+               v4, v4, v4);
+    } else {
+        text_f(&body, "    %s v[%d];\n    for (int i = 0; i < %d; i++)\n        v[i] = a[i];\n",
+               type_c(t), lanes, lanes);
+        text_f(&body, "    for (int h = %d; h > 0; h /= 2)\n        for (int i = 0; i < h; i++)\n",
+               half);
+        text_f(&body, "            v[i] = %s;\n    return v[0];\n", value.at);
+    }
+    helper_add(p, name, type_c(t), str_f(p->ctx, "%s a", type), &body);
+    return name;
+}
+
+/* ---- access ------------------------------------------------------------------------------------------------------- */
+
+/* A whole contiguous vector: through a type that may lie anywhere and alias anything. */
+static Str plain_access(Printer *p, bool load, Str name, Dtype t, int lanes) {
+    Str type = vector_type(p, t, lanes), loose = str_f(p->ctx, "%su", type);
+    if (!paste_has(p->paste, loose))
+        paste_add(
+            p->paste, loose,
+            str_f(p->ctx,
+                  "typedef %s %s\n    __attribute__((vector_size(%d), aligned(%d), may_alias));",
+                  type_c(t), loose, type_bytes(t) * lanes, type_bytes(t)));
+    if (load)
+        paste_add(p->paste, name, str_f(p->ctx, "#define %s(p) (*(const %s *)(p))", name, loose));
+    else
+        paste_add(p->paste, name,
+                  str_f(p->ctx, "#define %s(p, v) (*(%s *)(p) = (v))", name, loose));
+    return name;
+}
+
+/* A masked contiguous access by instruction; false when there is none. */
+static bool masked_access(Printer *p, Text *body, bool load, Dtype t, int lanes) {
+    int size = type_bytes(t);
+    const char *bits = register_bits(p, size * lanes);
+    Str type = vector_type(p, t, lanes),
+        reg = str_f(p->ctx, "__m%si", bits && *bits ? bits : "128");
+    if (!bits || t == T_BOOL)
+        return false;
+    if (has_bit_masks(p)) {
+        if (load)
+            text_f(body, "    return (%s)_mm%s_maskz_loadu_epi%d(m, p);\n", type, bits, 8 * size);
+        else
+            text_f(body, "    _mm%s_mask_storeu_epi%d(p, m, (%s)v);\n", bits, 8 * size, reg);
+    } else if (size == 4) {
+        if (load)
+            text_f(body,
+                   "    return (%s)_mm%s_maskload_epi32((const int *)(const void *)p, (%s)m);\n",
+                   type, bits, reg);
+        else
+            text_f(body, "    _mm%s_maskstore_epi32((int *)(void *)p, (%s)m, (%s)v);\n", bits, reg,
+                   reg);
+    } else {
+        return false;
+    }
+    need_intrinsics(p);
+    return true;
+}
+
+Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
+    bool load = how[0] == 'l' || how[0] == 'g',
+         linear = how[0] != 'g' && strcmp(how, "scatter") != 0;
+    bool contiguous = strcmp(how, "load") == 0 || strcmp(how, "store") == 0;
+    Str name = vec_name(p, str_f(p->ctx, "%s%s", masked ? "m" : "", how), t, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    if (contiguous && !masked && t != T_BOOL)
+        return plain_access(p, load, name, t, lanes);
+    Str type = vector_type(p, t, lanes), mask = masked ? vector_type(p, T_BOOL, lanes) : NULL;
+    Text body = text_new(p->ctx), params = text_new(p->ctx);
+    text_f(&params, "%s%s *p", load ? "const " : "", type_c(t));
+    if (!contiguous)
+        text_f(&params, ", %s",
+               linear ? "int64_t step" : str_f(p->ctx, "%s at", vector_type(p, T_I64, lanes)));
+    if (masked)
+        text_f(&params, ", %s m", mask);
+    if (!load)
+        text_f(&params, ", %s v", type);
+    Str elem = contiguous ? "p[i]" : linear ? "p[i * step]" : "p[at[i]]";
+    if (contiguous && masked && masked_access(p, &body, load, t, lanes)) {
+        helper_add(p, name, load ? type : "void", params.at, &body);
+        return name;
+    }
+    Str on = masked ? lane_of(p, "m", T_BOOL) : NULL;
+    if (load) {
+        loop_open(p, &body, t, lanes);
+        Str value = t == T_BOOL ? str_f(p->ctx, "%s != 0", elem) : elem;
+        set_lane(p, &body, t, lanes, masked ? str_f(p->ctx, "%s ? %s : 0", on, value) : value);
+        text_s(&body, "    return r;\n");
+    } else {
+        text_f(&body, "    for (int i = 0; i < %d; i++)\n", lanes);
+        if (masked)
+            text_f(&body, "        if (%s)\n    ", on);
+        text_f(&body, "        %s = %s%s;\n", elem, t == T_BOOL ? "(uint8_t)" : "",
+               lane_of(p, "v", t));
+    }
+    helper_add(p, name, load ? type : "void", params.at, &body);
+    return name;
+}

@@ -1,0 +1,36 @@
+/* codegen/c/vector.h — shared by vector.c, lanes.c and convert.c: vectors of the C backend.
+ *
+ * A vector is a GNU vector of its dtype's C type (floats below 32 bits: their bits), called lcc_f32x16. A vector
+ * of truths is a mask: one bit a lane on AVX-512 (lcc_m16 = uint16_t), else a vector of int32_t, 0 or -1.
+ * Helpers are functions written once a file when first needed (paste_add). */
+#ifndef LCC_C_VECTOR_H
+#define LCC_C_VECTOR_H
+
+#include "codegen/clike.h"
+
+/* The C type of a vector; its typedef is asked for. */
+Str vector_type(Printer *p, Dtype t, int lanes);
+/* The integer type as wide as an element of t. */
+Dtype bits_type(Dtype t, bool is_signed);
+bool has_bit_masks(const Printer *p);
+/* "512" of a register of these bytes: "" for 16; NULL when the machine has no such register. */
+const char *register_bits(const Printer *p, int bytes);
+void need_intrinsics(Printer *p);
+
+/* Writes a helper once: `ret name(params) { body }`. */
+void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body);
+/* lanes.c: names of helpers, made when needed. */
+Str vec_op(Printer *p, const Expr *e); /* any op, lane by lane, by its scalar spelling */
+Str vec_splat(Printer *p, Dtype t, int lanes);
+Str vec_ramp(Printer *p, Dtype t, int lanes);
+Str vec_first(Printer *p, int lanes); /* mask of the lanes below a count */
+Str vec_compare(Printer *p, Op op, Dtype t, int lanes);
+Str vec_select(Printer *p, Dtype t, int lanes);
+Str vec_reduce(Printer *p, Op op, Dtype t, int lanes); /* VADD VMAX VMIN */
+Str vec_minmax(Printer *p, Op op, Dtype t, int lanes);
+/* access: "load" "store" of bool; "loads" "stores": strided; "gather" "scatter"; with mask. */
+Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked);
+/* convert.c */
+Str vec_cast(Printer *p, Op op, Dtype from, Dtype to, int lanes);
+
+#endif
