@@ -321,7 +321,8 @@ static Str plain_access(Printer *p, bool load, Str name, Dtype t, int lanes) {
                   "typedef %s %s\n    __attribute__((vector_size(%d), aligned(%d), may_alias));",
                   type_c(t), loose, type_bytes(t) * lanes, type_bytes(t)));
     if (load)
-        paste_add(p->paste, name, str_f(p->ctx, "#define %s(p) (*(const %s *)(p))", name, loose));
+        paste_add(p->paste, name,
+                  str_f(p->ctx, "#define %s(p) ((%s)*(const %s *)(p))", name, type, loose));
     else
         paste_add(p->paste, name,
                   str_f(p->ctx, "#define %s(p, v) (*(%s *)(p) = (v))", name, loose));
