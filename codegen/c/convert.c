@@ -71,10 +71,13 @@ static bool convert_body(Printer *p, Text *body, Dtype from, Dtype to, int lanes
          plain_to = !type_is_narrow(to) && to != T_BOOL;
     if (from == T_BOOL && plain_to) {
         Str one = vec_splat(p, to, lanes);
-        text_f(body, "    return %s(a, %s(1), %s(0));\n", vec_select(p, to, lanes), one, one);
+        text_f(body, "    return %s(%s, %s, %s);\n", vec_select(p, to, lanes),
+               vec_arg(p, T_BOOL, lanes, "a"), vec_arg(p, to, lanes, str_f(p->ctx, "%s(1)", one)),
+               vec_arg(p, to, lanes, str_f(p->ctx, "%s(0)", one)));
     } else if (to == T_BOOL && plain_from) {
-        text_f(body, "    return %s(a, %s(0));\n", vec_compare(p, OP_NE, from, lanes),
-               vec_splat(p, from, lanes));
+        Str zero = str_f(p->ctx, "%s(0)", vec_splat(p, from, lanes));
+        text_f(body, "    return %s(%s, %s);\n", vec_compare(p, OP_NE, from, lanes),
+               vec_arg(p, from, lanes, "a"), vec_arg(p, from, lanes, zero));
     } else if (!plain_from || !plain_to) {
         return half_floats(p, body, from, to, lanes);
     } else if (type_is_float(from) && !type_is_float(to)) {
@@ -106,8 +109,9 @@ Str vec_cast(Printer *p, Op op, Dtype from, Dtype to, int lanes) {
     Str name = str_f(p->ctx, "lcc_%s_%s_%sx%d", how, type_text(from), type_text(to), lanes);
     if (paste_has(p->paste, name))
         return name;
-    Text body = text_new(p->ctx);
-    Str in = vector_type(p, from, lanes), out = vector_type(p, to, lanes);
+    Text body = text_new(p->ctx), params = text_new(p->ctx);
+    Str out = vector_type(p, to, lanes);
+    vec_param(p, &params, &body, from, lanes, "a");
     if (op == OP_NEG && !half_floats(p, &body, from, to, lanes)) {
         const char *suffix = to == T_F8E5M2 ? "_calc" : "";
         Str scalar = str_f(p->ctx, "lcc_f32_to_%s%s", type_text(to), suffix);
@@ -121,6 +125,6 @@ Str vec_cast(Printer *p, Op op, Dtype from, Dtype to, int lanes) {
         const Expr *e = expr_op(p->ctx, op, TYPE_VEC(to, lanes), 1, &a);
         return vec_op(p, e);
     }
-    helper_add(p, name, out, str_f(p->ctx, "%s a", in), &body);
+    helper_add(p, name, out, params.at, &body);
     return name;
 }

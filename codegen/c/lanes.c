@@ -15,6 +15,35 @@ void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body) {
                     name, params, body->at));
 }
 
+static bool is_wide(const Printer *p, Dtype t, int lanes) {
+    if (t == T_BOOL && has_bit_masks(p))
+        return false;
+    return (t == T_BOOL ? 4 : type_bytes(t)) * lanes > p->mach->vec;
+}
+
+void vec_param(Printer *p, Text *params, Text *body, Dtype t, int lanes, const char *var) {
+    Str type = vector_type(p, t, lanes);
+    text_s(params, params->len ? ", " : "");
+    if (is_wide(p, t, lanes)) {
+        text_f(params, "const %s *%s_at", type, var);
+        text_f(body, "    const %s %s = *%s_at;\n", type, var, var);
+    } else {
+        text_f(params, "%s %s", type, var);
+    }
+}
+
+bool vec_arg_open(Printer *p, Text *t, Dtype type, int lanes) {
+    bool wide = is_wide(p, type, lanes);
+    if (wide)
+        text_f(t, "(%s[1]){", vector_type(p, type, lanes));
+    return wide;
+}
+
+Str vec_arg(Printer *p, Dtype t, int lanes, Str value) {
+    return is_wide(p, t, lanes) ? str_f(p->ctx, "(%s[1]){%s}", vector_type(p, t, lanes), value)
+                                : value;
+}
+
 static Str vec_name(Printer *p, const char *what, Dtype t, int lanes) {
     return t == T_BOOL ? str_f(p->ctx, "lcc_%s_m%d", what, lanes)
                        : str_f(p->ctx, "lcc_%s_%sx%d", what, type_text(t), lanes);
@@ -87,7 +116,7 @@ Str vec_op(Printer *p, const Expr *e) {
         s->type = (Type)t;
         kid[i] = expr_sym(p->ctx, s);
         map_put(lane.names, s, (void *)(uintptr_t)lane_of(p, var[i], t));
-        text_f(&params, "%s%s %s", i ? ", " : "", vector_type(p, t, lanes), var[i]);
+        vec_param(p, &params, &body, t, lanes, var[i]);
     }
     print_expr(&lane, expr_op(p->ctx, (Op)e->op, (Type)to, e->nkid, kid), P_ASSIGN);
     loop_open(p, &body, to, lanes);
@@ -185,7 +214,10 @@ Str vec_compare(Printer *p, Op op, Dtype t, int lanes) {
         return name;
     Text body = text_new(p->ctx);
     const char *bits = register_bits(p, type_bytes(t) * lanes);
-    Str type = vector_type(p, t, lanes), mask = vector_type(p, T_BOOL, lanes);
+    Str mask = vector_type(p, T_BOOL, lanes);
+    Text params = text_new(p->ctx);
+    vec_param(p, &params, &body, t, lanes, "a");
+    vec_param(p, &params, &body, t, lanes, "b");
     bool real = t == T_F32 || t == T_F64;
     if (t == T_BOOL) {
         text_f(&body, op == OP_NE ? "    return (%s)(a ^ b);\n" : "    return (%s)~(a ^ b);\n",
@@ -199,7 +231,7 @@ Str vec_compare(Printer *p, Op op, Dtype t, int lanes) {
         set_lane(p, &body, T_BOOL, lanes, str_f(p->ctx, "a[i] %s b[i]", sign[op]));
         text_s(&body, "    return r;\n");
     }
-    helper_add(p, name, mask, str_f(p->ctx, "%s a, %s b", type, type), &body);
+    helper_add(p, name, mask, params.at, &body);
     return name;
 }
 
@@ -208,7 +240,11 @@ Str vec_select(Printer *p, Dtype t, int lanes) {
     if (paste_has(p->paste, name))
         return name;
     Text body = text_new(p->ctx);
-    Str type = vector_type(p, t, lanes), mask = vector_type(p, T_BOOL, lanes);
+    Str type = vector_type(p, t, lanes);
+    Text params = text_new(p->ctx);
+    vec_param(p, &params, &body, T_BOOL, lanes, "c");
+    vec_param(p, &params, &body, t, lanes, "a");
+    vec_param(p, &params, &body, t, lanes, "b");
     const char *bits = register_bits(p, type_bytes(t) * lanes);
     if (t == T_BOOL) {
         text_f(&body, "    return (%s)((c & a) | (~c & b));\n", type);
@@ -229,7 +265,7 @@ Str vec_select(Printer *p, Dtype t, int lanes) {
         set_lane(p, &body, t, lanes, str_f(p->ctx, "%s ? a[i] : b[i]", lane_of(p, "c", T_BOOL)));
         text_s(&body, "    return r;\n");
     }
-    helper_add(p, name, type, str_f(p->ctx, "%s c, %s a, %s b", mask, type, type), &body);
+    helper_add(p, name, type, params.at, &body);
     return name;
 }
 
@@ -240,31 +276,37 @@ Str vec_minmax(Printer *p, Op op, Dtype t, int lanes) {
     Str name = vec_name(p, min ? "min" : "max", t, lanes);
     if (paste_has(p->paste, name))
         return name;
-    Text body = text_new(p->ctx);
+    Text body = text_new(p->ctx), params = text_new(p->ctx);
     Str type = vector_type(p, t, lanes);
+    vec_param(p, &params, &body, t, lanes, "a");
+    vec_param(p, &params, &body, t, lanes, "b");
     if (t == T_BOOL) {
         text_f(&body, "    return (%s)(a %c b);\n", type, min ? '&' : '|');
     } else if (type_is_float(t)) { /* NaN wins */
         Str select = vec_select(p, t, lanes), ne = vec_compare(p, OP_NE, t, lanes);
         Str less = vec_compare(p, OP_LT, t, lanes);
-        text_f(&body, "    return %s(%s(a, a), a, %s(%s(%s), a, b));\n", select, ne, select, less,
-               min ? "a, b" : "b, a");
+        Str x = vec_arg(p, t, lanes, "a"), y = vec_arg(p, t, lanes, "b");
+        Str none = str_f(p->ctx, "%s(%s, %s)", ne, x, x);
+        Str first = str_f(p->ctx, "%s(%s, %s)", less, min ? x : y, min ? y : x);
+        Str rest = str_f(p->ctx, "%s(%s, %s, %s)", select, vec_arg(p, T_BOOL, lanes, first), x, y);
+        text_f(&body, "    return %s(%s, %s, %s);\n", select, vec_arg(p, T_BOOL, lanes, none), x,
+               vec_arg(p, t, lanes, rest));
     } else {
         Str ints = vector_type(p, bits_type(t, true), lanes);
         text_f(&body, "    const %s m = (%s)(a %c b);\n", ints, ints, min ? '<' : '>');
         text_f(&body, "    return (%s)((m & (%s)a) | (~m & (%s)b));\n", type, ints, ints);
     }
-    helper_add(p, name, type, str_f(p->ctx, "%s a, %s b", type, type), &body);
+    helper_add(p, name, type, params.at, &body);
     return name;
 }
 
 /* Halves are combined, again and again. */
 Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
-    Str name = vec_name(p, lower_case(p->ctx, op_name(op)), t, lanes),
-        type = vector_type(p, t, lanes);
+    Str name = vec_name(p, lower_case(p->ctx, op_name(op)), t, lanes);
     if (paste_has(p->paste, name))
         return name;
-    Text body = text_new(p->ctx);
+    Text body = text_new(p->ctx), params = text_new(p->ctx);
+    vec_param(p, &params, &body, t, lanes, "a");
     Type scalar = (Type)t;
     Printer lane = *p;
     Text value = text_new(p->ctx);
@@ -305,7 +347,7 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
                half);
         text_f(&body, "            v[i] = %s;\n    return v[0];\n", value.at);
     }
-    helper_add(p, name, type_c(t), str_f(p->ctx, "%s a", type), &body);
+    helper_add(p, name, type_c(t), params.at, &body);
     return name;
 }
 
@@ -366,16 +408,17 @@ Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
         return name;
     if (contiguous && !masked && t != T_BOOL)
         return plain_access(p, load, name, t, lanes);
-    Str type = vector_type(p, t, lanes), mask = masked ? vector_type(p, T_BOOL, lanes) : NULL;
+    Str type = vector_type(p, t, lanes);
     Text body = text_new(p->ctx), params = text_new(p->ctx);
     text_f(&params, "%s%s *p", load ? "const " : "", type_c(t));
-    if (!contiguous)
-        text_f(&params, ", %s",
-               linear ? "int64_t step" : str_f(p->ctx, "%s at", vector_type(p, T_I64, lanes)));
+    if (!contiguous && linear)
+        text_s(&params, ", int64_t step");
+    else if (!contiguous)
+        vec_param(p, &params, &body, T_I64, lanes, "at");
     if (masked)
-        text_f(&params, ", %s m", mask);
+        vec_param(p, &params, &body, T_BOOL, lanes, "m");
     if (!load)
-        text_f(&params, ", %s v", type);
+        vec_param(p, &params, &body, t, lanes, "v");
     Str elem = contiguous ? "p[i]" : linear ? "p[i * step]" : "p[at[i]]";
     if (contiguous && masked && masked_access(p, &body, load, t, lanes)) {
         helper_add(p, name, load ? type : "void", params.at, &body);

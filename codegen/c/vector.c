@@ -62,7 +62,8 @@ Str vector_type(Printer *p, Dtype t, int lanes) {
         paste_add(p->paste, name, str_f(p->ctx, "typedef uint%d_t %s;", width, name));
         return name;
     }
-    if (size * lanes > p->mach->vec)
+    if (size * lanes >
+        p->mach->vec) /* helpers are inlined: how they would be called does not matter */
         paste_add(p->paste, str(p->ctx, "lcc_wide"),
                   str(p->ctx,
                       "#if defined(__clang__)\n#pragma clang diagnostic ignored \"-Wpsabi\"\n"
@@ -86,11 +87,19 @@ static void call_open(Printer *p, Str name) {
     text_c(p->t, '(');
 }
 
+/* A kid as an argument of a helper. */
+static void print_kid(Printer *p, const Expr *e) {
+    bool close =
+        type_lanes(e->type) > 1 && vec_arg_open(p, p->t, type_dtype(e->type), type_lanes(e->type));
+    print_expr(p, e, P_ASSIGN);
+    text_s(p->t, close ? "}" : "");
+}
+
 static void call_kids(Printer *p, Str name, int n, const Expr *const *kid) {
     call_open(p, name);
     for (int i = 0; i < n; i++) {
         text_s(p->t, i ? ", " : "");
-        print_expr(p, kid[i], P_ASSIGN);
+        print_kid(p, kid[i]);
     }
     text_c(p->t, ')');
 }
@@ -140,11 +149,11 @@ static void access_open(Printer *p, const Buf *b, const Expr *index, const Expr 
         print_expr(p, index->kid[1], P_ASSIGN);
     } else if (!linear) {
         text_s(p->t, ", ");
-        print_expr(p, index, P_ASSIGN);
+        print_kid(p, index);
     }
     if (mask) {
         text_s(p->t, ", ");
-        print_expr(p, mask, P_ASSIGN);
+        print_kid(p, mask);
     }
 }
 
@@ -163,22 +172,33 @@ static void print_vector_load(Printer *p, const Expr *e) {
     text_c(p->t, ')');
 }
 
+static void print_masked_reg(Printer *p, const Stmt *s, const Expr *index) {
+    Type t = TYPE_VEC(type_dtype(s->buf->type), type_lanes(s->a->type));
+    print_access(p, s->buf, 1, &index, P_POST);
+    text_f(p->t, " = %s(", vec_select(p, type_dtype(t), type_lanes(t)));
+    print_kid(p, s->b);
+    text_s(p->t, ", ");
+    print_kid(p, s->a);
+    text_s(p->t, ", ");
+    bool close = vec_arg_open(p, p->t, type_dtype(t), type_lanes(t));
+    print_access(p, s->buf, 1, &index, P_POST);
+    text_s(p->t, close ? "}" : "");
+}
+
 void print_vector_store(Printer *p, const Stmt *s) {
     const Expr *index = s->index[s->nindex - 1];
-    Type t = TYPE_VEC(type_dtype(s->buf->type), type_lanes(s->a->type));
+    bool macro = !s->b && index->op == OP_RAMP && expr_is(index->kid[1], 1) &&
+                 type_dtype(s->buf->type) != T_BOOL;
     print_start(p);
-    if (map_get(p->regs, s->buf) && !reg_is_array(p, s->buf)) { /* masked: the other lanes stay */
-        print_access(p, s->buf, 1, &index, P_POST);
-        text_f(p->t, " = %s(", vec_select(p, type_dtype(t), type_lanes(t)));
-        print_expr(p, s->b, P_ASSIGN);
-        text_s(p->t, ", ");
-        print_expr(p, s->a, P_ASSIGN);
-        text_s(p->t, ", ");
-        print_access(p, s->buf, 1, &index, P_POST);
+    if (map_get(p->regs, s->buf) && !reg_is_array(p, s->buf)) {
+        print_masked_reg(p, s, index); /* the other lanes stay */
     } else {
         access_open(p, s->buf, index, s->b, true);
         text_s(p->t, ", ");
-        print_expr(p, s->a, P_ASSIGN);
+        if (macro)
+            print_expr(p, s->a, P_ASSIGN);
+        else
+            print_kid(p, s->a);
     }
     text_s(p->t, ");\n");
 }

@@ -19,6 +19,13 @@ void need_intrinsics(Printer *p);
 
 /* Writes a helper once: `ret name(params) { body }`. */
 void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body);
+/* A vector parameter of a helper. Vectors wider than a register go by reference, since compilers warn of what
+ * they would do to the call otherwise: body then starts by reading it. */
+void vec_param(Printer *p, Text *params, Text *body, Dtype t, int lanes, const char *var);
+/* Opens such an argument; true: it is to be closed by '}'. */
+bool vec_arg_open(Printer *p, Text *t, Dtype type, int lanes);
+/* A variable or call as an argument of another helper. */
+Str vec_arg(Printer *p, Dtype t, int lanes, Str value);
 /* lanes.c: names of helpers, made when needed. */
 Str vec_op(Printer *p, const Expr *e); /* any op, lane by lane, by its scalar spelling */
 Str vec_splat(Printer *p, Dtype t, int lanes);
