@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Inner values that differ and are listed: after the first, others follow from it. */
+enum { INNERS_SHOWN = 10 };
+
 /* ---- what is said ------------------------------------------------------------------------------- */
 
 static void index_text(Text *t, const OnnxTensor *v, int64_t i) {
@@ -82,7 +85,7 @@ static bool check_tensor(Check *ck, Str name, const Node *node, const OnnxTensor
     Text *t = &ck->lines;
     if (ck->a->json) {
         line_json(ck, name, node, ok, want, &c);
-    } else if (!ok || !node || ck->a->opt.verbose) {
+    } else if (!node || ck->a->opt.verbose || (!ok && ck->shown++ < INNERS_SHOWN)) {
         text_s(t, ok ? "ok       " : "MISMATCH ");
         text_str(t, name);
         text_s(t, " ");
@@ -165,73 +168,96 @@ static bool read_expected(Args *a, const Compiled *c, const char *folder, OnnxVa
     return true;
 }
 
-/* ---- one set of data ---------------------------------------------------------------------------------- */
+/* ---- the sets of data ------------------------------------------------------------------------------- */
 
-static bool compile_rest(Check *ck, const OnnxTensor *in, const int64_t *dims, Inners *inners) {
+/* Inputs, what is expected of the outputs (have: something is) and of the values in between. */
+typedef struct Set {
+    Str folder; /* NULL: inputs by words */
+    OnnxTensor *in;
+    int64_t *dims;
+    OnnxValue *want, *inner;
+    bool have;
+} Set;
+
+static bool set_read(Check *ck, Set *s, const Given *given) {
     Args *a = ck->a;
-    if (a->per_node && !inners_eval(a, ck->c, in, dims, inners))
-        return false;
-    return ck->c->module || (compile_lower(a, ck->c) && jit_load(a, ck->c, &ck->jit));
+    const Compiled *c = ck->c;
+    int n = c->model->graph->outputs.len;
+    s->in = ctx_newn(a->ctx, OnnxTensor, c->prog->inputs.len);
+    s->dims = ctx_newn(a->ctx, int64_t, c->prog->dims.len);
+    s->want = ctx_newn(a->ctx, OnnxValue, n);
+    s->have = a->against != NULL;
+    return inputs_flatten(a, c, given, s->in, s->dims) &&
+           (a->against  ? ort_outputs(a, c, s->in, s->want, n)
+            : s->folder ? read_expected(a, c, s->folder, s->want, &s->have)
+                        : true);
 }
 
-static bool check_set(Check *ck, const Given *given, const char *folder) {
+static bool set_run(Check *ck, const Set *s, const Inners *inners) {
     Args *a = ck->a;
-    Compiled *c = ck->c;
-    const Graph *g = c->model->graph;
-    OnnxTensor *in = ctx_newn(a->ctx, OnnxTensor, c->prog->inputs.len);
-    int64_t *dims = ctx_newn(a->ctx, int64_t, c->prog->dims.len);
-    OnnxValue *want = ctx_newn(a->ctx, OnnxValue, g->outputs.len);
-    Inners inners = {0};
-    bool have = a->against != NULL;
-    int n;
-    if (!inputs_flatten(a, c, given, in, dims) || !compile_rest(ck, in, dims, &inners))
-        return false;
-    if (a->against ? !ort_outputs(a, c, in, want, g->outputs.len)
-                   : folder && !read_expected(a, c, folder, want, &have))
-        return false;
+    const Compiled *c = ck->c;
     OnnxTensor *out = ctx_newn(a->ctx, OnnxTensor, c->prog->outputs.len);
-    if (!jit_run(a, c, &ck->jit, dims, in, out))
+    int n;
+    if (!jit_run(a, c, &ck->jit, s->dims, s->in, out))
         return false;
-    for (int i = 0; i < inners.at.len; i++) {
-        const Inner *x = &inners.at.at[i];
+    for (int i = 0; i < inners->len; i++) {
+        const Inner *x = &inners->at[i];
         OnnxValue got = {.kind = ONNX_TENSOR, .tensor = out[x->port]};
-        check_value(ck, x->name, x->node, &got, &x->want);
+        if (s->inner[i].tensor.data)
+            check_value(ck, x->name, x->node, &got, &s->inner[i]);
     }
     const Tree *tree = trees_read(a->ctx, c->prog->results, &n);
-    for (int i = 0; have && i < n; i++) {
+    for (int i = 0; s->have && i < n; i++) {
         OnnxValue got = tree_value(a->ctx, &tree[i], out);
-        check_value(ck, tree[i].name, NULL, &got, &want[i]);
+        check_value(ck, tree[i].name, NULL, &got, &s->want[i]);
+    }
+    return true;
+}
+
+/* Reads every set; the shapes of the first one hold for all. */
+static bool sets_read(Check *ck, const char *model, Set **sets, int *n) {
+    Args *a = ck->a;
+    Folders f = data_folders(a, model);
+    bool made = a->words.len > 1 || a->against;
+    if ((!f.at.len && !made) || (!f.at.len && !a->against && !a->per_node)) {
+        diag_error(a->ctx, EXIT_USAGE, NULL,
+                   "nothing to compare with: no test_data_set_0 beside the model");
+        diag_note(a->ctx, "give --data DIR, --against=ort, or inputs (x=random:7) and --per-node");
+        return false;
+    }
+    *n = f.at.len ? f.at.len : 1;
+    *sets = ctx_newn(a->ctx, Set, *n);
+    for (int i = 0; i < *n; i++) {
+        Set *s = &(*sets)[i];
+        s->folder = f.at.len ? f.at.at[i] : NULL;
+        Given *given = inputs_read(a, ck->c, s->folder);
+        for (int k = 0; given && a->against && k < ck->c->model->graph->inputs.len; k++)
+            if (!given[k].path && !given[k].fill)
+                given[k].fill = "random:0";
+        if (!given || (!i && !compile_define(a, ck->c)) || !set_read(ck, s, given))
+            return false;
     }
     return true;
 }
 
 static bool check_sets(Check *ck, const char *model) {
     Args *a = ck->a;
-    Folders f = data_folders(a, model);
-    bool made = a->words.len > 1 || a->against, none = false;
-    if (!f.at.len && !made) {
-        diag_error(a->ctx, EXIT_USAGE, NULL,
-                   "nothing to compare with: no test_data_set_0 beside the model");
-        diag_note(a->ctx, "give --data DIR, --against=ort, or inputs (x=random:7) and --per-node");
+    Set *sets;
+    Inners inners = {0};
+    int n;
+    if (!sets_read(ck, model, &sets, &n))
         return false;
-    }
-    for (int i = 0; i < (f.at.len ? f.at.len : 1); i++) {
-        Str folder = f.at.len ? f.at.at[i] : NULL;
-        Given *given = inputs_read(a, ck->c, folder);
-        if (!given)
+    if (a->per_node)
+        inners_mark(a, ck->c->prog, &inners);
+    for (int i = 0; a->per_node && i < n; i++)
+        if (!(sets[i].inner = inners_eval(a, ck->c->prog, sets[i].in, sets[i].dims, &inners)))
             return false;
-        for (int k = 0; a->against && k < ck->c->model->graph->inputs.len; k++)
-            if (!given[k].path && !given[k].fill)
-                given[k].fill = "random:0";
-        if (!i && !compile_define(a, ck->c))
-            return false;
-        none = !folder && !a->against && !a->per_node;
-        if (none)
-            return diag_error(a->ctx, EXIT_USAGE, NULL,
-                              "nothing to compare with: give --per-node too");
-        if (folder && !a->json && f.at.len > 1)
-            text_f(&ck->lines, "%s\n", folder);
-        if (!check_set(ck, given, folder))
+    if (!compile_lower(a, ck->c) || !jit_load(a, ck->c, &ck->jit))
+        return false;
+    for (int i = 0; i < n; i++) {
+        if (sets[i].folder && !a->json && n > 1)
+            text_f(&ck->lines, "%s\n", sets[i].folder);
+        if (!set_run(ck, &sets[i], &inners))
             return false;
     }
     return true;

@@ -28,8 +28,8 @@ typedef struct Check {
     Compiled *c;
     Rule rule;
     Jit jit;
-    Text lines; /* what is printed, or the members of the JSON list */
-    int values, failed;
+    Text lines;                /* what is printed, or the members of the JSON list */
+    int values, failed, shown; /* shown: inner values listed */
 } Check;
 /* Compares and adds a line. `node`: where an inner value comes from, else NULL. */
 bool check_value(Check *ck, Str name, const Node *node, const OnnxValue *got,
@@ -38,17 +38,21 @@ bool check_value(Check *ck, Str name, const Node *node, const OnnxValue *got,
 /* check_ort.c: the outputs onnxruntime computes; `out` has one value an output of the graph. */
 bool ort_outputs(Args *a, const Compiled *c, const OnnxTensor *flat, OnnxValue *out, int n);
 
-/* check_node.c: every value between inputs and outputs becomes an output of c->prog too; what the
- * reference evaluator says about each is kept. */
+/* check_node.c: the values between inputs and outputs become outputs of the program too. */
 typedef struct Inner {
     Str name;
     const Node *node;
+    const Buf *buf;
     int port; /* of Program.outputs */
-    OnnxValue want;
 } Inner;
-typedef struct Inners {
-    VEC(Inner) at;
+typedef struct Inners { /* a VEC(Inner) */
+    Inner *at;
+    int len, cap;
 } Inners;
-bool inners_eval(Args *a, Compiled *c, const OnnxTensor *in, const int64_t *dims, Inners *list);
+void inners_mark(Args *a, Program *p, Inners *list);
+/* What the reference evaluator says about each (no data: it was not computed). NULL after an error. To be
+ * asked before lowering changes the program. */
+OnnxValue *inners_eval(Args *a, const Program *p, const OnnxTensor *in, const int64_t *dims,
+                       const Inners *list);
 
 #endif

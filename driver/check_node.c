@@ -14,9 +14,8 @@ static OnnxTensor from_eval(Ctx *ctx, const Tensor *t) {
     return o;
 }
 
-static bool evaluate(Args *a, const Compiled *c, const OnnxTensor *in, const int64_t *dims,
+static bool evaluate(Args *a, const Program *p, const OnnxTensor *in, const int64_t *dims,
                      Eval *ev) {
-    const Program *p = c->prog;
     for (int i = 0; i < p->dims.len; i++)
         eval_set(ev, p->dims.at[i], dims[i]);
     for (int i = 0; i < p->inputs.len; i++) {
@@ -39,26 +38,30 @@ static bool is_port(const Program *p, const Buf *b) {
     return false;
 }
 
-bool inners_eval(Args *a, Compiled *c, const OnnxTensor *in, const int64_t *dims, Inners *list) {
-    Program *p = c->prog;
-    Eval *ev = eval_new(a->ctx);
-    if (!evaluate(a, c, in, dims, ev))
-        return false;
+void inners_mark(Args *a, Program *p, Inners *list) {
     for (int i = 0; i < p->main->items.len; i++) {
         const Item *it = p->main->items.at[i];
         Buf *b = it->kind == ITEM_DEF ? it->def->buf : NULL;
-        Tensor *t = b ? eval_tensor(ev, b) : NULL;
-        bool fresh = t && b->space == SPACE_ARENA && !is_port(p, b);
-        if (!fresh || (b->ndef == 1 && b->def != it->def))
+        if (!b || b->space != SPACE_ARENA || is_port(p, b))
             continue;
         Port port = {b->name, b};
-        Inner x = {b->name,
-                   it->def->origin,
-                   p->outputs.len,
-                   {.kind = ONNX_TENSOR, .tensor = from_eval(a->ctx, t)}};
+        Inner x = {b->name, it->def->origin, b, p->outputs.len};
         b->space = SPACE_OUTPUT;
         vec_push(a->ctx, &p->outputs, port);
-        vec_push(a->ctx, &list->at, x);
+        vec_push(a->ctx, list, x);
     }
-    return true;
+}
+
+OnnxValue *inners_eval(Args *a, const Program *p, const OnnxTensor *in, const int64_t *dims,
+                       const Inners *list) {
+    Eval *ev = eval_new(a->ctx);
+    OnnxValue *want = ctx_newn(a->ctx, OnnxValue, list->len);
+    if (!evaluate(a, p, in, dims, ev))
+        return NULL;
+    for (int i = 0; i < list->len; i++) {
+        Tensor *t = eval_tensor(ev, list->at[i].buf);
+        if (t)
+            want[i].tensor = from_eval(a->ctx, t);
+    }
+    return want;
 }

@@ -13,6 +13,10 @@ static void flop_text(Text *t, double flop) {
     text_f(t, u ? "%.3g %sFLOP" : "%.0f %sFLOP", flop, unit[u]);
 }
 
+static bool arena_static(const Module *m, int64_t *bytes) {
+    return m->arena_bytes && expr_is_int(m->arena_bytes, bytes);
+}
+
 void module_summary(Text *t, const Compiled *c) {
     int64_t bytes;
     double flop = module_flop(t->ctx, c->module);
@@ -22,7 +26,7 @@ void module_summary(Text *t, const Compiled *c) {
         flop_text(t, flop);
     else
         text_s(t, "FLOP by shape");
-    if (c->module->arena_bytes && expr_is_int(c->module->arena_bytes, &bytes))
+    if (arena_static(c->module, &bytes))
         text_f(t, ", arena %lld bytes", (long long)bytes);
     else
         text_s(t, ", arena by shape");
@@ -39,7 +43,7 @@ void module_json(Text *t, const Compiled *c) {
         text_f(t, ", \"flop\": %.0f", flop);
     else
         text_s(t, ", \"flop\": null");
-    if (m->arena_bytes && expr_is_int(m->arena_bytes, &bytes))
+    if (arena_static(m, &bytes))
         text_f(t, ", \"arena_bytes\": %lld", (long long)bytes);
     else
         text_s(t, ", \"arena_bytes\": null");
@@ -116,7 +120,7 @@ static void info_text(Args *a, const Compiled *c) {
         flop_text(&t, flop);
     else
         text_s(&t, "by shape");
-    if (c->module->arena_bytes && expr_is_int(c->module->arena_bytes, &bytes))
+    if (arena_static(c->module, &bytes))
         text_f(&t, "\narena   %lld bytes\n", (long long)bytes);
     else
         text_s(&t, "\narena   by shape\n");
@@ -134,7 +138,8 @@ int verb_info(Args *a) {
     }
     bool ok = compile_target(a, &c, NULL) && compile_import(a, a->words.at[0], &c) &&
               compile_define(a, &c) && compile_lower(a, &c) &&
-              compile_emit(a, &c, a->opt.output ? a->opt.output : a->words.at[0], "auto");
+              compile_emit(a, &c, a->opt.output ? a->opt.output : a->words.at[0],
+                           c.machine->vec ? "auto" : "string");
     if (ok && a->json)
         info_json(a, &c);
     else if (ok)

@@ -16,7 +16,11 @@
 #include <libtcc.h>
 #endif
 
-enum { ARENA_ALIGN = 64, TRIES = 6 };
+enum { ARENA_ALIGN = 64, TRIES = 40 };
+enum { CODE_CAPACITY = 2, CODE_MEMORY = 4 }; /* of runtime-stub/lcc.h */
+
+/* Room beyond the least, where the data decides how large the arena has to be. */
+#define ARENA_FIRST ((size_t)1 << 20)
 
 bool jit_choose(Args *a, Compiled *c, Jit *j) {
     const char *cc = toolchain_find(a);
@@ -211,11 +215,15 @@ bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, cons
     }
     for (int i = 0; i < p->outputs.len; i++)
         to[i].data = ctx_alloc(ctx, 1);
-    void *arena = aligned(ctx, j->arena_bytes(dims));
-    int code = 2;
-    for (int tries = 0; code == 2 && tries < TRIES; tries++) {
-        code = j->run(dims, from, to, arena);
-        if (code == 2 && !grow(ctx, p, to))
+    bool open = !c->module->arena_bytes; /* grows until the run is content */
+    size_t bytes = j->arena_bytes(dims) + (open ? ARENA_FIRST : 0);
+    void *arena = aligned(ctx, bytes);
+    int code = CODE_CAPACITY;
+    for (int tries = 0; tries < TRIES; tries++) {
+        code = j->run(dims, from, to, arena, bytes);
+        if (code == CODE_MEMORY && open && bytes < SIZE_MAX / 2)
+            arena = aligned(ctx, bytes *= 2);
+        else if (code != CODE_CAPACITY || !grow(ctx, p, to))
             break;
     }
     if (code)

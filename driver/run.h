@@ -74,7 +74,8 @@ typedef struct Jit {
     const char *kind; /* "tcc", "cc" */
     void *handle;
     size_t (*arena_bytes)(const int64_t *dims);
-    int (*run)(const int64_t *dims, const LeptonTensor *in, LeptonTensor *out, void *arena);
+    int (*run)(const int64_t *dims, const LeptonTensor *in, LeptonTensor *out, void *arena,
+               size_t arena_bytes);
 } Jit;
 /* --jit, or what there is; sets the target that goes with it. False: reported. */
 bool jit_choose(Args *a, Compiled *c, Jit *j);
