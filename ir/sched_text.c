@@ -1,235 +1,248 @@
-/* The text of schedules, driven by the operand column of steps.def.
+/* ir/sched_text.c — schedules as text: steps separated by ";". The operands of each step are its row's in
+ * steps.def.
  *
- *   steps = step { ";" step }          step = NAME operands in the order of its row:
- *     L  loop: def.axis, or axis of the root     N  integer        W  word        D  name of a Def or buffer
- *     S  space: reg L1                           T  nothing, or tail=peel | guard | mask | shift | roundup
- *     *  after a letter: one or more             anything else stands for itself
- *
- *   split y.m -> m0 m1 by 6 tail=peel ; unroll t.m1 */
-#include "ir/sched.h"
+ *   step := text operand…      the row's letters and words in order:
+ *   L    := [def "."] axis     D := name    W := word    N := int    X* := one or more
+ *   S    := reg | L1           T := ["tail" "=" word]
+ *   split t.m -> m0 m1 by 6 tail=peel ; stage t at y.n0 in reg */
+#include "ir/text_in.h"
 
 #include <string.h>
 
-static const struct {
+typedef struct StepRow {
     const char *text, *operands;
-} STEPS[] = {
+} StepRow;
+
+static StepRow step_row(StepOp op) {
+    static const StepRow rows[] = {
 #define STEP(id, text, operands, class, help) {text, operands},
 #include "ir/steps.def"
 #undef STEP
-};
+    };
+    return rows[op];
+}
 
-static const char *const TAILS[] = {"", "peel", "mask", "shift", "roundup", "guard"};
+static const char *const TAILS[] = {"none", "peel", "mask", "shift", "roundup", "guard"};
+#define NTAIL ((int)(sizeof TAILS / sizeof *TAILS))
 static const struct {
-    const char *name;
+    const char *word;
     Space space;
 } SPACES[] = {{"reg", SPACE_REG}, {"L1", SPACE_LOCAL}};
+#define NSPACE ((int)(sizeof SPACES / sizeof *SPACES))
 
 const char *step_text(StepOp op) {
-    return STEPS[op].text;
+    return step_row(op).text;
 }
 
-/* ---- printing ------------------------------------------------------------------------------------------ */
+/* ---- operands ---------------------------------------------------------------------------------- */
 
-static const char *space_text(uint8_t space) {
-    for (size_t i = 0; i < sizeof SPACES / sizeof SPACES[0]; i++)
-        if (SPACES[i].space == space)
-            return SPACES[i].name;
-    return "?";
+/* One operand of a row: a letter, perhaps starred, or a literal word. */
+typedef struct Operand {
+    char text[16];
+    bool many, literal;
+} Operand;
+
+static bool next_operand(const char **at, Operand *o) {
+    while (**at == ' ')
+        ++*at;
+    size_t n = strcspn(*at, " ");
+    if (!n || n >= sizeof o->text)
+        return false;
+    memcpy(o->text, *at, n);
+    o->text[n] = 0;
+    *at += n;
+    o->many = n > 1 && o->text[n - 1] == '*';
+    o->literal = !(n == 1 || o->many) || !strchr("LNDSTW", o->text[0]);
+    return true;
 }
 
-/* Where printing or parsing of one step's lists stands. */
-typedef struct Cursor {
+/* How far each list of the step has been used. */
+typedef struct Used {
     int loop, num, word, def;
-} Cursor;
+} Used;
 
-static void print_operand(Text *t, const Step *s, char kind, Cursor *c) {
-    switch (kind) {
-    case 'L': {
-        const LoopRef *r = &s->loop[c->loop++];
-        text_f(t, " %s%s%s", r->def ? r->def : "", r->def ? "." : "", r->axis);
-        break;
+/* ---- printing ---------------------------------------------------------------------------------- */
+
+/* A Def or buffer as the kernel's text calls it. */
+static Str printed_name(Print *p, Str name) {
+    Str known = map_get(p->def_names, name);
+    return known ? known : names_of(p->names, name, name);
+}
+
+static void print_loop(Print *p, const LoopRef *l) {
+    if (l->def)
+        text_f(p->t, "%s.", printed_name(p, l->def));
+    text_s(p->t, l->axis);
+}
+
+static void print_operand(Print *p, const Step *s, const Operand *o, Used *u) {
+    if (o->literal) {
+        text_f(p->t, " %s", o->text);
+        return;
     }
-    case 'N':
-        text_f(t, " %lld", (long long)s->num[c->num++]);
+    switch (o->text[0]) {
+    case 'L':
+        for (int first = u->loop; u->loop < s->nloop && (o->many || u->loop == first); u->loop++) {
+            text_c(p->t, ' ');
+            print_loop(p, &s->loop[u->loop]);
+        }
         break;
     case 'W':
-        text_f(t, " %s", s->word[c->word++]);
+        for (int first = u->word; u->word < s->nword && (o->many || u->word == first); u->word++)
+            text_f(p->t, " %s", s->word[u->word]);
+        break;
+    case 'N':
+        text_f(p->t, " %lld", u->num < s->nnum ? (long long)s->num[u->num] : 0LL);
+        u->num++;
         break;
     case 'D':
-        text_f(t, " %s", c->def++ == 0 ? s->def : s->in);
+        text_f(p->t, " %s", printed_name(p, u->def++ ? s->in : s->def));
         break;
     case 'S':
-        text_f(t, " %s", space_text(s->space));
+        for (int i = 0; i < NSPACE; i++)
+            if (SPACES[i].space == s->space)
+                text_f(p->t, " %s", SPACES[i].word);
         break;
     default:
         if (s->tail != TAIL_NONE)
-            text_f(t, " tail=%s", TAILS[s->tail]);
+            text_f(p->t, " tail=%s", TAILS[s->tail]);
     }
 }
 
-static bool is_operand(const char *at, size_t n) {
-    return strchr("LNWDST", at[0]) && (n == 1 || (n == 2 && at[1] == '*'));
-}
-
-static int list_length(const Step *s, char kind) {
-    return kind == 'L' ? s->nloop : kind == 'W' ? s->nword : kind == 'N' ? s->nnum : 1;
-}
-
-static void step_print(Text *t, const Step *s) {
-    Cursor c = {0};
-    text_s(t, STEPS[s->op].text);
-    for (const char *at = STEPS[s->op].operands; *at;) {
-        size_t n = strcspn(at, " ");
-        if (!is_operand(at, n)) {
-            text_c(t, ' ');
-            text_n(t, at, n);
-        } else {
-            int times = n == 2 ? list_length(s, at[0]) : 1;
-            for (int i = 0; i < times; i++)
-                print_operand(t, s, at[0], &c);
-        }
-        at += n + (at[n] == ' ');
+void print_sched(Print *p, const Sched *s) {
+    for (int i = 0; i < s->steps.len; i++) {
+        const Step *step = &s->steps.at[i];
+        StepRow row = step_row((StepOp)step->op);
+        const char *at = row.operands;
+        Operand o;
+        Used u = {0, 0, 0, 0};
+        text_f(p->t, "%s%s", i ? " ; " : "", row.text);
+        while (next_operand(&at, &o))
+            print_operand(p, step, &o, &u);
     }
 }
 
 void sched_print(Text *t, const Sched *s) {
-    for (int i = 0; i < s->steps.len; i++) {
-        text_s(t, i ? " ; " : "");
-        step_print(t, &s->steps.at[i]);
-    }
+    Print p = print_new(t);
+    print_sched(&p, s);
 }
 
-/* ---- parsing ------------------------------------------------------------------------------------------- */
+/* ---- parsing ----------------------------------------------------------------------------------- */
 
-typedef struct Parsing {
-    Lex *lex;
-    Step step;
-    VEC(LoopRef) loops;
-    VEC(int64_t) nums;
-    VEC(Str) words;
+typedef struct Lists {
+    VEC(LoopRef) loop;
+    VEC(int64_t) num;
+    VEC(Str) word;
     int defs;
-} Parsing;
+} Lists;
 
-static bool take_name(Parsing *p, Str *out) {
-    if (p->lex->kind != 'n')
-        return lex_error(p->lex, "a name was expected, not '%s'", p->lex->tok);
-    *out = str(p->lex->ctx, p->lex->tok);
-    lex_next(p->lex);
+/* A name that does not start the next section. */
+static bool need_word(const Lex *lex) {
+    return lex->kind == 'n' && !lex_is(lex, "kernel") && !lex_is(lex, "loops") &&
+           !lex_is(lex, "schedule") && !lex_is(lex, "program");
+}
+
+/* "def.axis" at its last dot; without one the Def is the root. */
+static bool parse_loop(Lex *lex, Lists *l) {
+    if (!need_word(lex))
+        return lex_error(lex, "a loop expected");
+    const char *dot = strrchr(lex->tok, '.');
+    LoopRef r = {NULL, str(lex->ctx, dot ? dot + 1 : lex->tok)};
+    if (dot)
+        r.def = str_n(lex->ctx, lex->tok, (size_t)(dot - lex->tok));
+    vec_push(lex->ctx, &l->loop, r);
+    lex_next(lex);
     return true;
 }
 
-static bool parse_loop(Parsing *p) {
-    Str name = NULL;
-    if (!take_name(p, &name))
-        return false;
-    const char *dot = strrchr(name, '.');
-    LoopRef r = {dot ? str_n(p->lex->ctx, name, (size_t)(dot - name)) : NULL,
-                 dot ? str(p->lex->ctx, dot + 1) : name};
-    vec_push(p->lex->ctx, &p->loops, r);
-    return true;
-}
-
-static bool parse_tail(Parsing *p) {
-    Str word = NULL;
-    if (!lex_is(p->lex, "tail"))
+static bool parse_tail(Lex *lex, Step *s) {
+    if (!lex_take(lex, "tail"))
         return true;
-    lex_next(p->lex);
-    if (!lex_need(p->lex, "=") || !take_name(p, &word))
+    if (!lex_need(lex, "="))
         return false;
-    for (size_t i = 1; i < sizeof TAILS / sizeof TAILS[0]; i++)
-        if (!strcmp(word, TAILS[i])) {
-            p->step.tail = (uint8_t)i;
+    for (int i = 0; i < NTAIL; i++)
+        if (lex_take(lex, TAILS[i])) {
+            s->tail = (uint8_t)i;
             return true;
         }
-    return lex_error(p->lex, "no tail is called '%s'", word);
+    return lex_error(lex, "peel, mask, shift, roundup or guard expected");
 }
 
-static bool parse_space(Parsing *p) {
-    Str word = NULL;
-    if (!take_name(p, &word))
-        return false;
-    for (size_t i = 0; i < sizeof SPACES / sizeof SPACES[0]; i++)
-        if (!strcmp(word, SPACES[i].name)) {
-            p->step.space = (uint8_t)SPACES[i].space;
+static bool parse_step_space(Lex *lex, Step *s) {
+    for (int i = 0; i < NSPACE; i++)
+        if (lex_take(lex, SPACES[i].word)) {
+            s->space = (uint8_t)SPACES[i].space;
             return true;
         }
-    return lex_error(p->lex, "no space is called '%s'", word);
+    return lex_error(lex, "reg or L1 expected");
 }
 
-static bool parse_operand(Parsing *p, char kind) {
-    Ctx *ctx = p->lex->ctx;
-    Str name = NULL;
-    switch (kind) {
+static bool parse_operand(Lex *lex, Step *s, const Operand *o, Lists *l) {
+    if (o->literal)
+        return lex_need(lex, o->text);
+    switch (o->text[0]) {
     case 'L':
-        return parse_loop(p);
-    case 'T':
-        return parse_tail(p);
-    case 'S':
-        return parse_space(p);
-    case 'D':
-        return take_name(p, p->defs++ == 0 ? &p->step.def : &p->step.in);
-    case 'W':
-        if (!take_name(p, &name))
-            return false;
-        vec_push(ctx, &p->words, name);
-        return true;
-    default:
-        if (p->lex->kind != 'i')
-            return lex_error(p->lex, "a number was expected, not '%s'", p->lex->tok);
-        vec_push(ctx, &p->nums, p->lex->i);
-        lex_next(p->lex);
-        return true;
-    }
-}
-
-static bool parse_operands(Parsing *p, const char *at) {
-    while (*at) {
-        size_t n = strcspn(at, " ");
-        if (!is_operand(at, n)) {
-            if (!lex_need(p->lex, str_n(p->lex->ctx, at, n)))
+        do {
+            if (!parse_loop(lex, l))
                 return false;
-        } else {
-            do {
-                if (!parse_operand(p, at[0]))
-                    return false;
-            } while (n == 2 && p->lex->kind == 'n');
-        }
-        at += n + (at[n] == ' ');
+        } while (o->many && need_word(lex));
+        return true;
+    case 'W':
+        do {
+            if (!need_word(lex))
+                return lex_error(lex, "a word expected");
+            vec_push(lex->ctx, &l->word, str(lex->ctx, lex->tok));
+            lex_next(lex);
+        } while (o->many && need_word(lex));
+        return true;
+    case 'N':
+        if (lex->kind != 'i')
+            return lex_error(lex, "an integer expected");
+        vec_push(lex->ctx, &l->num, lex->i);
+        lex_next(lex);
+        return true;
+    case 'D':
+        if (!need_word(lex))
+            return lex_error(lex, "a Def expected");
+        *(l->defs++ ? &s->in : &s->def) = str(lex->ctx, lex->tok);
+        lex_next(lex);
+        return true;
+    case 'S':
+        return parse_step_space(lex, s);
+    default:
+        return parse_tail(lex, s);
     }
-    return true;
 }
 
-static bool step_parse(Lex *lex, Sched *s) {
-    Parsing p = {.lex = lex};
-    size_t op = 0;
-    while (op < STEP_COUNT && !lex_is(lex, STEPS[op].text))
+static bool parse_step(Lex *lex, Step *s) {
+    Lists l = {.defs = 0};
+    Operand o;
+    int op = 0;
+    while (op < STEP_COUNT && !lex_is(lex, step_text((StepOp)op)))
         op++;
     if (op == STEP_COUNT)
-        return lex_error(lex, "no step is called '%s'", lex->tok);
-    p.step.op = (uint8_t)op;
-    p.step.loc =
-        (Loc){.file = lex->file ? str(lex->ctx, lex->file) : NULL, .node = -1, .line = lex->line};
+        return lex_error(lex, "a schedule step expected");
+    s->op = (uint8_t)op;
+    s->loc = (Loc){.file = lex->file, .node = -1, .line = lex->line};
     lex_next(lex);
-    if (!parse_operands(&p, STEPS[op].operands))
-        return false;
-    p.step.loop = p.loops.at;
-    p.step.nloop = p.loops.len;
-    p.step.num = p.nums.at;
-    p.step.nnum = p.nums.len;
-    p.step.word = p.words.at;
-    p.step.nword = p.words.len;
-    vec_push(lex->ctx, &s->steps, p.step);
+    for (const char *at = step_row((StepOp)op).operands; next_operand(&at, &o);)
+        if (!parse_operand(lex, s, &o, &l))
+            return false;
+    s->loop = l.loop.at;
+    s->nloop = l.loop.len;
+    s->num = l.num.at;
+    s->nnum = l.num.len;
+    s->word = l.word.at;
+    s->nword = l.word.len;
     return true;
 }
 
 bool sched_parse(Lex *lex, Sched *s) {
     do {
-        while (lex_take(lex, ";"))
-            continue;
-        if (lex->kind != 'n')
-            break;
-        if (!step_parse(lex, s))
+        Step step = {.op = 0};
+        if (!parse_step(lex, &step))
             return false;
-    } while (lex_is(lex, ";"));
-    return !lex->failed;
+        vec_push(lex->ctx, &s->steps, step);
+    } while (lex_take(lex, ";"));
+    return true;
 }

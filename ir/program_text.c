@@ -1,0 +1,344 @@
+/* ir/program_text.c — whole Programs as text; print(parse(print(x))) == print(x).
+ *
+ *   program := "program" string "{" {"in" string name} item… {"out" string name}
+ *              ["args" string] ["results" string] "}"
+ *   item    := sym | buffer | def | scan | "bind" name "=" expr | "check" expr int | call
+ *            | "if" expr block ["else" block] | "loop" name "while" expr block;   block := "{" item… "}"
+ *   call    := "call" name "(" [name|_],… ")" "->" "(" name,… ")" ["attr" "(" expr,… ")"]
+ *              ["fattr" "(" expr,… ")"] ["sattr" "(" string,… ")"] ["result" "(" name,… ")"] ["@" string] */
+#include "ir/text_in.h"
+
+#include <string.h>
+
+/* ---- printing ---------------------------------------------------------------------------------- */
+
+static void print_bufs(Print *p, Buf *const *b, int n) {
+    text_c(p->t, '(');
+    for (int i = 0; i < n; i++) {
+        text_s(p->t, i ? ", " : "");
+        if (b[i])
+            print_name(p, b[i], b[i]->name);
+        else
+            text_c(p->t, '_');
+    }
+    text_c(p->t, ')');
+}
+
+static void declare_call(Print *p, const Call *c) {
+    for (int i = 0; i < c->in.len; i++)
+        if (c->in.at[i])
+            declare_buf(p, c->in.at[i]);
+    for (int i = 0; i < c->result.len; i++)
+        declare_syms(p, expr_sym(p->ctx, c->result.at[i]));
+    for (int i = 0; i < c->out.len; i++)
+        declare_buf(p, c->out.at[i]);
+    for (int i = 0; i < c->attr.len; i++)
+        declare_syms(p, c->attr.at[i]);
+}
+
+void print_call(Print *p, const Call *c) {
+    text_f(p->t, "call %s", c->fn);
+    print_bufs(p, c->in.at, c->in.len);
+    text_s(p->t, " -> ");
+    print_bufs(p, c->out.at, c->out.len);
+    if (c->attr.len) {
+        text_s(p->t, " attr (");
+        print_exprs(p, c->attr.len, c->attr.at);
+        text_c(p->t, ')');
+    }
+    for (int i = 0; i < c->fattr.len; i++) {
+        text_s(p->t, i ? ", " : " fattr (");
+        print_expr(p, expr_flt(p->ctx, T_F64, c->fattr.at[i]));
+    }
+    text_s(p->t, c->fattr.len ? ")" : "");
+    for (int i = 0; i < c->sattr.len; i++) {
+        text_s(p->t, i ? ", " : " sattr (");
+        print_str(p->t, c->sattr.at[i]);
+    }
+    text_s(p->t, c->sattr.len ? ")" : "");
+    for (int i = 0; i < c->result.len; i++) {
+        text_s(p->t, i ? ", " : " result (");
+        print_name(p, c->result.at[i], c->result.at[i]->name);
+    }
+    text_s(p->t, c->result.len ? ")" : "");
+    print_origin(p->t, &c->loc);
+}
+
+static void print_block(Print *p, const Block *b);
+
+static void print_body(Print *p, const Block *b) {
+    text_s(p->t, " {");
+    p->indent++;
+    print_block(p, b);
+    p->indent--;
+    print_line(p, "}");
+}
+
+static void print_item(Print *p, const Item *it) {
+    if (it->sym)
+        declare_syms(p, expr_sym(p->ctx, it->sym));
+    declare_syms(p, it->e);
+    if (it->call)
+        declare_call(p, it->call);
+    print_line(p, "%s", "");
+    switch ((ItemKind)it->kind) {
+    case ITEM_BIND:
+        text_f(p->t, "bind %s = ", names_of(p->names, it->sym, it->sym->name));
+        print_expr(p, it->e);
+        break;
+    case ITEM_CHECK:
+        text_s(p->t, "check ");
+        print_expr(p, it->e);
+        text_f(p->t, " %d", it->code);
+        break;
+    case ITEM_CALL:
+        print_call(p, it->call);
+        break;
+    case ITEM_IF:
+        text_s(p->t, "if ");
+        print_expr(p, it->e);
+        print_body(p, it->body[0]);
+        if (it->body[1] && it->body[1]->items.len) {
+            text_s(p->t, " else");
+            print_body(p, it->body[1]);
+        }
+        break;
+    default:
+        text_f(p->t, "loop %s while ", names_of(p->names, it->sym, it->sym->name));
+        print_expr(p, it->e);
+        print_body(p, it->body[0]);
+    }
+}
+
+static void print_block(Print *p, const Block *b) {
+    VEC(Def *) defs = {0};
+    for (int i = 0; b && i < b->items.len; i++) {
+        const Item *it = b->items.at[i];
+        if (it->kind == ITEM_DEF) {
+            vec_push(p->ctx, &defs, it->def);
+        } else {
+            print_defs(p, defs.at, defs.len);
+            defs.len = 0;
+            print_item(p, it);
+        }
+    }
+    print_defs(p, defs.at, defs.len);
+}
+
+static void print_port(Print *p, const char *word, const Port *port) {
+    print_line(p, "%s ", word);
+    print_str(p->t, port->name);
+    text_f(p->t, " %s", names_of(p->names, port->buf, port->buf->name));
+}
+
+void program_print(Text *t, const Program *prog) {
+    Print p = print_new(t);
+    text_s(t, "program ");
+    print_str(t, prog->name);
+    text_s(t, " {");
+    p.indent = 1;
+    for (int i = 0; i < prog->dims.len; i++)
+        declare_syms(&p, expr_sym(p.ctx, prog->dims.at[i]));
+    for (int i = 0; i < prog->inputs.len; i++)
+        declare_buf(&p, prog->inputs.at[i].buf);
+    for (int i = 0; i < prog->consts.len; i++)
+        declare_buf(&p, prog->consts.at[i]);
+    for (int i = 0; i < prog->inputs.len; i++)
+        print_port(&p, "in", &prog->inputs.at[i]);
+    print_block(&p, prog->main);
+    for (int i = 0; i < prog->outputs.len; i++)
+        declare_buf(&p, prog->outputs.at[i].buf);
+    for (int i = 0; i < prog->outputs.len; i++)
+        print_port(&p, "out", &prog->outputs.at[i]);
+    const char *const word[] = {"args", "results"};
+    Str tree[] = {prog->args, prog->results};
+    for (int i = 0; i < 2; i++)
+        if (tree[i]) {
+            print_line(&p, "%s ", word[i]);
+            print_str(t, tree[i]);
+        }
+    text_s(t, "\n}\n");
+}
+
+/* ---- parsing ----------------------------------------------------------------------------------- */
+
+typedef VEC(Buf *) Bufs;
+
+static bool parse_bufs(Parse *p, Bufs *v) {
+    if (!lex_need(&p->lex, "("))
+        return false;
+    for (int n = 0; !lex_take(&p->lex, ")"); n++) {
+        if (n && !lex_need(&p->lex, ","))
+            return false;
+        Buf *b = lex_take(&p->lex, "_") ? NULL : parse_buf_name(p);
+        if (p->lex.failed)
+            return false;
+        vec_push(p->ctx, v, b);
+    }
+    return true;
+}
+
+static Sym *parse_sym_name(Parse *p) {
+    Str name = parse_word(p, "a symbol");
+    Sym *s = name ? names_find(p->names, name, 's') : NULL;
+    if (name && !s)
+        lex_error(&p->lex, "no symbol is called '%s'", name);
+    return s;
+}
+
+static bool parse_call_lists(Parse *p, Call *c) {
+    const Expr **e = NULL;
+    Sym *s;
+    Str text;
+    int n;
+    if (lex_take(&p->lex, "attr")) {
+        if (!lex_need(&p->lex, "(") || (n = parse_exprs(p, ")", &e)) < 0)
+            return false;
+        for (int i = 0; i < n; i++)
+            vec_push(p->ctx, &c->attr, e[i]);
+    }
+    if (lex_take(&p->lex, "fattr")) {
+        if (!lex_need(&p->lex, "(") || (n = parse_exprs(p, ")", &e)) < 0)
+            return false;
+        for (int i = 0; i < n; i++) {
+            if (e[i]->op != OP_FLT)
+                return lex_error(&p->lex, "a float constant expected");
+            vec_push(p->ctx, &c->fattr, e[i]->u.f);
+        }
+    }
+    bool more = lex_take(&p->lex, "sattr");
+    for (lex_take(&p->lex, "("); more; more = lex_take(&p->lex, ",")) {
+        if ((text = parse_str(p)) == NULL)
+            return false;
+        vec_push(p->ctx, &c->sattr, text);
+    }
+    if (c->sattr.len && !lex_need(&p->lex, ")"))
+        return false;
+    if (!lex_take(&p->lex, "result"))
+        return true;
+    if (!lex_need(&p->lex, "("))
+        return false;
+    do {
+        if ((s = parse_sym_name(p)) == NULL)
+            return false;
+        vec_push(p->ctx, &c->result, s);
+    } while (lex_take(&p->lex, ","));
+    return lex_need(&p->lex, ")");
+}
+
+Call *parse_call(Parse *p) {
+    Call *c = ctx_new(p->ctx, Call);
+    Bufs in = {0}, out = {0};
+    c->fn = parse_word(p, "a function's name");
+    if (!c->fn || !parse_bufs(p, &in) || !lex_need(&p->lex, "->") || !parse_bufs(p, &out) ||
+        !parse_call_lists(p, c))
+        return NULL;
+    for (int i = 0; i < in.len; i++)
+        vec_push(p->ctx, &c->in, in.at[i]);
+    for (int i = 0; i < out.len; i++) {
+        if (!out.at[i])
+            return lex_error(&p->lex, "a result without a buffer"), NULL;
+        vec_push(p->ctx, &c->out, out.at[i]);
+        out.at[i]->ndef++;
+    }
+    parse_origin(p, &c->loc);
+    return c;
+}
+
+static bool parse_block(Parse *p, Block **b);
+
+static bool parse_condition(Parse *p, Item *it) {
+    it->e = parse_expr(p);
+    return it->e && (it->e->type == T_BOOL || lex_error(&p->lex, "the condition is no bool"));
+}
+
+static bool parse_item(Parse *p, Block *b) {
+    Ctx *ctx = p->ctx;
+    int64_t code;
+    Item *it;
+    if (lex_take(&p->lex, "bind")) {
+        it = item_new(ctx, b, ITEM_BIND);
+        return (it->sym = parse_sym_name(p)) && lex_need(&p->lex, "=") && (it->e = parse_expr(p));
+    }
+    if (lex_take(&p->lex, "check")) {
+        it = item_new(ctx, b, ITEM_CHECK);
+        if (!parse_condition(p, it) || !parse_int(p, &code))
+            return false;
+        it->code = (uint8_t)code;
+        return true;
+    }
+    if (lex_take(&p->lex, "call"))
+        return (item_new(ctx, b, ITEM_CALL)->call = parse_call(p)) != NULL;
+    if (lex_take(&p->lex, "if")) {
+        it = item_new(ctx, b, ITEM_IF);
+        return parse_condition(p, it) && parse_block(p, &it->body[0]) &&
+               (!lex_take(&p->lex, "else") || parse_block(p, &it->body[1]));
+    }
+    if (lex_take(&p->lex, "loop")) {
+        it = item_new(ctx, b, ITEM_LOOP);
+        return (it->sym = parse_sym_name(p)) && lex_need(&p->lex, "while") &&
+               parse_condition(p, it) && parse_block(p, &it->body[0]);
+    }
+    int first = p->defs.len;
+    if (!parse_def_line(p))
+        return false;
+    for (int i = first; i < p->defs.len; i++)
+        item_new(ctx, b, ITEM_DEF)->def = p->defs.at[i];
+    return true;
+}
+
+static bool parse_block(Parse *p, Block **b) {
+    *b = ctx_new(p->ctx, Block);
+    if (!lex_need(&p->lex, "{"))
+        return false;
+    while (!lex_take(&p->lex, "}"))
+        if (!parse_item(p, *b))
+            return false;
+    return true;
+}
+
+static bool parse_port(Parse *p, Port *port) {
+    port->name = parse_str(p);
+    return port->name && (port->buf = parse_buf_name(p)) != NULL;
+}
+
+static bool parse_part(Parse *p, Program *prog) {
+    Port port;
+    if (lex_take(&p->lex, "in")) {
+        if (!parse_port(p, &port))
+            return false;
+        vec_push(p->ctx, &prog->inputs, port);
+        return true;
+    }
+    if (lex_take(&p->lex, "out")) {
+        if (!parse_port(p, &port))
+            return false;
+        vec_push(p->ctx, &prog->outputs, port);
+        return true;
+    }
+    if (lex_take(&p->lex, "args"))
+        return (prog->args = parse_str(p)) != NULL;
+    if (lex_take(&p->lex, "results"))
+        return (prog->results = parse_str(p)) != NULL;
+    return parse_item(p, prog->main);
+}
+
+Program *program_parse(Ctx *ctx, const char *file, const char *text) {
+    Parse p;
+    Program *prog = ctx_new(ctx, Program);
+    parse_init(&p, ctx, file, text);
+    prog->main = ctx_new(ctx, Block);
+    if (!lex_need(&p.lex, "program") || (prog->name = parse_str(&p)) == NULL ||
+        !lex_need(&p.lex, "{"))
+        return NULL;
+    while (!lex_take(&p.lex, "}"))
+        if (!parse_part(&p, prog))
+            return NULL;
+    for (int i = 0; i < p.syms.len; i++)
+        if (p.syms.at[i]->kind == SYM_DIM)
+            vec_push(ctx, &prog->dims, p.syms.at[i]);
+    for (int i = 0; i < p.order.len; i++)
+        if (p.order.at[i]->space == SPACE_CONST)
+            vec_push(ctx, &prog->consts, p.order.at[i]);
+    return prog;
+}
