@@ -11,14 +11,14 @@
 static const char *const SPACES[] = {"input", "output", "const",  "arena",
                                      "local", "reg",    "scalar", "heap"};
 static const char *const WORDS[] = {
-    "sym",      "dim",     "bind",   "run",    "where",  "size",  "fill",  "bound",  "offset",
-    "splat",    "seq",     "red",    "ways",   "init",   "when",  "as",    "scan",   "add",
-    "mul",      "and",     "or",     "band",   "bor",    "bxor",  "_",     "kernel", "loops",
-    "schedule", "program", "for",    "if",     "else",   "let",   "alloc", "call",   "check",
-    "while",    "assign",  "sync",   "in",     "out",    "temp",  "param", "mask",   "flat",
-    "parallel", "unroll",  "vector", "result", "attr",   "fattr", "sattr", "loop",   "args",
-    "results",  "host",    "tail",   "input",  "output", "const", "arena", "local",  "reg",
-    "scalar",   "heap",    "rule",   "at",     "by",     "with"};
+    "sym",      "dim",     "bind",   "run",    "where", "size",  "fill",  "bound",  "offset",
+    "splat",    "seq",     "red",    "ways",   "init",  "when",  "as",    "scan",   "add",
+    "mul",      "and",     "or",     "band",   "bor",   "bxor",  "_",     "kernel", "loops",
+    "schedule", "program", "for",    "if",     "else",  "let",   "alloc", "call",   "check",
+    "while",    "assign",  "sync",   "in",     "out",   "temp",  "param", "flat",   "parallel",
+    "unroll",   "vector",  "result", "attr",   "fattr", "sattr", "loop",  "args",   "results",
+    "host",     "tail",    "input",  "output", "const", "arena", "local", "reg",    "scalar",
+    "heap",     "rule",    "at",     "by",     "with"};
 
 Names *text_names(Ctx *ctx) {
     Names *n = names_new(ctx);
@@ -29,14 +29,14 @@ Names *text_names(Ctx *ctx) {
 
 /* ---- printing: pieces -------------------------------------------------------------------------- */
 
-Print print_new(Text *t) {
+Print put_new(Text *t) {
     Print p = {.ctx = t->ctx, .t = t, .names = text_names(t->ctx)};
     p.declared = map_new(t->ctx);
     p.def_names = map_new(t->ctx);
     return p;
 }
 
-void print_line(Print *p, const char *fmt, ...) {
+void put_line(Print *p, const char *fmt, ...) {
     va_list ap;
     text_f(p->t, "\n%*s", 2 * p->indent, "");
     va_start(ap, fmt);
@@ -44,11 +44,11 @@ void print_line(Print *p, const char *fmt, ...) {
     va_end(ap);
 }
 
-void print_name(Print *p, const void *obj, Str wish) {
+void put_name(Print *p, const void *obj, Str wish) {
     text_s(p->t, names_of(p->names, obj, wish));
 }
 
-void print_str(Text *t, Str s) {
+void put_str(Text *t, Str s) {
     const int piece = 120;
     int n = 0;
     text_c(t, '"');
@@ -68,14 +68,14 @@ void print_str(Text *t, Str s) {
     text_c(t, '"');
 }
 
-void print_origin(Text *t, const Loc *loc) {
+void put_origin(Text *t, const Loc *loc) {
     if (!loc->name)
         return;
     text_s(t, " @");
-    print_str(t, loc->name);
+    put_str(t, loc->name);
 }
 
-void print_expr(Print *p, const Expr *e) {
+void put_expr(Print *p, const Expr *e) {
     expr_print(p->t, p->names, e);
 }
 
@@ -84,17 +84,17 @@ static bool is_loose(Op op) {
            op == OP_EQ || op == OP_NE || op == OP_LT || op == OP_LE || op == OP_AND || op == OP_OR;
 }
 
-void print_sum(Print *p, const Expr *e) {
+void put_sum(Print *p, const Expr *e) {
     bool loose = is_loose((Op)e->op);
     text_s(p->t, loose ? "(" : "");
-    print_expr(p, e);
+    put_expr(p, e);
     text_s(p->t, loose ? ")" : "");
 }
 
-void print_exprs(Print *p, int n, const Expr *const *e) {
+void put_exprs(Print *p, int n, const Expr *const *e) {
     for (int i = 0; i < n; i++) {
         text_s(p->t, i ? ", " : "");
-        print_expr(p, e[i]);
+        put_expr(p, e[i]);
     }
 }
 
@@ -107,7 +107,7 @@ static void print_data(Print *p, const Const *c) {
     text_s(p->t, c->splat ? " = splat " : " = { ");
     for (int64_t i = 0; i < (c->splat ? 1 : c->count); i++) {
         text_s(p->t, i ? ", " : "");
-        print_expr(p, const_at(p->ctx, c, i));
+        put_expr(p, const_at(p->ctx, c, i));
     }
     text_s(p->t, c->splat ? "" : " }");
 }
@@ -116,13 +116,13 @@ static void print_where(Print *p, const Buf *b) {
     text_s(p->t, " where (");
     for (int i = 0; i < b->rank; i++) {
         text_s(p->t, i ? ", " : "");
-        print_name(p, b->dimvar[i], b->dimvar[i]->name);
+        put_name(p, b->dimvar[i], b->dimvar[i]->name);
     }
     text_s(p->t, ") ");
-    print_expr(p, b->where);
+    put_expr(p, b->where);
 }
 
-void print_buf(Print *p, const Buf *b, Space usual) {
+void put_buf(Print *p, const Buf *b, Space usual) {
     const Expr *part[] = {b->size, b->fill, b->bound, b->offset};
     static const char *const word[] = {"size", "fill", "bound", "offset"};
     Str name = names_of(p->names, b, b->name);
@@ -132,14 +132,14 @@ void print_buf(Print *p, const Buf *b, Space usual) {
         text_f(p->t, "%s ", SPACES[b->space]);
     type_print(p->t, b->type);
     text_c(p->t, '[');
-    print_exprs(p, b->rank, b->dim);
+    put_exprs(p, b->rank, b->dim);
     text_c(p->t, ']');
     if (b->where)
         print_where(p, b);
     for (int i = 0; i < 4; i++)
         if (part[i]) {
             text_f(p->t, " %s ", word[i]);
-            print_expr(p, part[i]);
+            put_expr(p, part[i]);
         }
     if (b->data)
         print_data(p, b->data);
@@ -159,7 +159,7 @@ static void declare_sym(Print *p, Sym *s) {
     map_put(p->declared, s, s);
     if (s->value)
         declare_syms(p, s->value);
-    print_line(p, "sym %s %s ", names_of(p->names, s, s->name), kinds[s->kind]);
+    put_line(p, "sym %s %s ", names_of(p->names, s, s->name), kinds[s->kind]);
     print_bound(p->t, s->min);
     text_s(p->t, "..");
     print_bound(p->t, s->max);
@@ -167,7 +167,7 @@ static void declare_sym(Print *p, Sym *s) {
         text_f(p->t, " %%%lld", (long long)s->mult);
     if (s->value) {
         text_s(p->t, " = ");
-        print_expr(p, s->value);
+        put_expr(p, s->value);
     }
 }
 
@@ -199,8 +199,8 @@ void declare_buf(Print *p, Buf *b) {
     map_put(p->declared, b, b);
     vec_push(p->ctx, &p->order, b);
     declare_buf_syms(p, b);
-    print_line(p, "%s", "");
-    print_buf(p, b, SPACE_INPUT);
+    put_line(p, "%s", "");
+    put_buf(p, b, SPACE_INPUT);
 }
 
 void declare_for_def(Print *p, const Def *d) {
@@ -220,21 +220,21 @@ void declare_for_def(Print *p, const Def *d) {
 
 /* ---- parsing ----------------------------------------------------------------------------------- */
 
-void parse_scope(Parse *p) {
+void take_scope(Parse *p) {
     p->names = text_names(p->ctx);
     p->order.len = 0;
     p->defs.len = 0;
     p->syms.len = 0;
 }
 
-void parse_init(Parse *p, Ctx *ctx, const char *file, const char *text) {
+void take_init(Parse *p, Ctx *ctx, const char *file, const char *text) {
     memset(p, 0, sizeof *p);
     p->ctx = ctx;
     lex_init(&p->lex, ctx, file, text);
-    parse_scope(p);
+    take_scope(p);
 }
 
-Str parse_word(Parse *p, const char *what) {
+Str take_word(Parse *p, const char *what) {
     if (p->lex.kind != 'n') {
         lex_error(&p->lex, "%s expected", what);
         return NULL;
@@ -244,7 +244,7 @@ Str parse_word(Parse *p, const char *what) {
     return s;
 }
 
-Str parse_str(Parse *p) {
+Str take_str(Parse *p) {
     Text t = text_new(p->ctx);
     if (p->lex.kind != 's') {
         lex_error(&p->lex, "a string expected");
@@ -255,24 +255,24 @@ Str parse_str(Parse *p) {
     return str(p->ctx, t.at ? t.at : "");
 }
 
-void parse_origin(Parse *p, Loc *loc) {
+void take_origin(Parse *p, Loc *loc) {
     loc->node = -1;
     loc->line = p->lex.line;
     loc->file = p->lex.file;
     if (lex_take(&p->lex, "@"))
-        loc->name = parse_str(p);
+        loc->name = take_str(p);
 }
 
-const Expr *parse_expr(Parse *p) {
+const Expr *take_expr(Parse *p) {
     return expr_parse(&p->lex, p->names);
 }
 
-int parse_exprs(Parse *p, const char *close, const Expr ***v) {
+int take_exprs(Parse *p, const char *close, const Expr ***v) {
     VEC(const Expr *) list = {0};
     while (!lex_take(&p->lex, close)) {
         if (list.len && !lex_need(&p->lex, ","))
             return -1;
-        const Expr *e = parse_expr(p);
+        const Expr *e = take_expr(p);
         if (!e)
             return -1;
         vec_push(p->ctx, &list, e);
@@ -281,7 +281,7 @@ int parse_exprs(Parse *p, const char *close, const Expr ***v) {
     return list.len;
 }
 
-bool parse_int(Parse *p, int64_t *v) {
+bool take_int(Parse *p, int64_t *v) {
     bool minus = lex_take(&p->lex, "-");
     if (p->lex.kind != 'i')
         return lex_error(&p->lex, "an integer expected");
@@ -292,21 +292,21 @@ bool parse_int(Parse *p, int64_t *v) {
 
 static bool parse_bound(Parse *p, int64_t none, int64_t *v) {
     *v = none;
-    return lex_take(&p->lex, "*") || parse_int(p, v);
+    return lex_take(&p->lex, "*") || take_int(p, v);
 }
 
-bool parse_sym(Parse *p) {
+bool take_sym(Parse *p) {
     int64_t min, max, mult = 1;
-    Str name = parse_word(p, "a symbol's name");
+    Str name = take_word(p, "a symbol's name");
     SymKind kind = lex_is(&p->lex, "dim") ? SYM_DIM : lex_is(&p->lex, "run") ? SYM_RUN : SYM_BIND;
-    if (!name || !parse_word(p, "dim, bind or run") || !parse_bound(p, INT64_MIN, &min) ||
+    if (!name || !take_word(p, "dim, bind or run") || !parse_bound(p, INT64_MIN, &min) ||
         !lex_need(&p->lex, "..") || !parse_bound(p, INT64_MAX, &max))
         return false;
-    if (lex_take(&p->lex, "%") && (!parse_int(p, &mult) || mult < 1))
+    if (lex_take(&p->lex, "%") && (!take_int(p, &mult) || mult < 1))
         return lex_error(&p->lex, "a factor above 0 expected");
     Sym *s = sym_new(p->ctx, kind, name, min, max);
     s->mult = mult;
-    if (lex_take(&p->lex, "=") && (s->value = parse_expr(p)) == NULL)
+    if (lex_take(&p->lex, "=") && (s->value = take_expr(p)) == NULL)
         return false;
     names_bind(p->names, name, s, 's');
     vec_push(p->ctx, &p->syms, s);
@@ -329,13 +329,13 @@ static bool parse_where(Parse *p, Buf *b) {
         return false;
     b->dimvar = ctx_newn(p->ctx, Sym *, b->rank);
     for (int i = 0; i < b->rank; i++) {
-        Str name = (!i || lex_need(&p->lex, ",")) ? parse_word(p, "an index name") : NULL;
+        Str name = (!i || lex_need(&p->lex, ",")) ? take_word(p, "an index name") : NULL;
         if (!name)
             return false;
         b->dimvar[i] = sym_axis(p->ctx, name, b->dim[i]);
         names_bind(p->names, name, b->dimvar[i], 's');
     }
-    return lex_need(&p->lex, ")") && (b->where = parse_expr(p)) != NULL;
+    return lex_need(&p->lex, ")") && (b->where = take_expr(p)) != NULL;
 }
 
 static bool parse_attrs(Parse *p, Buf *b) {
@@ -344,7 +344,7 @@ static bool parse_attrs(Parse *p, Buf *b) {
     if (lex_take(&p->lex, "where") && !parse_where(p, b))
         return false;
     for (int i = 0; i < 4; i++)
-        if (lex_take(&p->lex, word[i]) && (*part[i] = parse_expr(p)) == NULL)
+        if (lex_take(&p->lex, word[i]) && (*part[i] = take_expr(p)) == NULL)
             return false;
     return true;
 }
@@ -358,10 +358,10 @@ static bool parse_data(Parse *p, Buf *b) {
     bool splat = lex_take(&p->lex, "splat");
     if (splat) {
         e = ctx_new(p->ctx, const Expr *);
-        *e = parse_expr(p);
+        *e = take_expr(p);
         if (!*e)
             return false;
-    } else if (!lex_need(&p->lex, "{") || parse_exprs(p, "}", &e) != count) {
+    } else if (!lex_need(&p->lex, "{") || take_exprs(p, "}", &e) != count) {
         return lex_error(&p->lex, "%lld elements expected", (long long)count);
     }
     int64_t n = splat ? 1 : count;
@@ -376,7 +376,7 @@ static bool parse_data(Parse *p, Buf *b) {
     return true;
 }
 
-Buf *parse_buf(Parse *p, Str name, Space usual) {
+Buf *take_buf(Parse *p, Str name, Space usual) {
     const Expr **dim = NULL;
     int space = parse_space(p);
     if (space >= 0)
@@ -385,7 +385,7 @@ Buf *parse_buf(Parse *p, Str name, Space usual) {
     if (!t)
         return lex_error(&p->lex, "a type expected"), NULL;
     lex_next(&p->lex);
-    int rank = lex_need(&p->lex, "[") ? parse_exprs(p, "]", &dim) : -1;
+    int rank = lex_need(&p->lex, "[") ? take_exprs(p, "]", &dim) : -1;
     if (rank > RANK_MAX)
         return lex_error(&p->lex, "more than %d dimensions", RANK_MAX), NULL;
     if (rank < 0)
@@ -397,8 +397,8 @@ Buf *parse_buf(Parse *p, Str name, Space usual) {
     return b;
 }
 
-Buf *parse_buf_name(Parse *p) {
-    Str name = parse_word(p, "a buffer's name");
+Buf *take_buf_name(Parse *p) {
+    Str name = take_word(p, "a buffer's name");
     Buf *b = name ? names_find(p->names, name, 'b') : NULL;
     if (name && !b)
         lex_error(&p->lex, "no buffer is called '%s'", name);

@@ -111,6 +111,7 @@ void module_print(Text *t, const Module *m);
 /* One file of sections: kernels with their schedules and loops. */
 typedef struct LccText {
     VEC(Kernel *) kernels;
+    VEC(Func *) funcs; /* of `loops` sections without a kernel */
 } LccText;
 LccText *lcc_parse(Ctx *ctx, const char *file, const char *text);
 

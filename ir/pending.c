@@ -3,23 +3,6 @@
  * verified between passes. */
 #include "ir/sched.h"
 
-Str def_str(Ctx *ctx, const Def *d) {
-    return str_f(ctx, "%s = %s", d->name, d->value ? expr_str(ctx, d->value) : "?");
-}
-
-void program_print(Text *t, const Program *p) {
-    text_f(t, "program %s\n", p->name);
-}
-
-void kernel_print(Text *t, const Kernel *k) {
-    text_f(t, "kernel %s\n", k->name);
-}
-
-void module_print(Text *t, const Module *m) {
-    for (int i = 0; i < m->kernels.len; i++)
-        kernel_print(t, m->kernels.at[i]);
-}
-
 bool program_verify(Ctx *ctx, const Program *p, const char *when) {
     return ctx && p && when;
 }

@@ -12,19 +12,19 @@
 
 /* ---- printing ---------------------------------------------------------------------------------- */
 
-static void print_bufs(Print *p, Buf *const *b, int n) {
+void put_bufs(Print *p, Buf *const *b, int n) {
     text_c(p->t, '(');
     for (int i = 0; i < n; i++) {
         text_s(p->t, i ? ", " : "");
         if (b[i])
-            print_name(p, b[i], b[i]->name);
+            put_name(p, b[i], b[i]->name);
         else
             text_c(p->t, '_');
     }
     text_c(p->t, ')');
 }
 
-static void declare_call(Print *p, const Call *c) {
+void declare_call(Print *p, const Call *c) {
     for (int i = 0; i < c->in.len; i++)
         if (c->in.at[i])
             declare_buf(p, c->in.at[i]);
@@ -36,32 +36,32 @@ static void declare_call(Print *p, const Call *c) {
         declare_syms(p, c->attr.at[i]);
 }
 
-void print_call(Print *p, const Call *c) {
+void put_call(Print *p, const Call *c) {
     text_f(p->t, "call %s", c->fn);
-    print_bufs(p, c->in.at, c->in.len);
+    put_bufs(p, c->in.at, c->in.len);
     text_s(p->t, " -> ");
-    print_bufs(p, c->out.at, c->out.len);
+    put_bufs(p, c->out.at, c->out.len);
     if (c->attr.len) {
         text_s(p->t, " attr (");
-        print_exprs(p, c->attr.len, c->attr.at);
+        put_exprs(p, c->attr.len, c->attr.at);
         text_c(p->t, ')');
     }
     for (int i = 0; i < c->fattr.len; i++) {
         text_s(p->t, i ? ", " : " fattr (");
-        print_expr(p, expr_flt(p->ctx, T_F64, c->fattr.at[i]));
+        put_expr(p, expr_flt(p->ctx, T_F64, c->fattr.at[i]));
     }
     text_s(p->t, c->fattr.len ? ")" : "");
     for (int i = 0; i < c->sattr.len; i++) {
         text_s(p->t, i ? ", " : " sattr (");
-        print_str(p->t, c->sattr.at[i]);
+        put_str(p->t, c->sattr.at[i]);
     }
     text_s(p->t, c->sattr.len ? ")" : "");
     for (int i = 0; i < c->result.len; i++) {
         text_s(p->t, i ? ", " : " result (");
-        print_name(p, c->result.at[i], c->result.at[i]->name);
+        put_name(p, c->result.at[i], c->result.at[i]->name);
     }
     text_s(p->t, c->result.len ? ")" : "");
-    print_origin(p->t, &c->loc);
+    put_origin(p->t, &c->loc);
 }
 
 static void print_block(Print *p, const Block *b);
@@ -71,7 +71,7 @@ static void print_body(Print *p, const Block *b) {
     p->indent++;
     print_block(p, b);
     p->indent--;
-    print_line(p, "}");
+    put_line(p, "}");
 }
 
 static void print_item(Print *p, const Item *it) {
@@ -80,23 +80,23 @@ static void print_item(Print *p, const Item *it) {
     declare_syms(p, it->e);
     if (it->call)
         declare_call(p, it->call);
-    print_line(p, "%s", "");
+    put_line(p, "%s", "");
     switch ((ItemKind)it->kind) {
     case ITEM_BIND:
         text_f(p->t, "bind %s = ", names_of(p->names, it->sym, it->sym->name));
-        print_expr(p, it->e);
+        put_expr(p, it->e);
         break;
     case ITEM_CHECK:
         text_s(p->t, "check ");
-        print_expr(p, it->e);
+        put_expr(p, it->e);
         text_f(p->t, " %d", it->code);
         break;
     case ITEM_CALL:
-        print_call(p, it->call);
+        put_call(p, it->call);
         break;
     case ITEM_IF:
         text_s(p->t, "if ");
-        print_expr(p, it->e);
+        put_expr(p, it->e);
         print_body(p, it->body[0]);
         if (it->body[1] && it->body[1]->items.len) {
             text_s(p->t, " else");
@@ -105,7 +105,7 @@ static void print_item(Print *p, const Item *it) {
         break;
     default:
         text_f(p->t, "loop %s while ", names_of(p->names, it->sym, it->sym->name));
-        print_expr(p, it->e);
+        put_expr(p, it->e);
         print_body(p, it->body[0]);
     }
 }
@@ -117,24 +117,24 @@ static void print_block(Print *p, const Block *b) {
         if (it->kind == ITEM_DEF) {
             vec_push(p->ctx, &defs, it->def);
         } else {
-            print_defs(p, defs.at, defs.len);
+            put_defs(p, defs.at, defs.len);
             defs.len = 0;
             print_item(p, it);
         }
     }
-    print_defs(p, defs.at, defs.len);
+    put_defs(p, defs.at, defs.len);
 }
 
 static void print_port(Print *p, const char *word, const Port *port) {
-    print_line(p, "%s ", word);
-    print_str(p->t, port->name);
+    put_line(p, "%s ", word);
+    put_str(p->t, port->name);
     text_f(p->t, " %s", names_of(p->names, port->buf, port->buf->name));
 }
 
 void program_print(Text *t, const Program *prog) {
-    Print p = print_new(t);
+    Print p = put_new(t);
     text_s(t, "program ");
-    print_str(t, prog->name);
+    put_str(t, prog->name);
     text_s(t, " {");
     p.indent = 1;
     for (int i = 0; i < prog->dims.len; i++)
@@ -154,23 +154,21 @@ void program_print(Text *t, const Program *prog) {
     Str tree[] = {prog->args, prog->results};
     for (int i = 0; i < 2; i++)
         if (tree[i]) {
-            print_line(&p, "%s ", word[i]);
-            print_str(t, tree[i]);
+            put_line(&p, "%s ", word[i]);
+            put_str(t, tree[i]);
         }
     text_s(t, "\n}\n");
 }
 
 /* ---- parsing ----------------------------------------------------------------------------------- */
 
-typedef VEC(Buf *) Bufs;
-
-static bool parse_bufs(Parse *p, Bufs *v) {
+bool take_bufs(Parse *p, BufList *v) {
     if (!lex_need(&p->lex, "("))
         return false;
     for (int n = 0; !lex_take(&p->lex, ")"); n++) {
         if (n && !lex_need(&p->lex, ","))
             return false;
-        Buf *b = lex_take(&p->lex, "_") ? NULL : parse_buf_name(p);
+        Buf *b = lex_take(&p->lex, "_") ? NULL : take_buf_name(p);
         if (p->lex.failed)
             return false;
         vec_push(p->ctx, v, b);
@@ -178,8 +176,8 @@ static bool parse_bufs(Parse *p, Bufs *v) {
     return true;
 }
 
-static Sym *parse_sym_name(Parse *p) {
-    Str name = parse_word(p, "a symbol");
+Sym *take_sym_name(Parse *p) {
+    Str name = take_word(p, "a symbol");
     Sym *s = name ? names_find(p->names, name, 's') : NULL;
     if (name && !s)
         lex_error(&p->lex, "no symbol is called '%s'", name);
@@ -192,13 +190,13 @@ static bool parse_call_lists(Parse *p, Call *c) {
     Str text;
     int n;
     if (lex_take(&p->lex, "attr")) {
-        if (!lex_need(&p->lex, "(") || (n = parse_exprs(p, ")", &e)) < 0)
+        if (!lex_need(&p->lex, "(") || (n = take_exprs(p, ")", &e)) < 0)
             return false;
         for (int i = 0; i < n; i++)
             vec_push(p->ctx, &c->attr, e[i]);
     }
     if (lex_take(&p->lex, "fattr")) {
-        if (!lex_need(&p->lex, "(") || (n = parse_exprs(p, ")", &e)) < 0)
+        if (!lex_need(&p->lex, "(") || (n = take_exprs(p, ")", &e)) < 0)
             return false;
         for (int i = 0; i < n; i++) {
             if (e[i]->op != OP_FLT)
@@ -208,7 +206,7 @@ static bool parse_call_lists(Parse *p, Call *c) {
     }
     bool more = lex_take(&p->lex, "sattr");
     for (lex_take(&p->lex, "("); more; more = lex_take(&p->lex, ",")) {
-        if ((text = parse_str(p)) == NULL)
+        if ((text = take_str(p)) == NULL)
             return false;
         vec_push(p->ctx, &c->sattr, text);
     }
@@ -219,18 +217,18 @@ static bool parse_call_lists(Parse *p, Call *c) {
     if (!lex_need(&p->lex, "("))
         return false;
     do {
-        if ((s = parse_sym_name(p)) == NULL)
+        if ((s = take_sym_name(p)) == NULL)
             return false;
         vec_push(p->ctx, &c->result, s);
     } while (lex_take(&p->lex, ","));
     return lex_need(&p->lex, ")");
 }
 
-Call *parse_call(Parse *p) {
+Call *take_call(Parse *p) {
     Call *c = ctx_new(p->ctx, Call);
-    Bufs in = {0}, out = {0};
-    c->fn = parse_word(p, "a function's name");
-    if (!c->fn || !parse_bufs(p, &in) || !lex_need(&p->lex, "->") || !parse_bufs(p, &out) ||
+    BufList in = {0}, out = {0};
+    c->fn = take_word(p, "a function's name");
+    if (!c->fn || !take_bufs(p, &in) || !lex_need(&p->lex, "->") || !take_bufs(p, &out) ||
         !parse_call_lists(p, c))
         return NULL;
     for (int i = 0; i < in.len; i++)
@@ -241,14 +239,14 @@ Call *parse_call(Parse *p) {
         vec_push(p->ctx, &c->out, out.at[i]);
         out.at[i]->ndef++;
     }
-    parse_origin(p, &c->loc);
+    take_origin(p, &c->loc);
     return c;
 }
 
 static bool parse_block(Parse *p, Block **b);
 
 static bool parse_condition(Parse *p, Item *it) {
-    it->e = parse_expr(p);
+    it->e = take_expr(p);
     return it->e && (it->e->type == T_BOOL || lex_error(&p->lex, "the condition is no bool"));
 }
 
@@ -258,17 +256,17 @@ static bool parse_item(Parse *p, Block *b) {
     Item *it;
     if (lex_take(&p->lex, "bind")) {
         it = item_new(ctx, b, ITEM_BIND);
-        return (it->sym = parse_sym_name(p)) && lex_need(&p->lex, "=") && (it->e = parse_expr(p));
+        return (it->sym = take_sym_name(p)) && lex_need(&p->lex, "=") && (it->e = take_expr(p));
     }
     if (lex_take(&p->lex, "check")) {
         it = item_new(ctx, b, ITEM_CHECK);
-        if (!parse_condition(p, it) || !parse_int(p, &code))
+        if (!parse_condition(p, it) || !take_int(p, &code))
             return false;
         it->code = (uint8_t)code;
         return true;
     }
     if (lex_take(&p->lex, "call"))
-        return (item_new(ctx, b, ITEM_CALL)->call = parse_call(p)) != NULL;
+        return (item_new(ctx, b, ITEM_CALL)->call = take_call(p)) != NULL;
     if (lex_take(&p->lex, "if")) {
         it = item_new(ctx, b, ITEM_IF);
         return parse_condition(p, it) && parse_block(p, &it->body[0]) &&
@@ -276,11 +274,11 @@ static bool parse_item(Parse *p, Block *b) {
     }
     if (lex_take(&p->lex, "loop")) {
         it = item_new(ctx, b, ITEM_LOOP);
-        return (it->sym = parse_sym_name(p)) && lex_need(&p->lex, "while") &&
+        return (it->sym = take_sym_name(p)) && lex_need(&p->lex, "while") &&
                parse_condition(p, it) && parse_block(p, &it->body[0]);
     }
     int first = p->defs.len;
-    if (!parse_def_line(p))
+    if (!take_def_line(p))
         return false;
     for (int i = first; i < p->defs.len; i++)
         item_new(ctx, b, ITEM_DEF)->def = p->defs.at[i];
@@ -298,8 +296,8 @@ static bool parse_block(Parse *p, Block **b) {
 }
 
 static bool parse_port(Parse *p, Port *port) {
-    port->name = parse_str(p);
-    return port->name && (port->buf = parse_buf_name(p)) != NULL;
+    port->name = take_str(p);
+    return port->name && (port->buf = take_buf_name(p)) != NULL;
 }
 
 static bool parse_part(Parse *p, Program *prog) {
@@ -317,18 +315,18 @@ static bool parse_part(Parse *p, Program *prog) {
         return true;
     }
     if (lex_take(&p->lex, "args"))
-        return (prog->args = parse_str(p)) != NULL;
+        return (prog->args = take_str(p)) != NULL;
     if (lex_take(&p->lex, "results"))
-        return (prog->results = parse_str(p)) != NULL;
+        return (prog->results = take_str(p)) != NULL;
     return parse_item(p, prog->main);
 }
 
 Program *program_parse(Ctx *ctx, const char *file, const char *text) {
     Parse p;
     Program *prog = ctx_new(ctx, Program);
-    parse_init(&p, ctx, file, text);
+    take_init(&p, ctx, file, text);
     prog->main = ctx_new(ctx, Block);
-    if (!lex_need(&p.lex, "program") || (prog->name = parse_str(&p)) == NULL ||
+    if (!lex_need(&p.lex, "program") || (prog->name = take_str(&p)) == NULL ||
         !lex_need(&p.lex, "{"))
         return NULL;
     while (!lex_take(&p.lex, "}"))

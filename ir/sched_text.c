@@ -109,7 +109,7 @@ static void print_operand(Print *p, const Step *s, const Operand *o, Used *u) {
     }
 }
 
-void print_sched(Print *p, const Sched *s) {
+void put_sched(Print *p, const Sched *s) {
     for (int i = 0; i < s->steps.len; i++) {
         const Step *step = &s->steps.at[i];
         StepRow row = step_row((StepOp)step->op);
@@ -123,8 +123,8 @@ void print_sched(Print *p, const Sched *s) {
 }
 
 void sched_print(Text *t, const Sched *s) {
-    Print p = print_new(t);
-    print_sched(&p, s);
+    Print p = put_new(t);
+    put_sched(&p, s);
 }
 
 /* ---- parsing ----------------------------------------------------------------------------------- */

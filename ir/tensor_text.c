@@ -68,13 +68,13 @@ static void print_axis(Print *p, const Def *d, int i, bool with_ways) {
     static const char *const kinds[] = {"", "red ", "seq "};
     const Axis *a = &d->axis[i];
     if (d->scan && a->var == d->scan->var) {
-        print_name(p, a->var, a->var->name);
+        put_name(p, a->var, a->var->name);
         return;
     }
     text_s(p->t, is_over(d, i) ? "" : kinds[a->kind]);
-    print_name(p, a->var, a->var->name);
+    put_name(p, a->var, a->var->name);
     text_c(p->t, '<');
-    print_sum(p, a->var->extent);
+    put_sum(p, a->var->extent);
     if (with_ways && a->ways > 1)
         text_f(p->t, " ways %d", a->ways);
 }
@@ -102,38 +102,38 @@ static void print_over(Print *p, const Def *d) {
     print_axes(p, d, true, ways <= 1);
     if (d->when) {
         text_s(p->t, " | ");
-        print_expr(p, d->when);
+        put_expr(p, d->when);
     }
     text_s(p->t, ") ");
 }
 
-void print_def_line(Print *p, const Def *d) {
+void put_def_line(Print *p, const Def *d) {
     Names *section = p->names;
     bool reduces = !d->at && def_is_reduction(d);
     if (map_get(p->declared, d))
-        print_buf(p, d->buf, SPACE_ARENA);
+        put_buf(p, d->buf, SPACE_ARENA);
     else
-        print_name(p, d->buf, d->buf->name);
+        put_name(p, d->buf, d->buf->name);
     p->names = local_names(p, d);
     text_s(p->t, d->naxis ? " { " : " {");
     print_axes(p, d, false, true);
     text_s(p->t, d->naxis ? " }" : "}");
     if (d->at) {
         text_s(p->t, " [");
-        print_exprs(p, d->buf->rank, d->at);
+        put_exprs(p, d->buf->rank, d->at);
         text_c(p->t, ']');
     }
     text_f(p->t, " %s= ", d->at && d->combine != COMBINE_SET ? combine_word((Op)d->combine) : "");
     if (reduces)
         print_over(p, d);
-    print_expr(p, d->value);
+    put_expr(p, d->value);
     if (d->init) {
         text_s(p->t, " init ");
-        print_expr(p, d->init);
+        put_expr(p, d->init);
     }
     if (d->when && !reduces) {
         text_s(p->t, " when ");
-        print_expr(p, d->when);
+        put_expr(p, d->when);
     }
     p->names = section;
     if (d->name != d->buf->name) {
@@ -142,10 +142,10 @@ void print_def_line(Print *p, const Def *d) {
         if (d->name)
             map_put(p->def_names, d->name, (void *)(uintptr_t)printed);
     }
-    print_origin(p->t, &d->loc);
+    put_origin(p->t, &d->loc);
 }
 
-void print_defs(Print *p, Def *const *defs, int n) {
+void put_defs(Print *p, Def *const *defs, int n) {
     for (int i = 0; i < n; i++) {
         const Def *d = defs[i];
         Group *g = d->scan;
@@ -156,36 +156,36 @@ void print_defs(Print *p, Def *const *defs, int n) {
             declare_for_def(p, defs[j]);
         if (g) {
             declare_syms(p, g->var->extent);
-            print_line(p, "scan %s ", names_of(p->names, g, g->name));
+            put_line(p, "scan %s ", names_of(p->names, g, g->name));
             text_f(p->t, "%s<", names_of(p->names, g->var, g->var->name));
-            print_sum(p, g->var->extent);
+            put_sum(p, g->var->extent);
             text_s(p->t, " {");
             p->indent++;
         }
         for (int j = i; j < end; j++) {
-            print_line(p, "%s", "");
-            print_def_line(p, defs[j]);
+            put_line(p, "%s", "");
+            put_def_line(p, defs[j]);
         }
         if (g) {
             p->indent--;
-            print_line(p, "}");
+            put_line(p, "}");
         }
         i = end - 1;
     }
 }
 
 void def_print(Text *t, Names *names, const Def *d) {
-    Print p = print_new(t);
+    Print p = put_new(t);
     p.names = names;
     map_put(p.declared, d, d->buf);
-    print_def_line(&p, d);
+    put_def_line(&p, d);
 }
 
 Str def_str(Ctx *ctx, const Def *d) {
     Text t = text_new(ctx);
-    Print p = print_new(&t);
+    Print p = put_new(&t);
     map_put(p.declared, d, d->buf);
-    print_def_line(&p, d);
+    put_def_line(&p, d);
     return str(ctx, t.at);
 }
 
@@ -200,7 +200,7 @@ static Op parse_combine(Parse *p) {
 
 static bool parse_ways(Parse *p, uint8_t *ways) {
     int64_t v;
-    if (!parse_int(p, &v))
+    if (!take_int(p, &v))
         return false;
     if (v < 1 || v > 128 || (v & (v - 1)))
         return lex_error(&p->lex, "a power of two up to 128 expected");
@@ -214,7 +214,7 @@ static bool parse_axis(Parse *p, Def *d, bool over) {
         kind = AXIS_SEQ;
     else if (lex_take(&p->lex, "red"))
         kind = AXIS_RED;
-    Str name = parse_word(p, "an axis");
+    Str name = take_word(p, "an axis");
     if (!name)
         return false;
     bool shared = !lex_take(&p->lex, "<");
@@ -262,19 +262,19 @@ static bool parse_over(Parse *p, Def *d) {
     } while (lex_take(&p->lex, ","));
     if (ways > 1)
         d->axis[d->naxis - 1].ways = ways;
-    if (lex_take(&p->lex, "|") && (d->when = parse_expr(p)) == NULL)
+    if (lex_take(&p->lex, "|") && (d->when = take_expr(p)) == NULL)
         return false;
     return lex_need(&p->lex, ")");
 }
 
 static bool parse_after(Parse *p, Def *d) {
-    if (lex_take(&p->lex, "init") && (d->init = parse_expr(p)) == NULL)
+    if (lex_take(&p->lex, "init") && (d->init = take_expr(p)) == NULL)
         return false;
-    if (lex_take(&p->lex, "when") && (d->when = parse_expr(p)) == NULL)
+    if (lex_take(&p->lex, "when") && (d->when = take_expr(p)) == NULL)
         return false;
-    if (lex_take(&p->lex, "as") && (d->name = parse_word(p, "a name")) == NULL)
+    if (lex_take(&p->lex, "as") && (d->name = take_word(p, "a name")) == NULL)
         return false;
-    parse_origin(p, &d->loc);
+    take_origin(p, &d->loc);
     return true;
 }
 
@@ -305,23 +305,23 @@ static bool parse_def(Parse *p, Buf *b, Group *g) {
         if ((d->naxis && !lex_need(&p->lex, ",")) || !parse_axis(p, d, false))
             return false;
     if (lex_take(&p->lex, "[")) {
-        if (parse_exprs(p, "]", &at) != b->rank)
+        if (take_exprs(p, "]", &at) != b->rank)
             return lex_error(&p->lex, "'%s' needs %d indices", b->name, b->rank);
         d->at = at ? at : ctx_newn(p->ctx, const Expr *, 0);
         d->combine = (uint8_t)parse_combine(p);
     }
     if (!lex_need(&p->lex, "=") || (at_over(p) && !parse_over(p, d)))
         return false;
-    d->value = parse_expr(p);
+    d->value = take_expr(p);
     return d->value && parse_after(p, d) && fits_buf(p, d);
 }
 
 static bool parse_named(Parse *p, Group *g) {
-    Str name = parse_word(p, "a buffer or Def");
+    Str name = take_word(p, "a buffer or Def");
     if (!name)
         return false;
     bool typed = at_declaration(p);
-    Buf *b = typed ? parse_buf(p, name, SPACE_COUNT) : names_find(p->names, name, 'b');
+    Buf *b = typed ? take_buf(p, name, SPACE_COUNT) : names_find(p->names, name, 'b');
     if (!b)
         return lex_error(&p->lex, "no buffer is called '%s'", name);
     bool equation = lex_take(&p->lex, "{");
@@ -337,8 +337,8 @@ static bool parse_named(Parse *p, Group *g) {
 
 static bool parse_scan(Parse *p) {
     Group *g = ctx_new(p->ctx, Group);
-    g->name = parse_word(p, "the group's name");
-    Str name = g->name ? parse_word(p, "an axis") : NULL;
+    g->name = take_word(p, "the group's name");
+    Str name = g->name ? take_word(p, "an axis") : NULL;
     if (!name || !lex_need(&p->lex, "<"))
         return false;
     const Expr *extent = expr_parse_sum(&p->lex, p->names);
@@ -352,8 +352,8 @@ static bool parse_scan(Parse *p) {
     return true;
 }
 
-bool parse_def_line(Parse *p) {
+bool take_def_line(Parse *p) {
     if (lex_take(&p->lex, "sym"))
-        return parse_sym(p);
+        return take_sym(p);
     return lex_take(&p->lex, "scan") ? parse_scan(p) : parse_named(p, NULL);
 }

@@ -19,33 +19,35 @@ typedef struct Print {
     Ctx *ctx;
     Text *t;
     Names *names;
-    int indent;          /* in units of two spaces; lines start with it */
-    Map *declared;       /* Buf, Sym: their declaration was printed; Def: it introduces its Buf */
-    VEC(Buf *) order;    /* buffers declared by a line of their own, in order */
-    Map *def_names;      /* Def and buffer names (Str) → the printed Str, for schedules */
+    int indent;       /* in units of two spaces; lines start with it */
+    Map *declared;    /* Buf, Sym: their declaration was printed; Def: it introduces its Buf */
+    VEC(Buf *) order; /* buffers declared by a line of their own, in order */
+    const Def *root;  /* loops of it are named without it */
+    Map *def_names;   /* Def and buffer names (Str) → the printed Str, for schedules */
 } Print;
 
 Names *text_names(Ctx *ctx); /* with the grammar's words reserved */
-Print print_new(Text *t);
-void print_line(Print *p, const char *fmt, ...) LCC_PRINTF(2, 3); /* "\n", indent, text */
-void print_name(Print *p, const void *obj, Str wish);
-void print_str(Text *t, Str s);                                /* "…" "…" in pieces */
-void print_expr(Print *p, const Expr *e);
-void print_sum(Print *p, const Expr *e);                        /* for expr_parse_sum */
-void print_exprs(Print *p, int n, const Expr *const *e);        /* comma-separated */
+Print put_new(Text *t);
+void put_line(Print *p, const char *fmt, ...) LCC_PRINTF(2, 3); /* "\n", indent, text */
+void put_name(Print *p, const void *obj, Str wish);
+void put_str(Text *t, Str s); /* "…" "…" in pieces */
+void put_expr(Print *p, const Expr *e);
+void put_sum(Print *p, const Expr *e);                 /* for expr_parse_sum */
+void put_exprs(Print *p, int n, const Expr *const *e); /* comma-separated */
 /* name [space] type[dims] attrs; `usual` is the space that goes without saying. */
-void print_buf(Print *p, const Buf *b, Space usual);
+void put_buf(Print *p, const Buf *b, Space usual);
 /* Lines for the symbols e depends on, then for b, where not printed yet. */
 void declare_syms(Print *p, const Expr *e);
 void declare_buf(Print *p, Buf *b);
 /* Everything the Def mentions that it does not introduce itself. */
+void declare_call(Print *p, const Call *c);
 void declare_for_def(Print *p, const Def *d);
-void print_def_line(Print *p, const Def *d); /* without the newline */
-void print_defs(Print *p, Def *const *defs, int n); /* scan groups as blocks */
-void print_call(Print *p, const Call *c);
-void print_stmts(Print *p, const Stmt *s, const Def *root);
-void print_sched(Print *p, const Sched *s);
-void print_origin(Text *t, const Loc *loc);
+void put_def_line(Print *p, const Def *d);        /* without the newline */
+void put_defs(Print *p, Def *const *defs, int n); /* scan groups as blocks */
+void put_call(Print *p, const Call *c);
+void put_bufs(Print *p, Buf *const *b, int n); /* "(x, _, y)" */
+void put_sched(Print *p, const Sched *s);
+void put_origin(Text *t, const Loc *loc);
 
 /* ---- parsing ----------------------------------------------------------------------------------- */
 
@@ -53,30 +55,33 @@ typedef struct Parse {
     Lex lex;
     Ctx *ctx;
     Names *names;
-    VEC(Buf *) order;   /* buffers declared by a line of their own */
-    VEC(Def *) defs;    /* in order */
-    VEC(Sym *) syms;    /* declared, in order */
-    Kernel *kernel;     /* the section's */
-    LccText *file;      /* functions by name; NULL in a program */
+    VEC(Buf *) order; /* buffers declared by a line of their own */
+    VEC(Def *) defs;  /* in order */
+    VEC(Sym *) syms;  /* declared, in order */
+    Kernel *kernel;   /* of the section; NULL: none */
+    LccText *file;    /* functions by name; NULL in a program */
 } Parse;
 
-void parse_init(Parse *p, Ctx *ctx, const char *file, const char *text);
-void parse_scope(Parse *p); /* forgets all names: a new section */
-Str parse_word(Parse *p, const char *what); /* a name; NULL after an error */
-Str parse_str(Parse *p);
-const Expr *parse_expr(Parse *p);
+void take_init(Parse *p, Ctx *ctx, const char *file, const char *text);
+void take_scope(Parse *p);                 /* forgets all names: a new section */
+Str take_word(Parse *p, const char *what); /* a name; NULL after an error */
+Str take_str(Parse *p);
+const Expr *take_expr(Parse *p);
 /* Expressions up to `close`, into v (an allocated array); count, or -1. */
-int parse_exprs(Parse *p, const char *close, const Expr ***v);
-bool parse_int(Parse *p, int64_t *v); /* may be negative */
-bool parse_sym(Parse *p);
+int take_exprs(Parse *p, const char *close, const Expr ***v);
+bool take_int(Parse *p, int64_t *v); /* may be negative */
+bool take_sym(Parse *p);
 /* After the name; NULL after an error. */
-Buf *parse_buf(Parse *p, Str name, Space usual);
-Buf *parse_buf_name(Parse *p); /* a declared one */
+Buf *take_buf(Parse *p, Str name, Space usual);
+Buf *take_buf_name(Parse *p);        /* a declared one */
 bool at_declaration(const Parse *p); /* is the token after a name a space or a type? */
 /* A Def, a declaration or a scan block; appends to p->defs / p->order. */
-bool parse_def_line(Parse *p);
-Call *parse_call(Parse *p);
-Stmt *parse_stmts(Parse *p, bool *ok); /* up to "}" */
-void parse_origin(Parse *p, Loc *loc);
+bool take_def_line(Parse *p);
+Call *take_call(Parse *p);
+Sym *take_sym_name(Parse *p);
+/* "(" [name|_],… ")" */
+typedef VEC(Buf *) BufList;
+bool take_bufs(Parse *p, BufList *v);
+void take_origin(Parse *p, Loc *loc);
 
 #endif

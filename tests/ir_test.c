@@ -387,11 +387,166 @@ static void test_random_def(uint64_t seed) {
     ctx_free(ctx);
 }
 
+/* ---- texts -------------------------------------------------------------------------------------- */
+
+static Str program_text(Ctx *ctx, const Program *p) {
+    Text t = text_new(ctx);
+    program_print(&t, p);
+    return str(ctx, t.at);
+}
+
+static Str lcc_text(Ctx *ctx, const LccText *l) {
+    Text t = text_new(ctx);
+    for (int i = 0; i < l->kernels.len; i++)
+        kernel_print(&t, l->kernels.at[i]);
+    for (int i = 0; i < l->funcs.len; i++)
+        func_print(&t, l->funcs.at[i]);
+    return str(ctx, t.at ? t.at : "");
+}
+
+/* What a text reads back as, printed; NULL when it can't be read. */
+static Str reprint(Ctx *ctx, const char *text) {
+    if (!strncmp(text, "program", 7)) {
+        Program *p = program_parse(ctx, "text", text);
+        return p ? program_text(ctx, p) : NULL;
+    }
+    LccText *l = lcc_parse(ctx, "text", text);
+    return l ? lcc_text(ctx, l) : NULL;
+}
+
+static void check_text(Ctx *ctx, const char *text, const char *what, uint64_t seed) {
+    Str again = reprint(ctx, text);
+    bool same_text = again && !strcmp(text, again);
+    check(same_text, what, seed);
+    if (!same_text)
+        printf("%s%s\n--- again\n%s\n", ctx->diag.text.at ? ctx->diag.text.at : "", text,
+               again ? again : "(nothing)");
+}
+
+static Program *gen_program(Gen *g) {
+    Ctx *ctx = g->ctx;
+    Program *p = ctx_new(ctx, Program);
+    p->name = str(ctx, "a \"model\"");
+    p->main = ctx_new(ctx, Block);
+    for (int i = 0; i < g->in.len; i++) {
+        Port port = {str_f(ctx, "in/%d", i), g->in.at[i]};
+        vec_push(ctx, &p->inputs, port);
+    }
+    for (int i = 0; i < 3; i++) {
+        Def *d = gen_def(g, (int)rnd(g, 3));
+        Port port = {str_f(ctx, "out:%d", i), d->buf};
+        d->loc.name = str_f(ctx, "node %d", i);
+        item_new(ctx, p->main, ITEM_DEF)->def = d;
+        vec_push(ctx, &p->outputs, port);
+    }
+    return p;
+}
+
+/* The program read back computes the same. */
+static void check_meaning(Gen *g, Eval *ev, const Program *p, uint64_t seed) {
+    Ctx *ctx = g->ctx;
+    Program *q = program_parse(ctx, "text", program_text(ctx, p));
+    Eval *other = eval_new(ctx);
+    eval_budget(other, 1e7);
+    for (int i = 0; q && i < g->in.len; i++)
+        eval_bind(other, q->inputs.at[i].buf, g->data.at[i]);
+    bool ran = eval_block(ev, p->main);
+    check(q && eval_block(other, q->main) == ran, "a program read back runs", seed);
+    for (int i = 0; q && ran && i < p->outputs.len; i++) {
+        Tensor *a = eval_tensor(ev, p->outputs.at[i].buf);
+        Tensor *b = eval_tensor(other, q->outputs.at[i].buf);
+        bool eq = a->count == b->count && a->type == b->type &&
+                  !memcmp(a->data, b->data, (size_t)(a->count * type_bytes(a->type)));
+        check(eq, "a program read back computes the same", seed);
+    }
+}
+
+static void test_random_program(uint64_t seed) {
+    Ctx *ctx = ctx_create(0);
+    Gen g;
+    gen_start(&g, ctx, seed);
+    Eval *ev = eval_new(ctx);
+    eval_budget(ev, 1e7);
+    gen_inputs(&g, ev);
+    Program *p = gen_program(&g);
+    check_text(ctx, program_text(ctx, p), "a program's text reads back", seed);
+    check_meaning(&g, ev, p, seed);
+    ctx_free(ctx);
+}
+
+static void test_texts(void) {
+    static const char *const texts[] = {
+        "kernel k0 {\n"
+        "  sym N dim 1..64 %8\n"
+        "  x f32[N, 256]\n"
+        "  w const f32[256, 64]\n"
+        "  t f32[N, 64] { m<N, n<64 } = add[16](k<256) x[m, k]*w[k, n] @\"fc1\"\n"
+        "  y f32[N, 64] { m<N, n<64 } = max(t[m, n], 0.0) @\"act1\"\n"
+        "}\n"
+        "schedule k0 split y.m -> m0 m1 by 6 tail=peel ; reorder m0 y.n m1 ; parallel m0 ; "
+        "compute_at t in y at m0 ; stage t at y.m0 in reg ; tensorize t.n with fma by 16\n"
+        "loops k0 {\n"
+        "  param (x, w, y) sym (N)\n"
+        "  for m0 < N//6 parallel {\n"
+        "    alloc t_2 reg f32[6] {\n"
+        "      for red k < 256 @t.k {\n"
+        "        t_2[0] = fma(x[m0*6, k], w[k, 1], t_2[0]) @t\n"
+        "      }\n"
+        "      let v = bcast(t_2[0], 8)\n"
+        "      y[m0, 0 +: 8] = max(v, 0.0:f32x8)\n"
+        "      y[bcast(m0 < 3, 8) ? m0, ramp(8, 1, 8)] = v\n"
+        "    }\n"
+        "    if m0 < 2 {\n"
+        "      y[m0, 1] = 0.0\n"
+        "    } else {\n"
+        "      y[m0, 2] = 0.0\n"
+        "    }\n"
+        "  }\n"
+        "}\n",
+        "kernel k1 {\n"
+        "  idx i64[10]\n"
+        "  x f32[10]\n"
+        "  y f32[4]\n"
+        "  y { seq s<10 } [idx[s]] add= x[s] when 0 <= idx[s] && idx[s] < 4\n"
+        "  scan g t<10 {\n"
+        "    h f32[10, 2] { t, i<2 } = select(t == 0, 0.0, h[t - 1, i]) + x[t]\n"
+        "    o f32[10] { t } = max(i<2 | h[t, i] < 2.0) h[t, i] init 0.0\n"
+        "  }\n"
+        "}\n",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        Ctx *ctx = ctx_create(0);
+        check_text(ctx, texts[i], "a kernel's text reads back", i);
+        ctx_free(ctx);
+    }
+}
+
+/* ir_test text FILE…: every file prints as it reads. */
+static void test_file(const char *path) {
+    Ctx *ctx = ctx_create(0);
+    FILE *f = fopen(path, "rb");
+    Text t = text_new(ctx);
+    for (int c; f && (c = fgetc(f)) != EOF;)
+        text_c(&t, (char)c);
+    if (f)
+        fclose(f);
+    check_text(ctx, t.at ? t.at : "", path, 0);
+    ctx_free(ctx);
+}
+
 int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : 2000;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-    for (int i = 0; i < rounds; i++)
+    bool files = argc > 1 && !strcmp(argv[1], "text");
+    int rounds = files ? 0 : argc > 1 ? atoi(argv[1]) : 2000;
+    uint64_t seed = !files && argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    for (int i = 2; files && i < argc; i++)
+        test_file(argv[i]);
+    for (int i = 0; i < rounds; i++) {
         test_random_def(seed + (uint64_t)i);
+        if (i % 4 == 0)
+            test_random_program(seed + (uint64_t)i);
+    }
+    if (!files)
+        test_texts();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
