@@ -389,11 +389,13 @@ static void print_vector_select(Printer *p, const Expr *e, int prec) {
     }
     text_s(p->t, P_COND < prec ? "(" : "");
     print_expr(p, c, P_OROR);
-    text_s(p->t, " ? ");
-    print_expr(p, e->kid[1], P_OROR);
-    text_s(p->t, " : ");
-    print_expr(p, e->kid[2], P_COND);
-    text_s(p->t, P_COND < prec ? ")" : "");
+    /* the arms need one type to the letter: an intrinsic's is not the typedef's */
+    Str type = vector_type(p, type_dtype(e->type), type_lanes(e->type));
+    text_f(p->t, " ? (%s)(", type);
+    print_expr(p, e->kid[1], P_ASSIGN);
+    text_f(p->t, ") : (%s)(", type);
+    print_expr(p, e->kid[2], P_ASSIGN);
+    text_s(p->t, P_COND < prec ? "))" : ")");
 }
 
 static void print_lane(Printer *p, const Expr *e) {
