@@ -357,6 +357,29 @@ static void running_mean(Definer *d, const Norm *n, int out, Buf *running, Buf *
                     norm_load(d, n, batch, at), "q", eq_attr(d, n->wide, "momentum", 0.9), NULL));
 }
 
+/* With given statistics: scale[c] = gamma / sqrt(variance + eps), shift[c] = beta - mean * scale[c]. */
+static bool batch_norm_fixed(Definer *d, Dtype t) {
+    Ctx *ctx = d->ctx;
+    Buf *x = define_in(d, 0);
+    const Expr *c, *v[RANK_MAX];
+    Def *a = define_temp(d, "scale", t, 1, &x->dim[1]),
+        *b = define_temp(d, "shift", t, 1, &x->dim[1]);
+    c = def_var(ctx, a, 0);
+    eq_emit(d, a,
+            eq_text(d, t, "g / sqrt(v + eps)", "g", eq_at(d, t, define_in(d, 1), c), "v",
+                    eq_at(d, t, define_in(d, 4), c), "eps", eq_attr(d, t, "epsilon", 1e-5), NULL));
+    c = def_var(ctx, b, 0);
+    eq_emit(d, b,
+            eq_text(d, t, "b - m * a", "b", eq_at(d, t, define_in(d, 2), c), "m",
+                    eq_at(d, t, define_in(d, 3), c), "a", buf_load(ctx, a->buf, &c), NULL));
+    Def *y = define_out(d, 0, type_dtype(x->type), x->rank, x->dim);
+    eq_vars(d, y, v);
+    eq_emit(d, y,
+            eq_text(d, t, "x * a + b", "x", eq_load(d, t, x, v), "a", buf_load(ctx, a->buf, v + 1),
+                    "b", buf_load(ctx, b->buf, v + 1), NULL));
+    return true;
+}
+
 bool def_batch_norm(Definer *d) {
     Norm n;
     Buf *x = define_in(d, 0);
@@ -379,21 +402,7 @@ bool def_batch_norm(Definer *d) {
         running_mean(d, &n, 2, define_in(d, 4), var);
         return true;
     }
-    /* the given statistics as if they had been computed: a 1 beside every other axis */
-    Buf *stat[2];
-    const Expr *v[RANK_MAX];
-    for (int i = 0; i < 2; i++) {
-        Def *def = define_temp(d, i ? "inv" : "mean", n.wide, n.rank, n.dim);
-        eq_vars(d, def, v);
-        const Expr *e = eq_at(d, n.wide, define_in(d, 3 + i), v[1]);
-        eq_emit(d, def,
-                i ? eq_text(d, n.wide, "1 / sqrt(v + eps)", "v", e, "eps",
-                            eq_attr(d, n.wide, "epsilon", 1e-5), NULL)
-                  : e);
-        stat[i] = def->buf;
-    }
-    scale_channels(d, &n, stat[0], stat[1], false);
-    return true;
+    return batch_norm_fixed(d, n.wide);
 }
 
 /* x / (bias + alpha / size * s)^beta, s the squares of `size` channels around. */

@@ -110,7 +110,7 @@ static bool channels_first(Definer *d) {
 /* y = the sum times sx / (sy * n). */
 static void store_mean(Definer *d, Buf *sum, const Expr *const *v, Def *y, const Expr *n) {
     store(d, y,
-          eq_text(d, T_F32, "f32(s) * sx / f32(n) / sy", "s", buf_load(d->ctx, sum, v), "sx",
+          eq_text(d, T_F32, "f32(s) * (sx / sy / f32(n))", "s", buf_load(d->ctx, sum, v), "sx",
                   number(d, 1), "n", n, "sy", number(d, 3), NULL),
           4);
 }

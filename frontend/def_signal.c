@@ -18,15 +18,31 @@ typedef struct Spectrum {
     const Expr *len, *bins; /* L; how many outputs are wanted */
     bool inverse;
     Buf *re, *im;   /* [batch, q, k]; im NULL: 0 */
-    Buf *cos, *sin; /* of 2 pi n / L */
+    Buf *cos, *sin; /* see table */
 } Spectrum;
 
-static Buf *table(Definer *d, const Spectrum *s, Op op) {
-    Def *def = define_temp(d, op == OP_COS ? "cos" : "sin", T_F64, 1, &s->len);
-    const Expr *n = expr_cast(d->ctx, T_F64, def_var(d->ctx, def, 0));
-    const Expr *angle = eq_text(d, T_F64, "n * pi2 / l", "n", n, "pi2", eq_const(d, T_F64, PI2),
-                                "l", expr_cast(d->ctx, T_F64, s->len), NULL);
-    eq_emit(d, def, expr_1(d->ctx, op, angle));
+/* op of 2 pi n / L. */
+static const Expr *turned(Definer *d, const Spectrum *s, Op op, const Expr *n) {
+    const Expr *angle =
+        eq_text(d, T_F64, "n * pi2 / l", "n", expr_cast(d->ctx, T_F64, n), "pi2",
+                eq_const(d, T_F64, PI2), "l", expr_cast(d->ctx, T_F64, s->len), NULL);
+    return expr_1(d->ctx, op, angle);
+}
+
+/* How far term r of bin k is turned in a stage with q rows: (r * k * q) mod L. */
+static const Expr *turn_of(Definer *d, const Spectrum *s, const Expr *r, const Expr *k,
+                           const Expr *q) {
+    return eq_text(d, T_I64, "r * k * q % l", "r", r, "k", k, "q", q, "l", s->len, NULL);
+}
+
+/* The factors of a stage: [radix, bins] where the length is known, else [L] for every turn. */
+static Buf *table(Definer *d, const Spectrum *s, Op op, const Expr *radix, const Expr *const *dim) {
+    const Expr *size[2] = {radix, dim[s->nb + 1]}, *v[2];
+    bool known = s->len->op == OP_INT;
+    Def *def =
+        define_temp(d, op == OP_COS ? "cos" : "sin", T_F64, known ? 2 : 1, known ? size : &s->len);
+    eq_vars(d, def, v);
+    eq_emit(d, def, turned(d, s, op, known ? turn_of(d, s, v[0], v[1], dim[s->nb]) : v[0]));
     return def->buf;
 }
 
@@ -39,12 +55,13 @@ static Buf *stage_part(Definer *d, const Spectrum *s, const char *name, const Ex
     Def *def = define_temp(d, name, T_F64, s->nb + 2, dim);
     eq_vars(d, def, v);
     const Expr *r = eq_red(d, def, "r", radix), *bin = v[k], *from = v[q];
-    const Expr *turn =
-        eq_text(d, T_I64, "r * k * q % l", "r", r, "k", bin, "q", dim[q], "l", s->len, NULL);
+    const Expr *turn[2] = {r, bin};
+    if (s->cos->rank == 1)
+        turn[0] = turn_of(d, s, r, bin, dim[q]);
     v[q] = eq_text(d, T_I64, "q + n * r", "q", from, "n", dim[q], "r", r, NULL);
     v[k] = expr_mod(ctx, bin, old);
     const Expr *re = buf_load(ctx, s->re, v), *im = s->im ? buf_load(ctx, s->im, v) : NULL;
-    const Expr *c = buf_load(ctx, s->cos, &turn), *w = buf_load(ctx, s->sin, &turn);
+    const Expr *c = buf_load(ctx, s->cos, turn), *w = buf_load(ctx, s->sin, turn);
     if (s->inverse)
         w = expr_1(ctx, OP_NEG, w);
     const Expr *e;
@@ -83,14 +100,14 @@ static void transform(Definer *d, Spectrum *s) {
     Ctx *ctx = d->ctx;
     const Expr *f[FACTORS_MAX], *dim[RANK_MAX], *p = expr_i(ctx, 1);
     int n = factor(d, s->len, f);
-    s->cos = table(d, s, OP_COS);
-    s->sin = table(d, s, OP_SIN);
     memcpy(dim, s->batch, (size_t)s->nb * sizeof *dim);
     for (int i = 0; i < n; i++) {
         const Expr *old = p;
         p = expr_mul(ctx, p, f[i]);
         dim[s->nb] = i == n - 1 ? expr_i(ctx, 1) : expr_fdiv(ctx, s->len, p);
         dim[s->nb + 1] = i == n - 1 ? s->bins : p;
+        s->cos = table(d, s, OP_COS, f[i], dim);
+        s->sin = table(d, s, OP_SIN, f[i], dim);
         Buf *re = stage_part(d, s, "re", dim, f[i], old, false);
         Buf *im = stage_part(d, s, "im", dim, f[i], old, true);
         s->re = re;
@@ -109,12 +126,9 @@ static Def *start(Definer *d, const Spectrum *s, const char *name, const Expr **
     return def;
 }
 
-/* x at index[], its last axis part c of a complex number; 0 for the missing part of a real one. A signal of
- * rank 2 is real. */
+/* x at index[], its last axis part c of a complex number; 0 for the missing part of a real one. */
 static const Expr *load_part(Definer *d, Buf *x, const Expr **index, int c) {
     Ctx *ctx = d->ctx;
-    if (x->rank == 2)
-        return eq_load(d, T_F64, x, index);
     const Expr *parts = x->dim[x->rank - 1], *two = expr_i(ctx, 2), *zero = eq_const(d, T_F64, 0);
     const Expr *one = expr_i(ctx, 1);
     index[x->rank - 1] = c ? expr_sub(ctx, parts, one) : expr_i(ctx, 0);
@@ -289,7 +303,7 @@ bool def_stft(Definer *d) {
                         (Buf *[]){x, define_const_i64(d, 1, (int64_t[]){-1})});
     if (!x)
         return false;
-    if (x->rank < 2 || x->rank > 3 || (window && window->rank != 1))
+    if (x->rank != 3 || (window && window->rank != 1))
         return define_error(d, EXIT_MALFORMED,
                             "the signal has to have rank 2 or 3, the window rank 1");
     const Expr *step = define_known(d, define_in(d, 1), 0);
@@ -307,7 +321,7 @@ bool def_stft(Definer *d) {
     bool onesided = node_int(d->node, "onesided", 1) != 0;
     s.bins = onesided ? eq_text(d, T_I64, "l // 2 + 1", "l", s.len, NULL) : s.len;
     s.re = stft_start(d, &s, x, window, step, 0);
-    if (x->rank == 3 && !expr_is(x->dim[2], 1))
+    if (!expr_is(x->dim[2], 1))
         s.im = stft_start(d, &s, x, window, step, 1);
     transform(d, &s);
     const Expr *dim[4] = {s.batch[0], s.batch[1], s.bins, expr_i(ctx, 2)}, *v[4];
