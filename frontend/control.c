@@ -33,8 +33,8 @@ static bool define_branch(Definer *d, const char *name, Block *block, Branch *b)
 
 /* An extent that differs: the larger of both, at most; NULL: no bound. */
 static const Expr *larger(Definer *d, const Branch *b, const Expr *x, const Expr *y) {
-    x = outer_bound(d->ctx, b[0].syms, x);
-    y = outer_bound(d->ctx, b[1].syms, y);
+    x = outer_bound(d, b[0].syms, x);
+    y = outer_bound(d, b[1].syms, y);
     return x && y ? expr_max(d->ctx, x, y) : NULL;
 }
 
@@ -50,8 +50,8 @@ static bool merge_slot(Definer *d, const Branch *b, Str name, Buf *x, Buf *y, Sl
             return define_error(d, EXIT_UNSUPPORTED,
                                 "the size of '%s' has no bound: its branches give %s and %s", name,
                                 expr_str(d->ctx, x->dim[i]), expr_str(d->ctx, y->dim[i]));
-        int64_t max = expr_range(d->ctx, most[i]).max;
-        sym[i] = sym_new(d->ctx, SYM_RUN, str_f(d->ctx, "%s_%d", name, i), 0, max);
+        sym[i] = sym_new(d->ctx, SYM_RUN, str_f(d->ctx, "%s_%d", name, i), 0, INT64_MAX);
+        sym_bounded(d, sym[i], most[i]);
     }
     slot_init(d, s, name, x, x->dim, sym, most);
     return true;

@@ -65,10 +65,12 @@ bool define_body(Definer *d, const Graph *body, Scope *scope, int nin, Val *cons
                  Val **out);
 /* The symbols that Items of the block set, its bodies included. */
 Map *inner_syms(Ctx *ctx, Block *b);
+/* The symbol, an extent, never exceeds `most`. */
+void sym_bounded(Definer *d, Sym *s, const Expr *most);
 /* Is e free of loads and of these symbols? */
 bool is_outer(Ctx *ctx, Map *inner, const Expr *e);
-/* e when it is, else the largest value it can have; NULL: none. */
-const Expr *outer_bound(Ctx *ctx, Map *inner, const Expr *e);
+/* Something outside that e never exceeds: e itself when it is outside; NULL: none. */
+const Expr *outer_bound(Definer *d, Map *inner, const Expr *e);
 /* The first element, when it is a constant. */
 bool known_constant(Ctx *ctx, Buf *b, int64_t *v);
 /* ITEM_BIND: the symbol gets a new value. */

@@ -578,6 +578,7 @@ Program *graph_define(Ctx *ctx, Model *m, const DefineOptions *opt) {
     st.plain = map_new(ctx);
     st.literals = map_new(ctx);
     st.taken = map_new(ctx);
+    st.bounds = map_new(ctx);
     st.poison = ctx_new(ctx, Val);
     int errors = ctx->diag.errors;
     check_graph(&st, m->graph);

@@ -23,6 +23,7 @@ typedef struct DefineState {
     Val *poison;        /* the outputs of nodes that failed */
     const Node *fork;   /* an If that asks for both branches to be tried: see define_fork */
     Map *taken;         /* such an If → 1 + the branch being tried, as a pointer-sized integer */
+    Map *bounds;        /* RUN symbols of extents → Expr they never exceed */
     int depth, nodes, forks;
 } DefineState;
 

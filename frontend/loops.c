@@ -277,23 +277,48 @@ static bool state_changed(Looping *l, State *s) {
     return changed;
 }
 
+/* The number of iterations as part of a size: bounded, if need be by a check; NULL: no bound. */
+static const Expr *trip_bound(Looping *l, Map *inner) {
+    int64_t n;
+    if (!l->trip || (expr_is_int(l->trip, &n) && n > DIMS_MOST) ||
+        !is_outer(l->d->ctx, inner, l->trip))
+        return NULL;
+    return define_extent(l->d, "trip", l->trip, 0, DIMS_MOST);
+}
+
+/* B such that e <= max(B, sym), where sym is the extent one round earlier; NULL: none found. */
+static const Expr *beside(Definer *d, Map *inner, const Sym *sym, const Expr *e) {
+    Ctx *ctx = d->ctx;
+    if (e->op == OP_SYM && e->u.sym == sym)
+        return expr_i(ctx, 0);
+    if (is_outer(ctx, inner, e))
+        return e;
+    bool either = e->op == OP_SELECT || e->op == OP_MAX;
+    if (either || e->op == OP_MIN) {
+        const Expr *a = beside(d, inner, sym, e->kid[e->nkid - 2]);
+        const Expr *b = beside(d, inner, sym, e->kid[e->nkid - 1]);
+        if (either)
+            return a && b ? expr_max(ctx, a, b) : NULL;
+        return a ? a : b;
+    }
+    if (e->op == OP_SYM && e->u.sym->kind == SYM_BIND && e->u.sym->value)
+        return beside(d, inner, sym, e->u.sym->value);
+    return outer_bound(d, inner, e);
+}
+
 /* Upper bound of an extent that was `from` at first and becomes `to` in each round. */
-static const Expr *extent_bound(Looping *l, Map *inner, const Sym *sym, const Expr *from,
+static const Expr *extent_bound(Looping *l, Map *inner, Sym *sym, const Expr *from,
                                 const Expr *to) {
     Ctx *ctx = l->d->ctx;
     int64_t step;
     if (sym->max < DIMS_MOST) /* every round keeps to it */
         return expr_i(ctx, sym->max);
-    if (expr_is_int(expr_sub(ctx, to, expr_sym(ctx, (Sym *)(uintptr_t)sym)), &step) && l->trip) {
-        if (step <= 0)
-            return from;
-        Range trip = expr_range(ctx, l->trip);
-        bool known = l->trip->op == OP_INT || is_outer(ctx, inner, l->trip);
-        if (known && trip.max < INT32_MAX)
-            return expr_add(ctx, from, expr_mul(ctx, expr_i(ctx, step), l->trip));
-        return NULL;
+    if (expr_is_int(expr_sub(ctx, to, expr_sym(ctx, sym)), &step)) {
+        const Expr *trip = step > 0 ? trip_bound(l, inner) : expr_i(ctx, 0);
+        return trip ? expr_add(ctx, from, expr_mul(ctx, expr_i(ctx, step), trip)) : NULL;
     }
-    return !expr_uses_sym(to, sym) && is_outer(ctx, inner, to) ? expr_max(ctx, from, to) : NULL;
+    const Expr *most = beside(l->d, inner, sym, to);
+    return most ? expr_max(ctx, from, most) : NULL;
 }
 
 /* The capacities, now that the body is known. */
@@ -313,8 +338,9 @@ static bool state_bounds(Looping *l, State *s, Map *inner) {
                                     "'%s' grows without a bound that is known when compiling",
                                     s->init[k]->name);
             capacity = expr_mul(ctx, capacity, most);
-            if (slot->sym[i])
-                slot->sym[i]->max = expr_range(ctx, most).max;
+            if (!slot->sym[i])
+                continue;
+            sym_bounded(l->d, slot->sym[i], most);
         }
         if (slot->capacity) {
             slot->capacity = slot->buf->dim[0] = capacity;
@@ -447,7 +473,7 @@ static void bound_item(void *data, Block *b, Item *it) {
         return;
     const Expr *most = expr_i(ctx, 1);
     for (int i = 0; i < buf->rank && most; i++) {
-        const Expr *dim = outer_bound(ctx, f->inner, buf->dim[i]);
+        const Expr *dim = outer_bound(f->l->d, f->inner, buf->dim[i]);
         most = dim ? expr_mul(ctx, most, dim) : NULL;
     }
     if (most != buf_count(ctx, buf))
@@ -609,8 +635,10 @@ bool def_loop(Definer *d) {
         if (!m)
             return define_error(d, EXIT_MALFORMED, "the trip count is not a number");
         l.trip = expr_max(ctx, m, expr_i(ctx, 0));
-        l.trip = l.nscan ? define_extent(d, "trip", l.trip, 0, INT64_MAX)
-                         : define_scalar(d, "trip", l.trip, 0, INT64_MAX);
+        int64_t n; /* a constant count of scan outputs is judged when their sizes are */
+        l.trip = l.nscan && !expr_is_int(l.trip, &n)
+                     ? define_extent(d, "trip", l.trip, 0, DIMS_MOST)
+                     : define_scalar(d, "trip", l.trip, 0, INT64_MAX);
         if (!l.trip)
             return false;
     }

@@ -4,6 +4,7 @@
  *   s f32[n, 4], n <= 8   →   flat f32[32] ; store: flat[i*4 + j] = v[i, j], n := rows of v
  *                             view:  s[i, j] = flat[i*4 + j]                                  */
 #include "frontend/control.h"
+#include "frontend/define.h"
 
 #include <string.h>
 
@@ -29,6 +30,11 @@ Map *inner_syms(Ctx *ctx, Block *b) {
     return syms;
 }
 
+void sym_bounded(Definer *d, Sym *s, const Expr *most) {
+    s->max = expr_range(d->ctx, most).max;
+    map_put(d->state->bounds, s, (void *)(uintptr_t)most);
+}
+
 static void find_sym(void *data, const Expr *e) {
     Inner *in = data;
     in->found |= e->op == OP_LOAD || (e->op == OP_SYM && map_get(in->syms, e->u.sym));
@@ -40,11 +46,66 @@ bool is_outer(Ctx *ctx, Map *inner, const Expr *e) {
     return !in.found;
 }
 
-const Expr *outer_bound(Ctx *ctx, Map *inner, const Expr *e) {
-    if (is_outer(ctx, inner, e))
-        return e;
+/* By the largest value of its range. */
+static const Expr *constant_bound(Ctx *ctx, const Expr *e) {
     int64_t max = expr_range(ctx, e).max;
     return max < INT32_MAX ? expr_i(ctx, max) : NULL;
+}
+
+/* Sums, and products of what is not negative; a negative factor takes the other's smallest value. */
+static const Expr *bound_of_sum(Definer *d, Map *inner, const Expr *e) {
+    Ctx *ctx = d->ctx;
+    const Expr *a = outer_bound(d, inner, e->kid[0]), *b = outer_bound(d, inner, e->kid[1]);
+    Range x = expr_range(ctx, e->kid[0]), y = expr_range(ctx, e->kid[1]);
+    int64_t c;
+    if (e->op == OP_ADD)
+        return a && b ? expr_add(ctx, a, b) : NULL;
+    if (e->op == OP_SUB)
+        return a && y.min > INT32_MIN ? expr_sub(ctx, a, expr_i(ctx, y.min)) : NULL;
+    if (x.min >= 0 && y.min >= 0)
+        return a && b ? expr_mul(ctx, a, b) : NULL;
+    if (expr_is_int(e->kid[1], &c) && c < 0 && c > INT32_MIN && x.min > INT32_MIN &&
+        x.min < INT32_MAX)
+        return expr_i(ctx, x.min * c);
+    return NULL;
+}
+
+static const Expr *bound_of_sym(Definer *d, Map *inner, Sym *s) {
+    const Expr *most = map_get(d->state->bounds, s);
+    if (most)
+        return outer_bound(d, inner, most);
+    return s->kind == SYM_BIND && s->value ? outer_bound(d, inner, s->value) : NULL;
+}
+
+const Expr *outer_bound(Definer *d, Map *inner, const Expr *e) {
+    Ctx *ctx = d->ctx;
+    const Expr *found = NULL, *a, *b;
+    int n = e->nkid;
+    if (is_outer(ctx, inner, e))
+        return e;
+    switch ((Op)e->op) {
+    case OP_SYM:
+        found = bound_of_sym(d, inner, e->u.sym);
+        break;
+    case OP_SELECT:
+    case OP_MAX:
+    case OP_MIN:
+        a = outer_bound(d, inner, e->kid[n - 2]);
+        b = outer_bound(d, inner, e->kid[n - 1]);
+        if (e->op == OP_MIN)
+            found = a && b ? expr_min(ctx, a, b) : a ? a : b;
+        else
+            found = a && b ? expr_max(ctx, a, b) : NULL;
+        break;
+    case OP_ADD:
+    case OP_SUB:
+    case OP_MUL:
+        found = bound_of_sum(d, inner, e);
+        break;
+    default:
+        break;
+    }
+    return found ? found : constant_bound(ctx, e);
 }
 
 /* ---- slots -------------------------------------------------------------------------------------- */
@@ -156,15 +217,15 @@ bool stack_init(Definer *d, Map *inner, Stack *s, Str name, const Buf *v, int ax
     const Expr *capacity = trip, *dim[RANK_MAX];
     for (int i = 0; i < v->rank; i++) {
         s->dim[i] = v->dim[i];
-        const Expr *most = outer_bound(ctx, inner, v->dim[i]);
+        const Expr *most = outer_bound(d, inner, v->dim[i]);
         if (!most)
             return define_error(d, EXIT_UNSUPPORTED,
                                 "the size of '%s' depends on the iteration, without a bound", name);
         capacity = expr_mul(ctx, capacity, most);
         if (most == v->dim[i])
             continue;
-        s->sym[i] =
-            sym_new(ctx, SYM_RUN, str_f(ctx, "%s_%d", name, i), 0, expr_range(ctx, most).max);
+        s->sym[i] = sym_new(ctx, SYM_RUN, str_f(ctx, "%s_%d", name, i), 0, INT64_MAX);
+        sym_bounded(d, s->sym[i], most);
         s->dim[i] = expr_sym(ctx, s->sym[i]);
         s->flat = true;
     }
