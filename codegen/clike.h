@@ -80,7 +80,7 @@ void print_spelled(Printer *p, const char *text, Dtype t, const Expr *e,
 /* Makes sure that a stub piece or libc function is there, and prints its name. */
 void print_name(Printer *p, const char *name);
 
-/* ---- vectors (codegen/c/vector.c) ------------------------------------------------------------------------ */
+/* ---- vectors (codegen/c/vector.c) ------------------------------------------------------------ */
 
 const char *ctype_vector(Printer *p, Type t);
 void print_vector(Printer *p, const Expr *e, int prec);

@@ -88,7 +88,7 @@ static void loop_open(Printer *p, Text *t, Dtype type, int lanes) {
            type == T_BOOL && has_bit_masks(p) ? "0" : "{0}", lanes);
 }
 
-/* ---- any op by its scalar spelling ---------------------------------------------------------------------- */
+/* ---- any op by its scalar spelling ----------------------------------------------------------- */
 
 Str vec_op(Printer *p, const Expr *e) {
     static const char *const var[] = {"a", "b", "c"};
@@ -126,7 +126,7 @@ Str vec_op(Printer *p, const Expr *e) {
     return name;
 }
 
-/* ---- making ------------------------------------------------------------------------------------------------ */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 Str vec_splat(Printer *p, Dtype t, int lanes) {
     Str name = vec_name(p, "splat", t, lanes), type = vector_type(p, t, lanes);
@@ -183,7 +183,7 @@ Str vec_first(Printer *p, int lanes) {
     return name;
 }
 
-/* ---- masks --------------------------------------------------------------------------------------------------- */
+/* ---- masks ----------------------------------------------------------------------------------- */
 
 /* A GNU comparison `m` (integers as wide as t, 0 or -1) as a mask; false when it must go by lanes. */
 static bool return_mask(Printer *p, Text *body, const char *m, Dtype t, int lanes) {
@@ -269,7 +269,7 @@ Str vec_select(Printer *p, Dtype t, int lanes) {
     return name;
 }
 
-/* ---- smallest, largest, sums ------------------------------------------------------------------------------------ */
+/* ---- smallest, largest, sums ----------------------------------------------------------------- */
 
 Str vec_minmax(Printer *p, Op op, Dtype t, int lanes) {
     bool min = op == OP_MIN || op == OP_VMIN;
@@ -351,7 +351,7 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
     return name;
 }
 
-/* ---- access ------------------------------------------------------------------------------------------------------- */
+/* ---- access ---------------------------------------------------------------------------------- */
 
 /* A whole contiguous vector: through a type that may lie anywhere and alias anything. */
 static Str plain_access(Printer *p, bool load, Str name, Dtype t, int lanes) {

@@ -435,7 +435,7 @@ static bool print_narrow(Printer *p, const Expr *e, int prec) {
     return true;
 }
 
-/* ---- all ------------------------------------------------------------------------------------------------- */
+/* ---- all ------------------------------------------------------------------------------------- */
 
 static void print_ramp(Printer *p, const Expr *e) {
     call_kids(p, vec_ramp(p, type_dtype(e->type), type_lanes(e->type)), 2, e->kid);
