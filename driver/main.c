@@ -109,7 +109,7 @@ int main(int argc, char **argv) {
     say(&args, &ctx->diag.text);
     if (!code && ctx->diag.errors)
         code = ctx->diag.exit_code;
-    if (fflush(stdout) != 0 && !code) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && !code) {
         fputs("lcc: error: cannot write to standard output\n", stderr);
         code = EXIT_IO;
     }
