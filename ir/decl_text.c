@@ -126,7 +126,8 @@ void put_buf(Print *p, const Buf *b, Space usual) {
     const Expr *part[] = {b->size, b->fill, b->bound, b->offset};
     static const char *const word[] = {"size", "fill", "bound", "offset"};
     Str name = names_of(p->names, b, b->name);
-    map_put(p->def_names, b->name ? b->name : name, (void *)(uintptr_t)name);
+    if (b->name && !map_get(p->def_names, b->name))
+        map_put(p->def_names, b->name, (void *)(uintptr_t)name);
     text_f(p->t, "%s ", name);
     if (b->space != usual)
         text_f(p->t, "%s ", SPACES[b->space]);

@@ -215,6 +215,8 @@ bool expr_extremes(Ctx *ctx, const Expr *e, int n, Sym *const *sym, const Expr *
 typedef struct Names Names;
 /* true, false, inf and nan are never given; bind further words of a text's own grammar with kind 'k'. */
 Names *names_new(Ctx *ctx);
+/* An inner scope: sees the outer names, which do not see the ones given in it. */
+Names *names_inner(Names *outer);
 Str names_of(Names *n, const void *sym_or_buf, Str wish);  /* same object, same name */
 void names_bind(Names *n, Str name, void *obj, char kind); /* for parsing: 's' Sym, 'b' Buf */
 void *names_find(Names *n, Str name, char kind);

@@ -11,7 +11,7 @@
 
 #define KNOWN_WORK 4096 /* points of the domain of one equation */
 #define KNOWN_FLOATS 64 /* more elements than this must all be constants when they are floats */
-#define KNOWN_SIZE 256  /* nodes of one element */
+#define KNOWN_SIZE 64   /* nodes of one element, written out; what is larger stays a load of it */
 
 enum { KNOWN_NEW, KNOWN_OPEN, KNOWN_DONE };
 
@@ -142,17 +142,28 @@ static const Expr *reduce(Unroll *u, int rank) {
 
 /* ---- one buffer -------------------------------------------------------------------------------- */
 
-static const Expr **elements_loaded(Ctx *ctx, Buf *b, int64_t count) {
+static const Expr *element_loaded(Ctx *ctx, Buf *b, int64_t i) {
     int64_t dim[RANK_MAX] = {0};
-    const Expr **out = ctx_newn(ctx, const Expr *, count), *index[RANK_MAX];
+    const Expr *index[RANK_MAX];
     buf_dims(b, dim);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t rest = i;
-        for (int k = b->rank - 1; k >= 0; rest /= dim[k], k--)
-            index[k] = expr_i(ctx, rest % dim[k]);
-        out[i] = buf_load(ctx, b, index);
-    }
+    for (int k = b->rank - 1; k >= 0; i /= dim[k], k--)
+        index[k] = expr_i(ctx, i % dim[k]);
+    return buf_load(ctx, b, index);
+}
+
+static const Expr **elements_loaded(Ctx *ctx, Buf *b, int64_t count) {
+    const Expr **out = ctx_newn(ctx, const Expr *, count);
+    for (int64_t i = 0; i < count; i++)
+        out[i] = element_loaded(ctx, b, i);
     return out;
+}
+
+/* `room` less the nodes of e as a tree, shared ones counted each time; stops below 0. */
+static int tree_left(const Expr *e, int room) {
+    room--;
+    for (int i = 0; i < e->nkid && room >= 0; i++)
+        room = tree_left(e->kid[i], room);
+    return room;
 }
 
 static bool unroll_start(Unroll *u, Ctx *ctx, Def *d) {
@@ -183,9 +194,12 @@ static const Expr **elements_computed(Ctx *ctx, Buf *b, int64_t count) {
         const Expr *e = reduces ? reduce(&u, b->rank) : at_point(&u, d->value, d->naxis);
         Check c = {b, true};
         if (!expr_is_const(e)) {
-            if ((floats && count > KNOWN_FLOATS) || expr_size(ctx, e, KNOWN_SIZE) >= KNOWN_SIZE)
+            if (floats && count > KNOWN_FLOATS)
                 return NULL;
-            expr_walk(ctx, e, check_load, &c);
+            if (tree_left(e, KNOWN_SIZE) < 0)
+                e = element_loaded(ctx, b, i);
+            else
+                expr_walk(ctx, e, check_load, &c);
         }
         if (!c.ok)
             return NULL;

@@ -199,15 +199,27 @@ struct Names {
     Map *name_of; /* object → Str */
     Map *objects; /* Str → list of Named */
     Map *last;    /* wished Str → int, the number last tried */
+    Names *outer; /* seen through from here; NULL: none */
 };
 
-Names *names_new(Ctx *ctx) {
-    static const char *const reserved[] = {"true", "false", "inf", "nan"};
+static Names *names_empty(Ctx *ctx) {
     Names *n = ctx_new(ctx, Names);
     n->ctx = ctx;
     n->name_of = map_new(ctx);
     n->objects = map_new(ctx);
     n->last = map_new(ctx);
+    return n;
+}
+
+Names *names_inner(Names *outer) {
+    Names *n = names_empty(outer->ctx);
+    n->outer = outer;
+    return n;
+}
+
+Names *names_new(Ctx *ctx) {
+    static const char *const reserved[] = {"true", "false", "inf", "nan"};
+    Names *n = names_empty(ctx);
     for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
         names_bind(n, str(ctx, reserved[i]), NULL, 'k');
     return n;
@@ -227,7 +239,14 @@ void *names_find(Names *n, Str name, char kind) {
     for (Named *i = map_get(n->objects, name); i; i = i->next)
         if (i->kind == kind || i->kind == 0)
             return i->obj;
-    return NULL;
+    return n->outer ? names_find(n->outer, name, kind) : NULL;
+}
+
+static bool is_taken(const Names *n, Str name) {
+    for (; n; n = n->outer)
+        if (map_get(n->objects, name))
+            return true;
+    return false;
 }
 
 /* The wish as a name the lexer takes whole. */
@@ -245,9 +264,11 @@ static Str lexable(Ctx *ctx, Str wish) {
 }
 
 Str names_of(Names *n, const void *sym_or_buf, Str wish) {
-    Str name = map_get(n->name_of, sym_or_buf);
-    if (name)
-        return name;
+    for (const Names *in = n; in; in = in->outer) {
+        Str known = map_get(in->name_of, sym_or_buf);
+        if (known)
+            return known;
+    }
     Str base = lexable(n->ctx, wish);
     int *count = map_get(n->last, base);
     if (!count) {
@@ -255,7 +276,8 @@ Str names_of(Names *n, const void *sym_or_buf, Str wish) {
         map_put(n->last, base, count);
         *count = 1;
     }
-    for (name = base; map_get(n->objects, name);)
+    Str name = base;
+    while (is_taken(n, name))
         name = str_f(n->ctx, "%s_%d", base, ++*count);
     names_bind(n, name, (void *)(uintptr_t)sym_or_buf, 0);
     return name;

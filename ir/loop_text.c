@@ -153,8 +153,13 @@ static void declare_stmt(void *data, Stmt *s) {
         declare_syms(p, s->symarg[i]);
 }
 
+/* The name as the lexer takes it. */
+static Str word_of(Ctx *ctx, Str name) {
+    return names_of(text_names(ctx), &name, name);
+}
+
 static void print_func(Print *p, const Func *f) {
-    text_f(p->t, "loops %s%s {", f->name, f->flat ? " flat" : "");
+    text_f(p->t, "loops %s%s {", word_of(p->ctx, f->name), f->flat ? " flat" : "");
     p->indent++;
     for (int i = 0; i < f->syms.len; i++)
         declare_syms(p, expr_sym(p->ctx, f->syms.at[i]));
@@ -235,7 +240,7 @@ static void print_sets(Print *p, const Kernel *k) {
 
 void kernel_print(Text *t, const Kernel *k) {
     Print p = put_new(t);
-    text_f(t, "kernel %s {", k->name);
+    text_f(t, "kernel %s {", word_of(t->ctx, k->name));
     p.indent = 1;
     p.root = k->defs.len ? k->defs.at[k->defs.len - 1] : NULL;
     for (int i = 0; i < k->syms.len; i++)
@@ -253,7 +258,7 @@ void kernel_print(Text *t, const Kernel *k) {
     text_s(t, "\n}\n");
     p.indent = 0;
     if (k->sched && k->sched->steps.len) {
-        text_f(t, "schedule %s ", k->name);
+        text_f(t, "schedule %s ", word_of(t->ctx, k->name));
         put_sched(&p, k->sched);
         text_c(t, '\n');
     }

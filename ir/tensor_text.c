@@ -28,36 +28,27 @@ static const char *combine_word(Op op) {
 
 /* ---- printing ---------------------------------------------------------------------------------- */
 
-typedef struct Local {
-    Print *p;
-    Names *names;
-} Local;
-
-static void bind_leaf(void *data, const Expr *e) {
-    Local *l = data;
-    const void *obj = e->op == OP_SYM                         ? (const void *)e->u.sym
-                      : e->op == OP_LOAD || e->op == OP_MLOAD ? (const void *)e->u.buf
-                                                              : NULL;
-    Str wish = !obj ? NULL : e->op == OP_SYM ? e->u.sym->name : e->u.buf->name;
-    if (!obj || (e->op == OP_SYM && e->u.sym->kind == SYM_AXIS))
-        return;
-    names_bind(l->names, names_of(l->p->names, obj, wish), (void *)(uintptr_t)obj, 0);
+static void name_leaf(void *data, const Expr *e) {
+    Names *n = data;
+    if (e->op == OP_SYM && e->u.sym->kind != SYM_AXIS)
+        names_of(n, e->u.sym, e->u.sym->name);
+    if (e->op == OP_LOAD || e->op == OP_MLOAD)
+        names_of(n, e->u.buf, e->u.buf->name);
 }
 
-/* Names for one Def: those of the section for what is declared, fresh ones for its axes. */
+/* Names for one Def: those of the section for all but its axes. */
 static Names *local_names(Print *p, const Def *d) {
-    Local l = {p, text_names(p->ctx)};
-    if (d->scan)
-        names_bind(l.names, names_of(p->names, d->scan->var, d->scan->var->name), d->scan->var, 0);
-    for (int i = 0; i < d->naxis; i++)
-        expr_walk(p->ctx, d->axis[i].var->extent, bind_leaf, &l);
     const Expr *part[] = {d->value, d->init, d->when};
+    if (d->scan)
+        names_of(p->names, d->scan->var, d->scan->var->name);
+    for (int i = 0; i < d->naxis; i++)
+        expr_walk(p->ctx, d->axis[i].var->extent, name_leaf, p->names);
     for (int i = 0; i < 3; i++)
         if (part[i])
-            expr_walk(p->ctx, part[i], bind_leaf, &l);
+            expr_walk(p->ctx, part[i], name_leaf, p->names);
     for (int i = 0; d->at && i < d->buf->rank; i++)
-        expr_walk(p->ctx, d->at[i], bind_leaf, &l);
-    return l.names;
+        expr_walk(p->ctx, d->at[i], name_leaf, p->names);
+    return names_inner(p->names);
 }
 
 static bool is_over(const Def *d, int i) {
@@ -136,12 +127,12 @@ void put_def_line(Print *p, const Def *d) {
         put_expr(p, d->when);
     }
     p->names = section;
-    if (d->name != d->buf->name) {
-        Str printed = names_of(p->names, d, d->name);
-        text_f(p->t, " as %s", printed);
-        if (d->name)
-            map_put(p->def_names, d->name, (void *)(uintptr_t)printed);
-    }
+    bool own = d->name != d->buf->name;
+    Str name = own ? names_of(p->names, d, d->name) : names_of(p->names, d->buf, d->buf->name);
+    if (own)
+        text_f(p->t, " as %s", name);
+    if (d->name) /* steps name the Def before a buffer of the same name */
+        map_put(p->def_names, d->name, (void *)(uintptr_t)name);
     put_origin(p->t, &d->loc);
 }
 
