@@ -47,16 +47,19 @@ void print_line(Printer *p, const char *fmt, ...) {
     va_end(ap);
 }
 
+enum { REG_MAX = 4096 }; /* elements of a buffer that may be variables */
+
 /* ---- registers ------------------------------------------------------------------------------------- */
 
-/* A buffer in registers is a set of variables when every access has a constant place and all vectors
- * are equally long; `lanes` elements each. Otherwise it is an array on the stack. */
+/* A buffer in registers, of one ALLOC, is a set of variables when every access has a constant place and any
+ * two accesses are apart or one inside the other: the widest ones are the variables. Otherwise it is
+ * an array on the stack. */
 struct RegInfo {
     Str name;
     Dtype type;
-    int lanes;
     bool array, loaded;
-    VEC(uint8_t) used; /* by variable */
+    VEC(uint8_t) wide;  /* by element: lanes of the widest access that starts there */
+    VEC(int16_t) owner; /* by element: where its variable starts; -1: in none */
 };
 
 /* First element and length of an access to b; false when not constant or not contiguous. */
@@ -71,9 +74,8 @@ static bool reg_place(const Expr *index, int64_t *first, int *lanes) {
 
 typedef struct Scan {
     Printer *p;
-    Map *seen;   /* Expr → Expr: walked */
-    Map *used;   /* Sym → Sym: read by something that is printed */
-    bool second; /* lanes are known: mark the variables */
+    Map *seen; /* Expr → Expr: walked, since the innermost ALLOC began */
+    Map *used; /* Sym, Buf → itself: read or written by something that is printed */
 } Scan;
 
 static void scan_access(Scan *s, const Buf *b, const Expr *index, bool load) {
@@ -83,17 +85,30 @@ static void scan_access(Scan *s, const Buf *b, const Expr *index, bool load) {
     if (!r)
         return;
     r->loaded |= load;
-    if (!reg_place(index, &first, &lanes) || first < 0 || first > 4096) {
+    if (!reg_place(index, &first, &lanes) || first < 0 || first > REG_MAX) {
         r->array = true;
-    } else if (!s->second) {
-        r->array |= lanes > 1 && r->lanes > 1 && lanes != r->lanes;
-        r->lanes = lanes > r->lanes ? lanes : r->lanes;
-    } else if (lanes > 1 && first % lanes != 0) {
-        r->array = true;
-    } else {
-        while (r->used.len <= first / r->lanes)
-            vec_push(s->p->ctx, &r->used, 0);
-        r->used.at[first / r->lanes] = 1;
+        return;
+    }
+    while (r->wide.len < first + lanes)
+        vec_push(s->p->ctx, &r->wide, 0);
+    if (lanes > r->wide.at[first])
+        r->wide.at[first] = (uint8_t)lanes;
+}
+
+/* Which variable each element is in, from the accesses. */
+static void reg_decide(Ctx *ctx, RegInfo *r) {
+    int start = -1, end = 0;
+    for (int i = 0; i < r->wide.len; i++) {
+        int lanes = r->wide.at[i];
+        if (i >= end) {
+            start = lanes ? i : -1;
+            end = lanes ? i + lanes : end;
+        } else if (lanes > 1) {
+            r->array = true; /* starts inside another one */
+        }
+        vec_push(ctx, &r->owner, (int16_t)start);
+        if (i + 1 >= end)
+            start = -1;
     }
 }
 
@@ -114,12 +129,25 @@ static void scan_expr(Scan *s, const Expr *e) {
 
 static void scan_stmts(Scan *s, const Stmt *list);
 
+/* The ALLOC's accesses are those in its body; expressions shared with other bodies are walked again. */
+static void scan_alloc(Scan *s, const Stmt *st) {
+    Ctx *ctx = s->p->ctx;
+    RegInfo *r = ctx_new(ctx, RegInfo), *outer = map_get(s->p->regs, st->buf);
+    Map *seen = s->seen;
+    r->type = type_dtype(st->buf->type);
+    map_put(s->p->regs, st->buf, r);
+    s->seen = map_new(ctx);
+    scan_stmts(s, st->body);
+    reg_decide(ctx, r);
+    map_put(s->p->allocs, st, r);
+    map_put(s->p->regs, st->buf, outer);
+    s->seen = seen;
+}
+
 static void scan_stmt(Scan *s, const Stmt *st) {
-    if (st->op == STMT_ALLOC && st->buf->space == SPACE_REG && !map_get(s->p->regs, st->buf)) {
-        RegInfo *r = ctx_new(s->p->ctx, RegInfo);
-        r->type = type_dtype(st->buf->type);
-        r->lanes = 1;
-        map_put(s->p->regs, st->buf, r);
+    if (st->op == STMT_ALLOC && st->buf->space == SPACE_REG) {
+        scan_alloc(s, st);
+        return;
     }
     scan_stmts(s, st->body);
     scan_stmts(s, st->orelse);
@@ -149,24 +177,15 @@ static void scan_stmt(Scan *s, const Stmt *st) {
 /* From the last to the first: what reads a LET comes behind it. */
 static void scan_stmts(Scan *s, const Stmt *list) {
     VEC(const Stmt *) all = {0};
-    for (; list; list = list->next) {
-        if (list->op == STMT_ALLOC) /* its accesses may come first in this order */
-            scan_stmt(s, &(Stmt){.op = STMT_ALLOC, .buf = list->buf});
+    for (; list; list = list->next)
         vec_push(s->p->ctx, &all, list);
-    }
     for (int i = all.len; i-- > 0;)
         scan_stmt(s, all.at[i]);
 }
 
-/* Twice: for the lanes of register variables, then for the variables themselves. */
 static Map *func_scan(Printer *p, const Stmt *body) {
-    Scan s = {.p = p};
-    for (int pass = 0; pass < 2; pass++) {
-        s.seen = map_new(p->ctx);
-        s.used = map_new(p->ctx);
-        s.second = pass == 1;
-        scan_stmts(&s, body);
-    }
+    Scan s = {.p = p, .seen = map_new(p->ctx), .used = map_new(p->ctx)};
+    scan_stmts(&s, body);
     return s.used;
 }
 
@@ -175,17 +194,18 @@ bool reg_is_array(const Printer *p, const Buf *b) {
     return r && r->array;
 }
 
-static Str reg_variable(Printer *p, const RegInfo *r, int64_t i) {
-    return str_f(p->ctx, "%s_%lld", r->name, (long long)i);
+static Str reg_variable(Printer *p, const RegInfo *r, int first) {
+    return str_f(p->ctx, "%s_%d", r->name, first);
 }
 
 static void print_reg(Printer *p, const RegInfo *r, const Expr *index) {
     int64_t first;
     int lanes;
     reg_place(index, &first, &lanes);
-    text_s(p->t, reg_variable(p, r, first / r->lanes));
-    if (lanes < r->lanes)
-        text_f(p->t, "[%lld]", (long long)(first % r->lanes));
+    int start = r->owner.at[first];
+    text_s(p->t, reg_variable(p, r, start));
+    if (lanes < r->wide.at[start])
+        text_f(p->t, "[%d]", (int)first - start);
 }
 
 /* ---- access ---------------------------------------------------------------------------------------- */
@@ -317,28 +337,43 @@ static int64_t local_size(Printer *p, const Buf *b) {
     return n < 1 ? 1 : n;
 }
 
-static void declare_regs(Printer *p, RegInfo *r) {
-    enum { A_LINE = 8 };
-    const char *ctype = ctype_of(p, TYPE_VEC(r->type, r->lanes));
-    int on_line = 0;
-    for (int i = 0; i < r->used.len; i++) {
-        if (!r->used.at[i])
-            continue;
-        Str name = print_declare(p, NULL, reg_variable(p, r, i));
-        if (on_line == 0) {
-            print_start(p);
-            text_s(p->t, ctype);
-        }
-        text_f(p->t, "%s %s", on_line ? "," : "", name);
-        if (++on_line == A_LINE) {
-            text_s(p->t, ";\n");
-            on_line = 0;
-        }
+/* Is some store to b not certain to happen? Then no compiler sees that reads come behind one. */
+static bool stored_sometimes(const Stmt *s, const Buf *b, bool sure) {
+    for (; s; s = s->next) {
+        int64_t n;
+        bool always = sure && s->op != STMT_IF && s->op != STMT_WHILE &&
+                      (s->op != STMT_FOR || (expr_is_int(s->a, &n) && n > 0));
+        if (s->op == STMT_STORE && s->buf == b && !sure)
+            return true;
+        if (stored_sometimes(s->body, b, always) || stored_sometimes(s->orelse, b, always))
+            return true;
     }
-    if (on_line)
-        text_s(p->t, ";\n");
-    for (int i = 0; i < r->used.len && !r->loaded; i++)
-        if (r->used.at[i])
+    return false;
+}
+
+static void declare_regs(Printer *p, RegInfo *r, bool clear) {
+    enum { A_LINE = 8 };
+    for (int lanes = 64; lanes > 0; lanes--) { /* variables of one type together */
+        const char *value = !clear ? "" : lanes > 1 ? " = {0}" : " = 0";
+        int on_line = 0;
+        for (int i = 0; i < r->owner.len; i++) {
+            if (r->owner.at[i] != i || r->wide.at[i] != lanes)
+                continue;
+            Str name = print_declare(p, NULL, reg_variable(p, r, i));
+            if (on_line == 0) {
+                print_start(p);
+                text_s(p->t, ctype_of(p, TYPE_VEC(r->type, lanes)));
+            }
+            text_f(p->t, "%s %s%s", on_line ? "," : "", name, value);
+            if (++on_line == A_LINE) {
+                text_s(p->t, ";\n");
+                on_line = 0;
+            }
+        }
+        text_s(p->t, on_line ? ";\n" : "");
+    }
+    for (int i = 0; i < r->owner.len && !r->loaded; i++)
+        if (r->owner.at[i] == i)
             print_line(p, "(void)%s;", reg_variable(p, r, i));
 }
 
@@ -347,7 +382,7 @@ static Str reg_base(Printer *p, const RegInfo *r, Str wish) {
     Str base = safe_ident(p->ctx, str_n(p->ctx, wish, 24));
     for (;;) {
         bool free_name = !map_get(p->taken, base);
-        for (int i = 0; free_name && i < r->used.len; i++)
+        for (int i = 0; free_name && i < r->owner.len; i++)
             free_name = !map_get(p->taken, str_f(p->ctx, "%s_%d", base, i));
         if (free_name)
             return base;
@@ -357,8 +392,9 @@ static Str reg_base(Printer *p, const RegInfo *r, Str wish) {
 
 static void print_alloc(Printer *p, const Stmt *s) {
     const Buf *b = s->buf;
-    RegInfo *r = map_get(p->regs, b);
+    RegInfo *r = map_get(p->allocs, s), *outer = map_get(p->regs, b);
     bool block = s->next != NULL;
+    map_put(p->regs, b, r);
     int mark = 0;
     if (block) {
         print_line(p, "{");
@@ -366,13 +402,15 @@ static void print_alloc(Printer *p, const Stmt *s) {
     }
     if (r && !r->array) {
         r->name = reg_base(p, r, b->name ? b->name : "r");
-        declare_regs(p, r);
+        declare_regs(p, r, stored_sometimes(s->body, b, true));
     } else {
         Str name = print_declare(p, b, b->name ? b->name : "t");
-        print_line(p, "%s %s[%lld];", type_c(type_dtype(b->type)), name,
-                   (long long)local_size(p, b));
+        bool clear = r && stored_sometimes(s->body, b, true);
+        print_line(p, "%s %s[%lld]%s;", type_c(type_dtype(b->type)), name,
+                   (long long)local_size(p, b), clear ? " = {0}" : "");
     }
     print_stmts(p, s->body);
+    map_put(p->regs, b, outer);
     if (block) {
         print_close(p, mark);
         print_line(p, "}");
@@ -461,6 +499,7 @@ void print_begin(Printer *p, const Stmt *body) {
     p->names = map_new(p->ctx);
     p->taken = map_new(p->ctx);
     p->regs = map_new(p->ctx);
+    p->allocs = map_new(p->ctx);
     p->plain = map_new(p->ctx);
     p->scope.len = 0;
     p->depth = 0;

@@ -248,6 +248,12 @@ static void print_arith(Printer *p, const Expr *e, void (*kid)(Printer *, const 
         return;
     }
     kid(p, e->kid[0], prec);
+    int64_t v;
+    if (e->op == OP_ADD && kid == print_expr && expr_is_int(e->kid[1], &v) && v < 0 &&
+        v > INT32_MIN && type_kind(type_dtype(e->type)) == 'I') {
+        text_f(p->t, " - %lld", -(long long)v);
+        return;
+    }
     text_s(p->t, sign[e->op]);
     kid(p, e->kid[1], prec + 1);
 }

@@ -68,10 +68,20 @@ static bool is_reserved(const char *s) {
            bsearch(s, RESERVED, sizeof RESERVED / sizeof *RESERVED, sizeof *RESERVED, word_compare);
 }
 
+/* Of a long name the end says most: `/encoder/layer.3/attention/query/MatMul`. */
+static const char *name_end(const char *s, size_t longest) {
+    size_t n = s ? strlen(s) : 0;
+    if (n <= longest)
+        return s;
+    const char *at = s + n - longest, *sep = at + strcspn(at, "/.:_");
+    return *sep && sep[1] && sep < at + longest / 2 ? sep + 1 : at;
+}
+
 Str safe_ident(Ctx *ctx, const char *s) {
-    enum { LONGEST = 40 };
+    enum { LONGEST = 32 };
     char buf[LONGEST + 4];
     int n = 0;
+    s = name_end(s, LONGEST);
     for (int i = 0; s && s[i] && n < LONGEST; i++) {
         char c = is_upper(s[i]) ? (char)(s[i] - 'A' + 'a') : s[i];
         if (!is_lower(c) && !is_digit(c))

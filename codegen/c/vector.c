@@ -387,15 +387,14 @@ static void print_vector_select(Printer *p, const Expr *e, int prec) {
         call_kids(p, vec_select(p, type_dtype(e->type), type_lanes(e->type)), 3, e->kid);
         return;
     }
+    Str type = vector_type(p, type_dtype(e->type), type_lanes(e->type));
     text_s(p->t, P_COND < prec ? "(" : "");
     print_expr(p, c, P_OROR);
-    /* the arms need one type to the letter: an intrinsic's is not the typedef's */
-    Str type = vector_type(p, type_dtype(e->type), type_lanes(e->type));
-    text_f(p->t, " ? (%s)(", type);
-    print_expr(p, e->kid[1], P_ASSIGN);
-    text_f(p->t, ") : (%s)(", type);
-    print_expr(p, e->kid[2], P_ASSIGN);
-    text_s(p->t, P_COND < prec ? "))" : ")");
+    for (int i = 1; i < 3; i++) { /* what an intrinsic returns is not the same type to C */
+        text_f(p->t, i == 1 ? " ? (%s)" : " : (%s)", type);
+        print_expr(p, e->kid[i], P_UNARY);
+    }
+    text_s(p->t, P_COND < prec ? ")" : "");
 }
 
 static void print_lane(Printer *p, const Expr *e) {
