@@ -152,9 +152,13 @@ class Model:
         self._arena_bytes.argtypes = [ctypes.c_void_p]
         self._run = self._library.lepton_run
         self._run.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_size_t]
-        sig = json.loads(self._library.lepton_signature().decode("utf-8"))
+        self._describe(self._library.lepton_signature().decode("utf-8"))
+
+    def _describe(self, text):
+        """Takes in the signature."""
+        sig = json.loads(text)
         if sig["schema"] != SCHEMA:
-            raise ValueError(f"{path}: signature schema {sig['schema']}, {SCHEMA} expected")
+            raise ValueError(f"{self.path}: signature schema {sig['schema']}, {SCHEMA} expected")
         self.signature = sig
         self._in = [Flat(e) for e in sig["inputs"]]
         self._out = [Flat(e) for e in sig["outputs"]]
