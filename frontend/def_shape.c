@@ -230,7 +230,18 @@ static const Expr *divide_dims(Definer *d, const Buf *x, int rank, const Expr *c
     return define_extent(d, "extent", q, 0, INT64_MAX);
 }
 
-/* One entry of a shape operand: an extent, or with *infer set the one to be computed. */
+static const Expr *zero_node(Ctx *ctx, const Expr *e, void *sym) {
+    return e->op == OP_SYM && e->u.sym == sym ? expr_i(ctx, 0) : e;
+}
+
+/* Is x empty whenever e, a dimension of the model, is 0? */
+static bool empties(Definer *d, const Expr *e, const Buf *x) {
+    return e->op == OP_SYM && e->u.sym->kind == SYM_DIM &&
+           expr_is(expr_map(d->ctx, buf_count(d->ctx, x), zero_node, e->u.sym), 0);
+}
+
+/* One entry of a shape operand: an extent, or with *infer set the one to be computed. An entry 0 repeats the
+ * input's extent; not so a dimension that is 0 together with the input: the output must be empty, too. */
 static const Expr *shape_entry(Definer *d, const Buf *x, int j, const Expr *e, bool allowzero,
                                bool *infer) {
     Ctx *ctx = d->ctx;
@@ -249,7 +260,7 @@ static const Expr *shape_entry(Definer *d, const Buf *x, int j, const Expr *e, b
         return v == 0 && same ? same : define_extent(d, "shape", e, 0, INT64_MAX);
     }
     Range r = expr_range(ctx, e);
-    if (same && r.min <= 0)
+    if (same && r.min <= 0 && !empties(d, e, x))
         e = expr_select(ctx, expr_eq(ctx, e, expr_i(ctx, 0)), same, e);
     return e;
 }

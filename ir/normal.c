@@ -310,6 +310,17 @@ static const Expr *select_bool(Ctx *ctx, const Expr *c, const Expr *a, const Exp
     return NULL;
 }
 
+/* select(x == k, a, b) where a and b are equal at x = k. Small index arithmetic only: it nests. */
+static bool equal_at(Ctx *ctx, const Expr *c, const Expr *a, const Expr *b) {
+    enum { NODES = 24 };
+    if (!is_op(c, OP_EQ) || !is_op(c->kid[0], OP_SYM) || !is_op(c->kid[1], OP_INT) ||
+        a->type != T_I64 || expr_size(ctx, a, NODES) >= NODES || expr_size(ctx, b, NODES) >= NODES)
+        return false;
+    const Expr *k = c->kid[1];
+    return expr_subst(ctx, a, 1, &c->kid[0]->u.sym, &k) ==
+           expr_subst(ctx, b, 1, &c->kid[0]->u.sym, &k);
+}
+
 static const Expr *select_op(Ctx *ctx, const Expr *c, const Expr *a, const Expr *b) {
     if (is_op(c, OP_INT))
         return c->u.i ? a : b;
@@ -321,6 +332,8 @@ static const Expr *select_op(Ctx *ctx, const Expr *c, const Expr *a, const Expr 
         return expr_select(ctx, c, a->kid[1], b);
     if (is_op(b, OP_SELECT) && b->kid[0] == c)
         return expr_select(ctx, c, a, b->kid[2]);
+    if (equal_at(ctx, c, a, b))
+        return b;
     return type_dtype(a->type) == T_BOOL ? select_bool(ctx, c, a, b) : NULL;
 }
 
