@@ -232,7 +232,7 @@ void block_walk(Block *b, void (*fn)(void *data, Block *b, Item *it), void *data
 /* tensor_text.c: `kernel` sections; grammar at its top. */
 void def_print(Text *t, Names *names, const Def *d);
 void program_print(Text *t, const Program *p);
-Str def_str(Ctx *ctx, const Def *d); /* one line, for comments and messages */
+Str def_str(Ctx *ctx, const Def *d); /* the equation alone, for comments and messages */
 Program *program_parse(Ctx *ctx, const char *file, const char *text);
 
 /* eval.c: the reference evaluator. Tensors are looked up by Buf. */

@@ -98,7 +98,7 @@ static void print_over(Print *p, const Def *d) {
     text_s(p->t, ") ");
 }
 
-void put_def_line(Print *p, const Def *d) {
+static void put_equation(Print *p, const Def *d) {
     Names *section = p->names;
     bool reduces = !d->at && def_is_reduction(d);
     if (map_get(p->declared, d))
@@ -127,6 +127,10 @@ void put_def_line(Print *p, const Def *d) {
         put_expr(p, d->when);
     }
     p->names = section;
+}
+
+void put_def_line(Print *p, const Def *d) {
+    put_equation(p, d);
     bool own = d->name != d->buf->name;
     Str name = own ? names_of(p->names, d, d->name) : names_of(p->names, d->buf, d->buf->name);
     if (own)
@@ -176,7 +180,7 @@ Str def_str(Ctx *ctx, const Def *d) {
     Text t = text_new(ctx);
     Print p = put_new(&t);
     map_put(p.declared, d, d->buf);
-    put_def_line(&p, d);
+    put_equation(&p, d);
     return str(ctx, t.at);
 }
 

@@ -210,7 +210,8 @@ static const Expr *place_symbolic(Memory *m, int64_t start) {
     Ctx *ctx = m->lo->ctx;
     const Expr *bytes = expr_i(ctx, start);
     VEC(int) busy = {0};
-    qsort(m->slots.at, (size_t)m->slots.len, sizeof *m->slots.at, by_start);
+    if (m->slots.len)
+        qsort(m->slots.at, (size_t)m->slots.len, sizeof *m->slots.at, by_start);
     for (int i = 0; i < m->slots.len; i++) {
         Slot *s = m->slots.at[i];
         if (s->size >= 0)
