@@ -1,5 +1,5 @@
 /* Kernels that are equal but for the buffers and symbols they are given share one function.
- * Precondition: kernel_loops (so that equal also means equally scheduled).
+ * Precondition: sched_choose (so that equal also means equally scheduled).
  *
  *   before  k03(x, w3, y) ; k07(y, w7, z), same loops        after  k03(x, w3, y) ; k03(y, w7, z) */
 #include "lower/lower.h"

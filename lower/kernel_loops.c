@@ -10,7 +10,18 @@ bool kernel_loops(Lower *lo) {
     return true;
 }
 
+/* What surrounds the kernel's results is written first, on every run: the arena is used again. */
+static bool add_borders(Lower *lo, Func *f) {
+    for (int i = 0; i < f->kernel->outs.len; i++) {
+        Buf *b = f->kernel->outs.at[i];
+        if (b->fill && b->space == SPACE_ARENA)
+            f->body = stmt_join(loop_border(lo, b), f->body);
+    }
+    return true;
+}
+
 bool loop_lower(Lower *lo, Func *f) {
-    return loop_flatten(lo->ctx, f) && loop_vector(lo, f) && loop_unroll(lo->ctx, f) &&
-           loop_let(lo->ctx, f) && func_verify(lo->ctx, f, "loop_lower", true);
+    return loop_flatten(lo->ctx, f) && add_borders(lo, f) && loop_vector(lo, f) &&
+           loop_unroll(lo->ctx, f) && loop_let(lo->ctx, f) &&
+           func_verify(lo->ctx, f, "loop_lower", true);
 }

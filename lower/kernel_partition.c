@@ -7,7 +7,7 @@
 #include "lower/uses.h"
 
 #define LOCAL_MAX (64 * 1024) /* bytes of one inner buffer for one point of the shared axes */
-#define READS_MAX 2.5         /* an inner map is not read more often than this by one reader */
+#define READS_MAX 1.5         /* an inner map is not read more often than this by one reader */
 #define DEFS_MAX 24           /* Defs in one kernel */
 
 typedef struct Partition {
@@ -173,6 +173,26 @@ static bool readers_agree(Partition *pt, const Def *d, const BufUse *use, const 
     return true;
 }
 
+typedef struct Spelling {
+    const Lower *lo;
+    bool ok;
+} Spelling;
+
+static void spelled_node(void *data, const Expr *e) {
+    Spelling *s = data;
+    bool leaf = e->nkid == 0 || e->op == OP_LOAD || type_dtype(e->type) == T_I64;
+    Type t = TYPE_VEC(type_dtype(e->type), s->lo->machine->vec / 4);
+    s->ok &= leaf || s->lo->target->spells(s->lo->machine, (Op)e->op, t);
+}
+
+/* What the target cannot compute on vectors would be written out lane by lane beside a register tile. */
+static bool fits_tile(const Lower *lo, const Def *reader) {
+    Spelling s = {lo, true};
+    if (lo->machine->vec > 0)
+        expr_walk(lo->ctx, reader->value, spelled_node, &s);
+    return s.ok;
+}
+
 /* Puts d in front of the kernel of all its readers, or leaves both as they are. */
 static bool join_kernel(Partition *pt, Def *d) {
     Ctx *ctx = pt->lo->ctx;
@@ -181,7 +201,8 @@ static bool join_kernel(Partition *pt, Def *d) {
         !use->readers.len || d->buf->space != SPACE_ARENA || !may_move(pt, d))
         return false;
     Kernel *k = map_get(pt->kernel_of, use->readers.at[0]);
-    if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k))
+    if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k) ||
+        (def_is_contraction(ctx, d) && !fits_tile(pt->lo, use->readers.at[0])))
         return false;
     Kernel trial = *k;
     trial.defs.at = ctx_newn(ctx, Def *, k->defs.len + 1);

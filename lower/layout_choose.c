@@ -1,7 +1,312 @@
-/* Storage order of activations. */
-#include "lower/lower.h"
+/* Storage order of activations: channels innermost around convolutions, and a halo of zeros that takes the
+ * place of a border predicate. Only buffers of constant shape that one kernel writes whole.
+ * Precondition: kernel_partition. Afterwards Buf.where says where an element is; loop_border fills the halo.
+ *
+ *   before  t[n,m,p,q] = add(c, r, s | 0 <= p+r-1 < H, …) x[n,c,p+r-1,q+s-1] * w[m,c,r,s]
+ *   after   the same without predicate; x where ((n*(H+2) + h+1)*(W+2) + w+1)*C + c, halo 0 */
+#include "lower/kernel_class.h"
+#include "lower/uses.h"
+
+#include <math.h>
+
+#define GROWTH_MAX 2.0 /* a halo may not make a buffer larger than this times its elements */
+
+typedef struct Halo {
+    int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
+    bool channels_last;
+} Halo;
+
+typedef struct Layouts {
+    Lower *lo;
+    Map *fixed;  /* Buf → itself: a host call or another program reads it, its order stays */
+    Map *writer; /* Buf → Kernel that writes all of it */
+    Map *halos;  /* Buf → Halo */
+} Layouts;
+
+/* ---- which buffers may be laid out freely --------------------------------------------------------------- */
+
+static void note_calls(void *data, Block *b, Item *it) {
+    Layouts *l = data;
+    (void)b;
+    for (int i = 0; it->call && i < it->call->in.len; i++)
+        if (it->call->in.at[i])
+            map_put(l->fixed, it->call->in.at[i], it->call->in.at[i]);
+    for (int i = 0; it->call && i < it->call->out.len; i++)
+        if (it->call->out.at[i])
+            map_put(l->fixed, it->call->out.at[i], it->call->out.at[i]);
+}
+
+static bool is_free(const Layouts *l, const Buf *b) {
+    int64_t dim[RANK_MAX];
+    const Kernel *k = map_get(l->writer, b);
+    return b->space == SPACE_ARENA && b->ndef == 1 && k && !map_get(l->fixed, b) && b->rank > 0 &&
+           kernel_root(k)->buf == b && !kernel_root(k)->at && !kernel_root(k)->scan &&
+           buf_dims(b, dim);
+}
+
+static Halo *halo_of(Layouts *l, const Buf *b) {
+    Halo *h = map_get(l->halos, b);
+    if (!h) {
+        h = ctx_new(l->lo->ctx, Halo);
+        map_put(l->halos, b, h);
+    }
+    return h;
+}
+
+/* ---- border predicates ----------------------------------------------------------------------------------- */
+
+typedef struct Border {
+    Ctx *ctx;
+    const Expr *window; /* the load whose indices the predicate bounds */
+    VEC(const Expr *) loads;
+} Border;
+
+static void border_load(void *data, const Expr *e) {
+    Border *b = data;
+    if (e->op == OP_LOAD)
+        vec_push(b->ctx, &b->loads, e);
+}
+
+/* Every term says that an index of the load is inside its dimension, and nothing else. */
+static bool terms_bound(Ctx *ctx, const Expr *when, const Expr *load) {
+    if (when->op == OP_AND)
+        return terms_bound(ctx, when->kid[0], load) && terms_bound(ctx, when->kid[1], load);
+    for (int i = 0; i < load->nkid; i++)
+        if (when == expr_le(ctx, expr_i(ctx, 0), load->kid[i]) ||
+            when == expr_lt(ctx, load->kid[i], load->u.buf->dim[i]))
+            return true;
+    return false;
+}
+
+static bool const_finite(const Buf *b) {
+    int64_t n = b->data->splat ? 1 : b->data->count;
+    const float *v = b->data->data;
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return false;
+    return true;
+}
+
+/* The load that the predicate bounds, when zeros there add nothing: a sum of products with finite constants. */
+static const Expr *zero_window(Ctx *ctx, const Def *d) {
+    Border b = {.ctx = ctx};
+    if (!d->when || d->combine != OP_ADD || d->buf->type != T_F32)
+        return NULL;
+    expr_walk(ctx, d->value, border_load, &b);
+    bool product = d->value->op == OP_MUL && d->value->kid[0]->op == OP_LOAD &&
+                   d->value->kid[1]->op == OP_LOAD && b.loads.len == 2;
+    if (!product && d->value->op != OP_LOAD)
+        return NULL;
+    for (int i = 0; i < b.loads.len; i++) {
+        const Expr *load = b.loads.at[i], *other = product ? b.loads.at[1 - i] : NULL;
+        if (load->u.buf->type == T_F32 && load->u.buf->space != SPACE_CONST &&
+            terms_bound(ctx, d->when, load) &&
+            (!other || (other->u.buf->space == SPACE_CONST && const_finite(other->u.buf))))
+            return load;
+    }
+    return NULL;
+}
+
+/* How far the load reaches beyond each dimension; false when unknown or too far to store. */
+static bool reach(Ctx *ctx, const Expr *load, Halo *h) {
+    double before = 1, after = 1;
+    for (int i = 0; i < load->nkid; i++) {
+        int64_t dim;
+        Range r = expr_range(ctx, load->kid[i]);
+        if (!expr_is_int(load->u.buf->dim[i], &dim) || r.min < -dim || r.max > 2 * dim + 1)
+            return false;
+        h->lo[i] = r.min < 0 ? -r.min : 0;
+        h->hi[i] = r.max > dim - 1 ? r.max - dim + 1 : 0;
+        before *= (double)dim;
+        after *= (double)(dim + h->lo[i] + h->hi[i]);
+    }
+    return after <= GROWTH_MAX * before;
+}
+
+/* ---- copies of what cannot have a halo itself -------------------------------------------------------------- */
+
+static bool insert_kernel(Ctx *ctx, Plan *plan, const Kernel *before, Kernel *k) {
+    for (int i = 0; i < plan->items.len; i++) {
+        PlanItem *pi = &plan->items.at[i];
+        if (pi->kernel == before) {
+            PlanItem fresh = {NULL, k, {NULL, NULL}};
+            vec_push(ctx, &plan->items, fresh);
+            for (int j = plan->items.len - 1; j > i; j--)
+                plan->items.at[j] = plan->items.at[j - 1];
+            plan->items.at[i] = fresh;
+            return true;
+        }
+        for (int b = 0; b < 2; b++)
+            if (pi->body[b] && insert_kernel(ctx, pi->body[b], before, k))
+                return true;
+    }
+    return false;
+}
+
+/* A kernel that copies b into the arena, in front of `reader`. */
+static Buf *copy_before(Layouts *l, const Kernel *reader, Buf *b) {
+    Ctx *ctx = l->lo->ctx;
+    Def *d = def_new(ctx, str_f(ctx, "%s_in", b->name), type_dtype(b->type), b->rank, b->dim);
+    const Expr *index[RANK_MAX];
+    for (int i = 0; i < b->rank; i++)
+        index[i] = def_var(ctx, d, i);
+    d->value = buf_load(ctx, b, index);
+    d->origin = kernel_root(reader)->origin;
+    Kernel *k = ctx_new(ctx, Kernel);
+    vec_push(ctx, &k->defs, d);
+    kernel_normalise(ctx, k);
+    kernel_close(ctx, k);
+    k->name = str_f(ctx, "k%02d_copy", l->lo->nkernel++);
+    if (!insert_kernel(ctx, l->lo->plan, reader, k))
+        internal_error(ctx, "kernel %s is not in the plan", reader->name);
+    vec_push(ctx, &l->lo->module->kernels, k);
+    map_put(l->writer, d->buf, k);
+    return d->buf;
+}
+
+static const Expr *reload(Ctx *ctx, const Expr *e, void *data) {
+    Buf *const *pair = data;
+    return e->op == OP_LOAD && e->u.buf == pair[0] ? buf_load(ctx, pair[1], e->kid) : e;
+}
+
+static void reread(Ctx *ctx, Kernel *k, Buf *from, Buf *to) {
+    Buf *pair[2] = {from, to};
+    for (int i = 0; i < k->defs.len; i++)
+        def_map(ctx, k->defs.at[i], reload, pair);
+    k->ins.len = k->outs.len = k->temps.len = k->syms.len = k->nodes.len = 0;
+    kernel_close(ctx, k);
+}
+
+/* ---- one kernel ------------------------------------------------------------------------------------------------ */
+
+static bool is_input(const Kernel *k, const Buf *b) {
+    for (int i = 0; i < k->ins.len; i++)
+        if (k->ins.at[i] == b)
+            return true;
+    return false;
+}
+
+static void give_halo(Layouts *l, Kernel *k) {
+    Ctx *ctx = l->lo->ctx;
+    for (int i = 0; i < k->defs.len; i++) {
+        Def *d = k->defs.at[i];
+        const Expr *load = def_is_reduction(d) && !d->at && !d->scan ? zero_window(ctx, d) : NULL;
+        Halo need = {0};
+        if (!load || !is_input(k, load->u.buf) || !reach(ctx, load, &need))
+            continue;
+        Buf *b = load->u.buf;
+        if (!is_free(l, b)) {
+            Buf *copy = copy_before(l, k, b);
+            reread(ctx, k, b, copy);
+            b = copy;
+        }
+        Halo *h = halo_of(l, b);
+        for (int a = 0; a < b->rank; a++) {
+            h->lo[a] = need.lo[a] > h->lo[a] ? need.lo[a] : h->lo[a];
+            h->hi[a] = need.hi[a] > h->hi[a] ? need.hi[a] : h->hi[a];
+        }
+        d->when = NULL;
+    }
+}
+
+/* Does the kernel sum over an axis that is the second dimension of one of its inputs, per position? Then its
+ * input and its output do best with that dimension innermost. */
+static void prefer_channels(Layouts *l, Kernel *k) {
+    Roles r;
+    kernel_roles(l->lo->ctx, k, &r);
+    Buf *out = r.root->buf;
+    int64_t channels, lanes = l->lo->machine->vec / 4;
+    bool conv =
+        (r.kind == CLASS_WINDOW || r.kind == CLASS_CONTRACTION || r.kind == CLASS_REDUCTION) &&
+        out->rank == 4 && r.acc && r.acc->buf->rank == 4;
+    bool follows = false;
+    for (int i = 0; i < k->ins.len; i++) {
+        const Halo *h = map_get(l->halos, k->ins.at[i]);
+        follows |= h && h->channels_last && k->ins.at[i]->rank == 4;
+    }
+    bool starts = conv && r.kind != CLASS_REDUCTION;
+    if (out->rank != 4 || !is_free(l, out) || !expr_is_int(out->dim[1], &channels) ||
+        channels < lanes || !(starts || follows))
+        return;
+    halo_of(l, out)->channels_last = true;
+}
+
+/* ---- storage -------------------------------------------------------------------------------------------------- */
+
+static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
+    static const int last[] = {0, 2, 3, 1};
+    bool padded = false;
+    int64_t stride = 1, dim[RANK_MAX];
+    buf_dims(b, dim);
+    b->dimvar = ctx_newn(ctx, Sym *, b->rank);
+    for (int i = 0; i < b->rank; i++)
+        b->dimvar[i] = sym_axis(ctx, str(ctx, "i"), b->dim[i]);
+    const Expr *at = expr_i(ctx, 0);
+    for (int i = b->rank; i-- > 0;) {
+        int d = h->channels_last ? last[i] : i;
+        const Expr *v = expr_add(ctx, expr_sym(ctx, b->dimvar[d]), expr_i(ctx, h->lo[d]));
+        at = expr_add(ctx, at, expr_mul(ctx, v, expr_i(ctx, stride)));
+        stride *= dim[d] + h->lo[d] + h->hi[d];
+        padded |= h->lo[d] + h->hi[d] > 0;
+    }
+    b->where = at;
+    b->size = expr_i(ctx, stride);
+    b->fill = padded ? expr_const(ctx, type_dtype(b->type), 0) : NULL;
+}
 
 bool layout_choose(Lower *lo) {
-    (void)lo;
+    Ctx *ctx = lo->ctx;
+    if (lo->machine->vec == 0 || lo->o0)
+        return true;
+    lo->halos = map_new(ctx);
+    Layouts l = {lo, map_new(ctx), map_new(ctx), lo->halos};
+    block_walk(lo->prog->main, note_calls, &l);
+    int n = lo->module->kernels.len;
+    for (int i = 0; i < n; i++) {
+        Kernel *k = lo->module->kernels.at[i];
+        for (int o = 0; o < k->outs.len; o++)
+            map_put(l.writer, k->outs.at[o], k);
+    }
+    for (int i = 0; i < n; i++)
+        prefer_channels(&l, lo->module->kernels.at[i]);
+    for (int i = 0; i < n; i++)
+        give_halo(&l, lo->module->kernels.at[i]);
+    for (int i = 0; i < lo->module->kernels.len; i++) {
+        Buf *b = kernel_root(lo->module->kernels.at[i])->buf;
+        const Halo *h = map_get(l.halos, b);
+        if (h)
+            set_where(ctx, b, h);
+    }
     return true;
+}
+
+/* ---- the halo's contents ---------------------------------------------------------------------------------------- */
+
+/* Loops that write b's fill to every stored element outside its logical box; flat indices. */
+Stmt *loop_border(Lower *l, Buf *b) {
+    Ctx *ctx = l->ctx;
+    int64_t dim[RANK_MAX];
+    const Halo *h = map_get(l->halos, b);
+    Stmt *all = NULL;
+    buf_dims(b, dim);
+    for (int d = 0; d < b->rank; d++)
+        for (int side = 0; side < 2; side++) {
+            int64_t from = side ? dim[d] : -h->lo[d], to = side ? dim[d] + h->hi[d] - 1 : -1;
+            const Expr *index[RANK_MAX];
+            Sym *var[RANK_MAX];
+            if (from > to)
+                continue;
+            for (int i = 0; i < b->rank; i++) {
+                int64_t start = i == d ? from : -h->lo[i];
+                int64_t end = i == d ? to : dim[i] + h->hi[i] - 1;
+                var[i] = sym_axis(ctx, str(ctx, "h"), expr_i(ctx, end - start + 1));
+                index[i] = expr_add(ctx, expr_sym(ctx, var[i]), expr_i(ctx, start));
+            }
+            const Expr *at = buf_offset(ctx, b, index);
+            Stmt *s = stmt_store(ctx, b, 1, &at, b->fill);
+            for (int i = b->rank; i-- > 0;)
+                s = stmt_for(ctx, var[i], var[i]->extent, var[i]->name, NULL, s);
+            all = stmt_join(all, s);
+        }
+    return all;
 }

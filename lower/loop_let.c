@@ -113,11 +113,27 @@ static bool has_masked_load(const Letting *l) {
     return false;
 }
 
+/* Nodes of e as a tree, counted no further than `most`. */
+static double tree_size(const Expr *e, double most) {
+    double n = 1;
+    for (int i = 0; i < e->nkid && n <= most; i++)
+        n += tree_size(e->kid[i], most - n);
+    return n;
+}
+
+static bool is_small(const Stmt *s) {
+    double n = s->a ? tree_size(s->a, TREE_MAX) : 0;
+    for (int i = 0; i < s->nindex && n <= TREE_MAX; i++)
+        n += tree_size(s->index[i], TREE_MAX - n);
+    return n <= TREE_MAX;
+}
+
 /* Puts the LETs in front of s; returns the node that holds s afterwards. */
 static Stmt *let_statement(Ctx *ctx, Stmt *s) {
+    if (is_small(s))
+        return s;
     Letting l = {.ctx = ctx, .info = map_new(ctx)};
     const Expr **root[RANK_MAX + 2];
-    double tree = 0;
     int n = 0;
     if (s->a && s->op != STMT_WHILE)
         root[n++] = &s->a;
@@ -126,9 +142,8 @@ static Stmt *let_statement(Ctx *ctx, Stmt *s) {
     for (int i = 0; i < n; i++) {
         Info *info = visit(&l, *root[i]);
         info->uses++;
-        tree += info->tree;
     }
-    if (tree <= TREE_MAX || has_masked_load(&l))
+    if (has_masked_load(&l))
         return s;
     for (int i = 0; i < n; i++)
         mark_always(&l, *root[i]);

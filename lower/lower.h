@@ -71,6 +71,7 @@ typedef struct Lower {
     Module *module; /* from kernel_partition on */
     bool strict, o0;
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
+    Map *halos;        /* layout_choose: Buf → what surrounds it in storage */
     int nkernel;       /* for names */
 } Lower;
 
@@ -109,6 +110,8 @@ bool loop_tails(Ctx *ctx, Func *f);
 bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
 bool loop_flatten(Ctx *ctx, Func *f);
+/* layout_choose.c: writes the fill around a buffer that has a halo; to stand before its producer's loops. */
+Stmt *loop_border(Lower *lo, Buf *b);
 /* Offset in elements of a logical index: b->where, or row-major. */
 const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);
 bool loop_hoist(Ctx *ctx, Func *f);

@@ -56,11 +56,13 @@ static bool run_pass(Lower *lo, int i) {
     const Pass *p = &PASSES[i];
     const Options *opt = lo->ctx->opt;
     double start = now_ms();
+    size_t used = arena_used(lo->ctx->arena);
     lo->ctx->pass = p->name;
     if (!p->run(lo))
         return false;
     if (opt && opt->time)
-        fprintf(stderr, "%8.2f ms  %-18s %s\n", now_ms() - start, p->name, p->holds);
+        fprintf(stderr, "%8.2f ms %8zu KiB  %-18s %s\n", now_ms() - start,
+                (arena_used(lo->ctx->arena) - used) >> 10, p->name, p->holds);
     bool ok = lo->module && lo->module->entry ? module_verify(lo->ctx, lo->module, p->name)
               : !lo->module                   ? program_verify(lo->ctx, lo->prog, p->name)
                                               : true;

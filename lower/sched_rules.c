@@ -83,27 +83,39 @@ static void bind_facts(Matching *mt) {
 
 /* ---- expressions over the bindings --------------------------------------------------------------------- */
 
-/* Parses and computes; false (with a diagnostic) when it is not a number. */
-static bool rule_value(Matching *mt, const char *text, int64_t *v) {
+/* An expression over the names bound when it was parsed; computed again as their values change. */
+typedef struct Formula {
+    const Expr *e;
+    Sym *sym[BINDINGS_MAX];
+    const char *text;
+} Formula;
+
+static bool formula_parse(Matching *mt, const char *text, Formula *f) {
     Ctx *ctx = mt->ctx;
     Names *names = names_new(ctx);
-    Sym *sym[BINDINGS_MAX];
+    Lex lex;
+    for (int i = 0; i < mt->nbound; i++) {
+        const Binding *b = &mt->bound[i];
+        f->sym[i] = sym_new(ctx, SYM_LET, str(ctx, b->name), INT64_MIN, INT64_MAX);
+        f->sym[i]->type = b->flag ? T_BOOL : T_I64;
+        names_bind(names, f->sym[i]->name, f->sym[i], 's');
+    }
+    f->text = text;
+    lex_init(&lex, ctx, "rules.sched", text);
+    f->e = expr_parse(&lex, names);
+    return f->e != NULL;
+}
+
+/* False (with a diagnostic) when it is not a number. */
+static bool formula_value(const Matching *mt, const Formula *f, int64_t *v) {
+    Ctx *ctx = mt->ctx;
     const Expr *to[BINDINGS_MAX];
     for (int i = 0; i < mt->nbound; i++) {
         const Binding *b = &mt->bound[i];
-        sym[i] = sym_new(ctx, SYM_LET, str(ctx, b->name), INT64_MIN, INT64_MAX);
-        sym[i]->type = b->flag ? T_BOOL : T_I64;
         to[i] = b->flag ? expr_bool(ctx, b->value) : expr_i(ctx, b->value);
-        names_bind(names, sym[i]->name, sym[i], 's');
     }
-    Lex lex;
-    lex_init(&lex, ctx, "rules.sched", text);
-    const Expr *e = expr_parse(&lex, names);
-    if (!e)
-        return false;
-    e = expr_subst(ctx, e, mt->nbound, sym, to);
-    return expr_is_int(e, v) ||
-           diag_error(ctx, EXIT_INTERNAL, NULL, "rules.sched: '%s' is not a number", text);
+    return expr_is_int(expr_subst(ctx, f->e, mt->nbound, f->sym, to), v) ||
+           diag_error(ctx, EXIT_INTERNAL, NULL, "rules.sched: '%s' is not a number", f->text);
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -133,17 +145,24 @@ static bool choose_tile(Matching *mt, const Rule *rule) {
         return false;
     m = mt->roles.m < 0 ? 1 : m ? m : 64;
     int64_t nv = n ? (n + lanes - 1) / lanes : 64;
+    Formula where = {0}, score_of = {0};
+    bind(mt, rule->choose[0], 0);
+    bind(mt, rule->choose[1], 0);
+    bind(mt, "cycles", 0);
+    if ((rule->where && !formula_parse(mt, rule->where, &where)) ||
+        !formula_parse(mt, rule->minimizing, &score_of))
+        return false;
     for (int64_t vecs = 1; vecs <= 8 && vecs <= nv; vecs++)
         for (int64_t rows = 1; rows <= m && rows * vecs + vecs + 1 <= mach->nreg; rows++) {
             int64_t score, ok = 1;
             bind(mt, rule->choose[0], rows);
             bind(mt, rule->choose[1], vecs * lanes);
             bind(mt, "cycles", cover_cycles(m, nv, rows, vecs));
-            if (rule->where && !rule_value(mt, rule->where, &ok))
+            if (rule->where && !formula_value(mt, &where, &ok))
                 return false;
             if (!ok)
                 continue;
-            if (!rule_value(mt, rule->minimizing, &score))
+            if (!formula_value(mt, &score_of, &score))
                 return false;
             if (score < best || (score == best && rows * vecs > best_m * best_n / lanes)) {
                 best = score;
@@ -238,7 +257,9 @@ bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, Sched *out, Str *w
         return false;
     bind_facts(&mt);
     *why = str_f(lo->ctx, "not %s", rule->when ? rule->when : "");
-    if (rule->when && (!rule_value(&mt, rule->when, &ok) || !ok))
+    Formula when;
+    if (rule->when &&
+        (!formula_parse(&mt, rule->when, &when) || !formula_value(&mt, &when, &ok) || !ok))
         return false;
     *why = str(lo->ctx, "no tile fits");
     if (rule->choose[0] && !choose_tile(&mt, rule))
