@@ -93,11 +93,14 @@ const Expr *poly_expr(Poly *p);
 Range poly_range(const Poly *p);
 /* True when the sum is known to be computed without wrapping. */
 bool poly_exact(const Poly *p);
+bool poly_below(const Poly *p, int64_t top); /* all its numbers within ±top */
 /* Numbers small enough that two such polynomials can be subtracted. */
 bool poly_small(const Poly *p);
 /* Appends the atoms of a mono to at[0..n), sorted; returns the new n. */
 #define FACTORS_MAX 32 /* atoms in a mono */
 int mono_factors(const Expr *e, const Expr **at, int n);
+/* mono / by for products of atoms; NULL if by is no factor. */
+const Expr *mono_divide(Ctx *ctx, const Expr *mono, const Expr *by);
 /* Is e a scalar i64, the type that has the polynomial normal form? */
 static inline bool is_index(const Expr *e) {
     return e->type == T_I64;

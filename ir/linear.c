@@ -106,7 +106,7 @@ Range poly_range(const Poly *p) {
     return sum;
 }
 
-static bool poly_below(const Poly *p, int64_t top) {
+bool poly_below(const Poly *p, int64_t top) {
     bool below = p->c > -top && p->c < top;
     for (int i = 0; i < p->n && below; i++)
         below = p->at[i].coef > -top && p->at[i].coef < top;
@@ -114,6 +114,9 @@ static bool poly_below(const Poly *p, int64_t top) {
 }
 
 bool poly_exact(const Poly *p) {
+    bool atom = p->n == 1 && p->at[0].coef == 1 && p->c == 0 && !is_op(p->at[0].mono, OP_MUL);
+    if (atom) /* nothing is computed */
+        return true;
     bool symbolic = poly_below(p, SMALL + 1);
     for (int i = 0; i < p->n && symbolic; i++)
         symbolic = expr_info(p->at[i].mono)->symbolic == SYMBOLIC;
@@ -519,8 +522,7 @@ const Expr *linear_mod(Ctx *ctx, const Expr *a, int64_t c) {
 
 /* ---- // and % by a positive expression ------------------------------------------------------------ */
 
-/* mono / by for a product of atoms; NULL if by is no factor. */
-static const Expr *mono_divide(Ctx *ctx, const Expr *mono, const Expr *by) {
+const Expr *mono_divide(Ctx *ctx, const Expr *mono, const Expr *by) {
     const Expr *have[2 * FACTORS_MAX + 2], *want[2 * FACTORS_MAX + 2];
     int n = mono_factors(mono, have, 0), m = mono_factors(by, want, 0);
     for (int i = 0; i < m; i++) {
@@ -601,6 +603,20 @@ static const Expr *make_compare(Ctx *ctx, Op op, Poly *a, Poly *b) {
     return e ? e : expr_make2(ctx, op, T_BOOL, x, y);
 }
 
+/* 0 < d = c - x//m as 0 < c*m - x, and 0 < x//m + c as 0 < x - (1 - c)*m + 1. False: something else. */
+static bool positive_quotient(const Poly *d, Poly *next) {
+    int64_t m, sign = d->at[0].coef, c = sign < 0 ? d->c : 1 - d->c;
+    if (d->n != 1 || !const_div(d->at[0].mono, OP_FDIV, &m) || !mul_ok(c, m, &c))
+        return false;
+    poly_of(next, d->ctx, d->at[0].mono->kid[0]);
+    if (!poly_exact(next) || !poly_small(next))
+        return false;
+    poly_init(next, d->ctx);
+    next->c = sign < 0 ? c : 1 - c;
+    poly_add(next, d->at[0].mono->kid[0], sign);
+    return poly_small(next);
+}
+
 /* 0 < d, with d exact and divided by the gcd of its coefficients. */
 static const Expr *positive(Poly *d) {
     Ctx *ctx = d->ctx;
@@ -612,6 +628,8 @@ static const Expr *positive(Poly *d) {
     for (int i = 0; i < d->n; i++)
         d->at[i].coef /= g;
     d->c = -floor_div(wrap_mul(-1, d->c), g);
+    if (positive_quotient(d, &plus))
+        return positive(&plus);
     sides(d, &plus, &minus);
     if (minus.n == 0) {
         minus.c = 1 - d->c;
@@ -627,6 +645,16 @@ static const Expr *positive(Poly *d) {
     return make_compare(ctx, OP_LT, &minus, &plus);
 }
 
+/* x//m == k where k is the smallest or largest the quotient can be: an order decides. NULL if not so. */
+static const Expr *at_end(Ctx *ctx, Op op, const Expr *e, int64_t k) {
+    Range r = expr_range(ctx, e);
+    if (!is_op(e, OP_FDIV) || r.min == r.max || (k != r.min && k != r.max))
+        return NULL;
+    bool low = k == r.min;
+    const Expr *edge = expr_i(ctx, low ? k + 1 : k); /* low: below it; high: from it on */
+    return low == (op == OP_EQ) ? expr_lt(ctx, e, edge) : expr_le(ctx, edge, e);
+}
+
 /* d == 0 or d != 0. Dividing by the gcd needs exactness, moving terms does not. */
 static const Expr *zero(Op op, Poly *d, bool exact) {
     Ctx *ctx = d->ctx;
@@ -636,11 +664,10 @@ static const Expr *zero(Op op, Poly *d, bool exact) {
     int64_t g = exact ? poly_gcd(d, 0) : 1;
     if (exact && (r.min > 0 || r.max < 0 || d->c % g != 0))
         return expr_bool(ctx, op == OP_NE);
-    int first =
-        0; /* the first term has a positive coefficient, INT64_MIN aside: it has no negative */
+    int first = 0; /* this term's coefficient is to be positive; INT64_MIN has no negative */
     while (first < d->n - 1 && d->at[first].coef == INT64_MIN)
         first++;
-    int64_t sign = d->at[first].coef < 0 ? -g : g;
+    int64_t lead = d->at[first].coef, sign = lead < 0 && lead != INT64_MIN ? -g : g;
     if (exact || sign < 0) {
         for (int i = 0; i < d->n; i++)
             d->at[i].coef = exact ? d->at[i].coef / sign : wrap_mul(-1, d->at[i].coef);
@@ -648,11 +675,16 @@ static const Expr *zero(Op op, Poly *d, bool exact) {
     }
     Poly plus, minus;
     sides(d, &plus, &minus);
+    if (d->n == 1 && d->at[0].coef == 1) {
+        const Expr *e = at_end(ctx, op, d->at[0].mono, -d->c);
+        if (e)
+            return e;
+    }
     if (minus.n == 0)
         minus.c = wrap_mul(-1, d->c);
     else
         *(d->c > 0 ? &plus.c : &minus.c) = d->c > 0 ? d->c : wrap_mul(-1, d->c);
-    return make_compare(ctx, op, &plus, &minus);
+    return plus.n ? make_compare(ctx, op, &plus, &minus) : make_compare(ctx, op, &minus, &plus);
 }
 
 const Expr *linear_compare(Ctx *ctx, Op op, const Expr *a, const Expr *b) {
@@ -664,8 +696,12 @@ const Expr *linear_compare(Ctx *ctx, Op op, const Expr *a, const Expr *b) {
     poly_join(&d);
     bool exact =
         poly_exact(&x) && poly_exact(&y) && poly_exact(&d) && poly_small(&x) && poly_small(&y);
-    if (op == OP_EQ || op == OP_NE)
-        return zero(op, &d, exact);
+    if (op == OP_EQ || op == OP_NE) {
+        const Expr *e = zero(op, &d, exact);
+        bool moved = is_op(e, op) && (e->kid[0] != a || e->kid[1] != b);
+        /* with its terms moved it may be exact now */
+        return moved && !exact ? expr_2(ctx, op, e->kid[0], e->kid[1]) : e;
+    }
     if (!exact)
         return NULL;
     if (op == OP_LE)

@@ -302,6 +302,43 @@ static void add_fact(Proof *pr, const Expr *f) {
         pr->fact[pr->nfact++] = f;
 }
 
+/* SYMBOLIC bits of an atom, its bounds among the facts included. */
+static int bounds_here(const Proof *pr, const Expr *atom) {
+    int bits = expr_info(atom)->symbolic;
+    Poly f;
+    for (int k = 0; k < pr->nfact && bits != SYMBOLIC; k++) {
+        int found = 0;
+        poly_of(&f, pr->ctx, pr->fact[k]);
+        for (int i = 0; i < f.n; i++) {
+            if (f.at[i].mono == atom)
+                found |= f.at[i].coef > 0 ? SYMBOLIC_LO : SYMBOLIC_HI;
+            else if (expr_info(f.at[i].mono)->symbolic != SYMBOLIC)
+                found |= 4; /* bounded by something unbounded */
+        }
+        bits |= found & 4 ? 0 : found;
+    }
+    return bits;
+}
+
+/* As exact(), with what the facts say about loads. */
+static bool exact_here(const Proof *pr, const Expr *e) {
+    Poly p;
+    poly_of(&p, pr->ctx, e);
+    if (!poly_small(&p))
+        return false;
+    bool ok = poly_exact(&p);
+    if (ok || !poly_below(&p, SMALL))
+        return ok;
+    for (int i = 0; i < p.n; i++) {
+        const Expr *f[FACTORS_MAX + 1];
+        int n = mono_factors(p.at[i].mono, f, 0);
+        for (int k = 0; k < n; k++)
+            if (bounds_here(pr, f[k]) != SYMBOLIC)
+                return false;
+    }
+    return true;
+}
+
 static void assume(Proof *pr, const Expr *e) {
     if (is_op(e, OP_AND)) {
         assume(pr, e->kid[0]);
@@ -310,8 +347,8 @@ static void assume(Proof *pr, const Expr *e) {
     }
     if (pr->nhold < FACTS_MAX)
         pr->holds[pr->nhold++] = e;
-    if (e->nkid != 2 || !is_index(e->kid[0]) || !exact(pr->ctx, e->kid[0]) ||
-        !exact(pr->ctx, e->kid[1]))
+    if (e->nkid != 2 || !is_index(e->kid[0]) || !exact_here(pr, e->kid[0]) ||
+        !exact_here(pr, e->kid[1]))
         return;
     const Expr *d = expr_sub(pr->ctx, e->kid[1], e->kid[0]);
     if (is_op(e, OP_LT))
@@ -323,6 +360,7 @@ static void assume(Proof *pr, const Expr *e) {
 }
 
 #define SHIFT_MAX (INT64_C(1) << 31)
+#define LARGE (INT64_MAX / 8) /* two such numbers can be added with room to spare */
 
 /* What is counted off a symbol: N in 1..64 stands for N' + 1 with N' in 0..63. */
 static int64_t shift_of(Ctx *ctx, const Expr *atom) {
@@ -353,34 +391,37 @@ static bool nonneg_shifted(Ctx *ctx, const Poly *g) {
     p.c = g->c;
     for (int i = 0; i < g->n; i++) {
         const Expr *f[FACTORS_MAX + 1], *m = expr_i(ctx, g->at[i].coef);
+        int64_t size = g->at[i].coef < 0 ? -g->at[i].coef : g->at[i].coef;
         int n = mono_factors(g->at[i].mono, f, 0);
-        for (int k = 0; k < n; k++)
-            m = linear_mul(ctx, m, expr_add(ctx, f[k], expr_i(ctx, shift_of(ctx, f[k]))));
+        for (int k = 0; k < n; k++) {
+            int64_t shift = shift_of(ctx, f[k]);
+            m = linear_mul(ctx, m, expr_add(ctx, f[k], expr_i(ctx, shift)));
+            if (!mul_ok(size, shift + 1, &size) || size > LARGE / (g->n + 1))
+                return false;
+        }
         poly_add(&p, m, 1);
     }
     Range sum = {p.c, p.c};
     for (int i = 0; i < p.n; i++)
         sum = range_add(sum, shifted(ctx, p.at[i].mono, p.at[i].coef));
-    return poly_small(g) && poly_small(&p) && sum.min >= 0;
+    return poly_below(g, LARGE) && sum.min >= 0;
 }
 
-/* g - coef*atom as a polynomial, times `scale`. */
+/* (g without its term `at`) * scale + by * by_coef; NULL when the numbers grow too large. */
 static const Expr *replace(Ctx *ctx, const Poly *g, int at, int64_t scale, const Expr *by,
                            int64_t by_coef) {
-    Poly p;
-    int64_t c;
+    Poly p, more;
     poly_init(&p, ctx);
-    if (!poly_small(g) || !mul_ok(g->c, scale, &c))
+    poly_of(&more, ctx, by);
+    int64_t size = by_coef < 0 ? -by_coef : by_coef;
+    if (!poly_below(g, LARGE / scale) || (size && !poly_below(&more, LARGE / size)))
         return NULL;
-    p.c = c;
-    for (int i = 0; i < g->n; i++) {
-        if (!mul_ok(g->at[i].coef, scale, &c))
-            return NULL;
+    p.c = g->c * scale;
+    for (int i = 0; i < g->n; i++)
         if (i != at)
-            poly_term(&p, g->at[i].mono, c);
-    }
+            poly_term(&p, g->at[i].mono, g->at[i].coef * scale);
     poly_add(&p, by, by_coef);
-    return poly_small(&p) ? poly_expr(&p) : NULL;
+    return poly_expr(&p);
 }
 
 /* x//c >= (x - c + 1)/c and <= x/c, whichever makes g smaller. */
@@ -388,7 +429,7 @@ static bool nonneg_fdiv(Proof *pr, const Poly *g, int at, int depth) {
     Ctx *ctx = pr->ctx;
     const Expr *t = g->at[at].mono, *x = t->kid[0];
     int64_t c, coef = g->at[at].coef;
-    if (!is_positive(t->kid[1], &c) || !exact(ctx, x))
+    if (!is_positive(t->kid[1], &c) || !exact_here(pr, x))
         return false;
     if (coef > 0)
         x = expr_sub(ctx, x, expr_i(ctx, c - 1));
@@ -398,7 +439,7 @@ static bool nonneg_fdiv(Proof *pr, const Poly *g, int at, int depth) {
 }
 
 static bool nonneg_case(Proof *pr, const Poly *g, int at, const Expr *by, int depth) {
-    if (!exact(pr->ctx, by))
+    if (!exact_here(pr, by))
         return false;
     const Expr *next = replace(pr->ctx, g, at, 1, by, g->at[at].coef);
     return next && nonneg(pr, next, depth - 1);
@@ -434,23 +475,29 @@ static bool nonneg_atom(Proof *pr, const Poly *g, int at, int depth) {
     }
 }
 
-/* g = a*g' + b*f with a, b > 0 and one term less: g' >= 0 is enough. */
+/* One term of g against one of fact k: when mono(g) = mono(f)*y, y >= 0, and the signs agree, then
+ * a*g = g' + b*y*f with a, b > 0 and this term gone, and g' >= 0 is enough. */
+static bool nonneg_fact(Proof *pr, const Poly *g, int i, const Term *f, int k, int depth) {
+    Ctx *ctx = pr->ctx;
+    if ((f->coef < 0) != (g->at[i].coef < 0))
+        return false;
+    const Expr *y = mono_divide(ctx, g->at[i].mono, f->mono);
+    if (!y || expr_range(ctx, y).min < 0)
+        return false;
+    int64_t d = gcd64(f->coef, g->at[i].coef), a = f->coef / d, b = g->at[i].coef / d;
+    const Expr *times = linear_mul(ctx, pr->fact[k], y);
+    const Expr *next = replace(ctx, g, -1, a < 0 ? -a : a, times, b < 0 ? b : -b);
+    return next && nonneg(pr, next, depth - 1);
+}
+
 static bool nonneg_facts(Proof *pr, const Poly *g, int depth) {
     Poly f;
     for (int k = 0; k < pr->nfact; k++) {
         poly_of(&f, pr->ctx, pr->fact[k]);
-        for (int i = 0; i < g->n; i++) {
-            int j = 0;
-            while (j < f.n && f.at[j].mono != g->at[i].mono)
-                j++;
-            if (j == f.n || (f.at[j].coef < 0) != (g->at[i].coef < 0))
-                continue;
-            int64_t d = gcd64(f.at[j].coef, g->at[i].coef), a = f.at[j].coef / d;
-            int64_t b = g->at[i].coef / d;
-            const Expr *next = replace(pr->ctx, g, -1, a < 0 ? -a : a, pr->fact[k], b < 0 ? b : -b);
-            if (next && nonneg(pr, next, depth - 1))
-                return true;
-        }
+        for (int i = 0; i < g->n; i++)
+            for (int j = 0; j < f.n; j++)
+                if (nonneg_fact(pr, g, i, &f.at[j], k, depth))
+                    return true;
     }
     return false;
 }
@@ -499,7 +546,7 @@ static bool nonneg(Proof *pr, const Expr *g, int depth) {
 
 /* a <= b - less */
 static bool prove_order(Proof *pr, const Expr *a, const Expr *b, int64_t less, int depth) {
-    if (!is_index(a) || !exact(pr->ctx, a) || !exact(pr->ctx, b))
+    if (!is_index(a) || !exact_here(pr, a) || !exact_here(pr, b))
         return false;
     const Expr *g = expr_sub(pr->ctx, expr_sub(pr->ctx, b, a), expr_i(pr->ctx, less));
     return nonneg(pr, g, depth);

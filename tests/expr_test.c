@@ -700,12 +700,46 @@ static const TextCase TEXT_CASES[] = {
     {"prove max(0, min(y[i], N - 1)) < N", "true"},
     {"prove (N + 15)//16*16 <= N + 15", "true"},
     {"prove i//3 < (N + 2)//3", "true"},
+    {"given r < 5 => r < 6", "true"},
+    {"given r < 6 => r < 5", "false"},
+    {"given q*16 + 15 < N => q*16 + j < N", "true"},
+    {"given q < N//16 => q*16 + j < N", "true"},
+    {"given 2 <= r && r < (N - 1)//2 + 1 - 2 => r*2 + 6 < N + 3", "true"},
+    {"given 2 <= r => 3 <= r*2", "true"},
+    {"given 0 <= y[i] && y[i] < N => y[i]*M + m < N*M", "true"},
+    {"given 0 <= y[i] && y[i] < N => 0 <= y[i]*M + m", "true"},
+    {"given y[i] < N => 0 <= y[i]", "false"},
+    {"given y[i] == 3 => y[i] < 4", "true"},
+    {"given i < r && r < m => i < m", "true"},
+    {"given i < r && r < m => i + 1 < m", "true"},
+    {"given i < r && r < m => i + 2 < m", "false"},
+    {"given x[i] < 1.0 => x[i] < 1.0", "true"},
+    {"given K <= N => m*K < N*M", "true"},
+    {"prove max(i - 3, 0) < N", "true"},
+    {"prove min(i*2 + 1, N - 1) < N", "true"},
+    {"prove select(i < 3, i, 0) < 3", "true"},
+    {"prove j%4 + i*4 < N*4", "true"},
+    {"prove (i*16 + j)//16 < N", "true"},
+    {"prove N*M*3 <= N*M*4", "true"},
+    {"prove i*M*16 + m*16 + j < N*M*16", "true"},
+    {"prove (i + 1)*M <= N*M", "true"},
+    {"prove q*16 + min(16, N - q*16) <= N", "true"},
+    {"prove (N + 7)//8 <= N", "true"},
+    {"prove (N*2 - 1)//2 + 1 == N", "true"},
+    {"prove i//2*2 + 1 <= N", "true"},
+    {"prove b*16 < N//2*2", "true"},
+    {"prove (i + 2)//3*3 < N + 3", "true"},
     {"simplify select(i < 5 && x[i] < 0.0, min(i, 4), 3)", "select(i < 5 && x[i] < 0.0, i, 3)"},
     {"simplify select(x[i] < 1.0, select(i < 5, y[i], y[j]), y[j])",
      "select(x[i] < 1.0 && i < 5, y[i], y[j])"},
     {"simplify x[i]/4.0", "x[i]*0.25"},
     {"simplify x[i]/3.0", "x[i]/3.0"},
-    {"simplify i//4 < 3", "i < 12"},
+    {"i//4 < 3", "i < 12"},
+    {"i//4 == 0", "i < 4"},
+    {"j//4 == 3", "12 <= j"},
+    {"j//4 != 0", "4 <= j"},
+    {"simplify j//4 == 2", "8 <= j && j < 12"},
+    {"3 <= (i + 1)//2", "5 <= i"},
     {"simplify x[i] == x[i]", "!isnan(x[i])"},
     {"simplify i < 5 && i < 7", "i < 5"},
     {"simplify i < 7 && i < 5", "i < 5"},
@@ -724,7 +758,13 @@ static void test_cases(Tally *t, World *w) {
         Lex lex;
         lex_init(&lex, w->ctx, "case", TEXT_CASES[i].from);
         bool prove = lex_take(&lex, "prove"), simplify = lex_take(&lex, "simplify");
-        const Expr *e = expr_parse(&lex, w->names);
+        bool given = lex_take(&lex, "given");
+        const Expr *e = expr_parse(&lex, w->names), *facts = NULL;
+        if (e && given && lex_need(&lex, "=>")) {
+            facts = e;
+            e = expr_parse(&lex, w->names);
+            e = e ? expr_bool(w->ctx, expr_proves_if(w->ctx, facts, e)) : NULL;
+        }
         if (e && simplify)
             e = expr_simplify(w->ctx, e);
         if (e && prove)
