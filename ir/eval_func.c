@@ -432,6 +432,8 @@ bool eval_module(Eval *ev, const Module *m) {
             return false;
         ev->arena = tensor_new(ev, T_U8, 1, &bytes);
     }
+    if (m->arena_cap) /* every Buf is on its own, so all fit */
+        eval_set(ev, m->arena_cap, INT64_MAX);
     ev->epoch++;
     bool done = exec_list(ev, func_exec(ev, m->entry));
     for (int i = 0; done && i < m->entry->params.len; i++)
