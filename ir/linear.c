@@ -676,7 +676,7 @@ static const Expr *zero(Op op, Poly *d, bool exact) {
     Poly plus, minus;
     sides(d, &plus, &minus);
     if (d->n == 1 && d->at[0].coef == 1) {
-        const Expr *e = at_end(ctx, op, d->at[0].mono, -d->c);
+        const Expr *e = at_end(ctx, op, d->at[0].mono, wrap_mul(-1, d->c));
         if (e)
             return e;
     }
