@@ -98,7 +98,7 @@ static bool load_tcc(Args *a, Compiled *c, Jit *j) {
     tcc_set_options(s, "-nostdlib -nostdinc -w");
     if (tcc_set_output_type(s, TCC_OUTPUT_MEMORY) < 0 || tcc_compile_string(s, whole.at) < 0 ||
         !tcc_symbols(s, &c->out) || tcc_relocate(s, TCC_RELOCATE_AUTO) < 0)
-        return a->ctx->diag.errors || diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc failed");
+        return a->ctx->diag.errors ? false : diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc failed");
     void *arena = tcc_get_symbol(s, "lepton_arena_bytes"), *run = tcc_get_symbol(s, "lepton_run");
     if (!arena || !run)
         return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc: the model has no bridge");

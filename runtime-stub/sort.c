@@ -221,7 +221,14 @@ static int lcc_unique(const lcc_arg *in, int nin, lcc_arg *out, int nout, const 
             j = i;
         inverse[order[i]] = order[j];
     }
-    for (i = 0; i < o.n; i++) {
+    for (i = 0; i < o.n; i++)
+        m += inverse[i] == i;
+    for (i = 0; i < 4; i++)
+        if (i != 2)
+            out[i].dims[i == 0 && attr[0] > 0 ? attr[0] : 0] = m;
+    if (out[0].count < o.outer * m * o.inner || out[1].count < m || out[3].count < m)
+        return LCC_ECAPACITY;
+    for (i = 0, m = 0; i < o.n; i++) {
         j = attr[1] ? order[i] : i;
         if (inverse[j] == j) {
             first[m] = j;
@@ -237,9 +244,6 @@ static int lcc_unique(const lcc_arg *in, int nin, lcc_arg *out, int nout, const 
         for (i = 0; i < m; i++)
             memcpy((unsigned char *)out[0].data + (size_t)(p * m + i) * width,
                    (const unsigned char *)in->data + (size_t)(p * o.n + first[i]) * width, width);
-    for (i = 0; i < 4; i++)
-        if (i != 2)
-            out[i].dims[i == 0 && attr[0] > 0 ? attr[0] : 0] = m;
     return 0;
 }
 
@@ -284,7 +288,7 @@ static int lcc_nms(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int
                    const double *fattr) {
     const float *boxes = (const float *)in[0].data, *scores = (const float *)in[1].data, *box;
     const float *iou = (const float *)in[2].data, *least = (const float *)in[3].data;
-    int64_t n = in[0].dims[1], classes = in[1].dims[1], m = 0, start, i, j, k, row;
+    int64_t n = in[0].dims[1], classes = in[1].dims[1], m = 0, i, j, k, r, row;
     int64_t *at = (int64_t *)out[1].data, *picked = (int64_t *)out[0].data;
     lcc_order o;
     (void)nin, (void)nout, (void)fattr;
@@ -298,20 +302,21 @@ static int lcc_nms(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int
             if (!least || scores[o.base + i] > *least)
                 at[k++] = i;
         lcc_sort(at, k, lcc_before_row, &o);
-        for (i = 0, start = m; i < k && m - start < attr[1]; i++) {
-            for (j = start; j < m; j++)
-                if (lcc_overlaps(box + 4 * at[i], box + 4 * picked[3 * j + 2], attr[0],
-                                 iou ? *iou : 0))
+        for (i = 0, r = 0; i < k && r < attr[1]; i++) { /* those picked move to the front of at */
+            for (j = 0; j < r; j++)
+                if (lcc_overlaps(box + 4 * at[i], box + 4 * at[j], attr[0], iou ? *iou : 0))
                     break;
-            if (j < m)
+            if (j < r)
                 continue;
-            if (3 * m + 3 > out[0].count)
-                return LCC_ECAPACITY;
-            picked[3 * m] = row / classes;
-            picked[3 * m + 1] = row % classes;
-            picked[3 * m++ + 2] = at[i];
+            at[r++] = at[i];
+            if (3 * m + 3 <= out[0].count) {
+                picked[3 * m] = row / classes;
+                picked[3 * m + 1] = row % classes;
+                picked[3 * m + 2] = at[i];
+            }
+            m++;
         }
     }
     out[0].dims[0] = m;
-    return 0;
+    return 3 * m > out[0].count ? LCC_ECAPACITY : 0;
 }

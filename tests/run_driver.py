@@ -641,7 +641,7 @@ def no_compiler(c):
     p = c.lcc("m.onnx", "--emit=so", "--cc=./fails", "-o", "m.so")
     c.ok("a compiler that fails: exit 7", p.returncode == TOOLCHAIN and b"oops" in p.stderr and b"exit code 3" in p.stderr, p.stderr)
     c.ok("nothing is left behind", c.files() == ["fails", "m.onnx"], c.files())
-    if os.geteuid() == 0 and shutil.which("ldd"):
+    if os.geteuid() == 0 and shutil.which("ldd") and shutil.which("chroot"):
         bare_root(c)
 
 
@@ -654,7 +654,7 @@ def bare_root(c):
         os.makedirs(os.path.dirname(to), exist_ok=True)
         shutil.copy(f, to)
     c.write("root/m.onnx", dense_model())
-    p = subprocess.run(["chroot", root, "/lcc", "run", "/m.onnx", "x=ones", "--dim=N=1"], capture_output=True,
+    p = subprocess.run([shutil.which("chroot"), root, "/lcc", "run", "/m.onnx", "x=ones", "--dim=N=1"], capture_output=True,
                        env={"PATH": "/", "ASAN_OPTIONS": "detect_leaks=0"})
     c.ok("run in a bare root", p.returncode == OK and p.stdout.startswith(b"y  f32[1,32]  ") and
          b"--jit=tcc" in p.stderr, p.stderr)

@@ -165,7 +165,8 @@ static void print_jit_types(Text *t) {
               "typedef long long int64_t;\ntypedef unsigned char uint8_t;\n"
               "typedef unsigned short uint16_t;\ntypedef unsigned int uint32_t;\n"
               "typedef unsigned long long uint64_t;\ntypedef __SIZE_TYPE__ size_t;\n"
-              "#define NULL ((void *)0)\n\n");
+              "#define NULL ((void *)0)\n#define INT32_MIN (-2147483647 - 1)\n"
+              "#define INT64_MAX 9223372036854775807LL\n#define INT64_MIN (-INT64_MAX - 1)\n\n");
 }
 
 /* Types of the stub that the prototype mentions. */

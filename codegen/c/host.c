@@ -131,6 +131,32 @@ static void print_results(Emit *em, const Call *c) {
     }
 }
 
+/* The caller's outputs whose extents are known before the call must have room for them. */
+static void print_room(Emit *em, const Call *c) {
+    Printer *p = &em->pr;
+    bool any = false;
+    for (int i = 0; i < c->out.len; i++) {
+        const Buf *b = c->out.at[i];
+        bool known = b && port_capacity(em, b);
+        for (int k = 0; known && k < b->rank; k++)
+            known = !mentions_result(c, b->dim[k]);
+        if (!known)
+            continue;
+        for (int k = 0; k < b->rank; k++)
+            print_line(p, "%s[%d] = out[%d].dims[%d];", port_extents(em, b), k, i, k);
+        print_start(p);
+        text_s(p->t, any ? "small |= out[" : "int small = out[");
+        text_f(p->t, "%d].count < ", i);
+        print_expr(p, buf_count(em->ctx, b), P_SHIFT);
+        text_s(p->t, ";\n");
+        any = true;
+    }
+    if (any) {
+        print_line(p, "if (small)");
+        print_line(p, "    return LCC_ECAPACITY;");
+    }
+}
+
 void host_print(Emit *em, const Call *c) {
     Printer *p = &em->pr;
     if (!paste_need(p->paste, c->fn))
@@ -146,6 +172,7 @@ void host_print(Emit *em, const Call *c) {
     print_args(em, c, false);
     print_args(em, c, true);
     print_attrs(em, c);
+    print_room(em, c);
     int nin = c->in.len + (c->sattr.len > 0);
     print_line(p, "rc = %s(%s, %d, %s, %d, %s, %s);", c->fn, nin ? "in" : "NULL", nin,
                c->out.len ? "out" : "NULL", c->out.len, c->attr.len ? "attr" : "NULL",

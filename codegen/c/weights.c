@@ -85,6 +85,8 @@ bool weights_plan(Emit *em) {
                           "%lld bytes of weights are too many for text in C; use --weights=string, "
                           "incbin, file or obj (or c to insist)",
                           (long long)total);
+    if (total == 0 && em->mode != WEIGHTS_FILE) /* nothing to put elsewhere */
+        em->mode = WEIGHTS_TEXT;
     bool apart = em->mode != WEIGHTS_TEXT && em->mode != WEIGHTS_STRING;
     int64_t offset = 0;
     for (int i = 0; i < m->consts.len; i++) {
