@@ -58,8 +58,9 @@ struct RegInfo {
     Str name;
     Dtype type;
     bool array, loaded;
-    VEC(uint8_t) wide;  /* by element: lanes of the widest access that starts there */
-    VEC(int16_t) owner; /* by element: where its variable starts; -1: in none */
+    VEC(uint8_t) wide;   /* by element: lanes of the widest access that starts there */
+    VEC(uint8_t) stored; /* by element: lanes of the narrowest vector stored there */
+    VEC(int16_t) owner;  /* by element: where its variable starts; -1: in none */
 };
 
 /* First element and length of an access to b; false when not constant or not contiguous. */
@@ -89,8 +90,12 @@ static void scan_access(Scan *s, const Buf *b, const Expr *index, bool load) {
         r->array = true;
         return;
     }
-    while (r->wide.len < first + lanes)
+    while (r->wide.len < first + lanes) {
         vec_push(s->p->ctx, &r->wide, 0);
+        vec_push(s->p->ctx, &r->stored, 0);
+    }
+    if (!load && lanes > 1 && (!r->stored.at[first] || lanes < r->stored.at[first]))
+        r->stored.at[first] = (uint8_t)lanes;
     if (lanes > r->wide.at[first])
         r->wide.at[first] = (uint8_t)lanes;
 }
@@ -103,9 +108,11 @@ static void reg_decide(Ctx *ctx, RegInfo *r) {
         if (i >= end) {
             start = lanes ? i : -1;
             end = lanes ? i + lanes : end;
-        } else if (lanes > 1) {
-            r->array = true; /* starts inside another one */
+        } else if (i + lanes > end) {
+            r->array = true; /* starts inside another one and ends behind it */
         }
+        if (r->stored.at[i] && (start != i || r->stored.at[i] != r->wide.at[i]))
+            r->array = true; /* a vector stored into a part of a variable */
         vec_push(ctx, &r->owner, (int16_t)start);
         if (i + 1 >= end)
             start = -1;
@@ -203,8 +210,13 @@ static void print_reg(Printer *p, const RegInfo *r, const Expr *index) {
     int lanes;
     reg_place(index, &first, &lanes);
     int start = r->owner.at[first];
+    bool part = lanes > 1 && lanes < r->wide.at[start];
+    if (part)
+        text_f(p->t, "%s(", vector_part(p, r->type, r->wide.at[start], lanes));
     text_s(p->t, reg_variable(p, r, start));
-    if (lanes < r->wide.at[start])
+    if (part)
+        text_f(p->t, ", %d)", (int)first - start);
+    else if (lanes < r->wide.at[start])
         text_f(p->t, "[%d]", (int)first - start);
 }
 

@@ -84,6 +84,8 @@ void print_name(Printer *p, const char *name);
 /* ---- vectors (codegen/c/vector.c) ------------------------------------------------------------ */
 
 const char *ctype_vector(Printer *p, Type t);
+/* Name of the helper that takes `lanes` neighbours out of a vector of `wide`, from an element on. */
+Str vector_part(Printer *p, Dtype t, int wide, int lanes);
 void print_vector(Printer *p, const Expr *e, int prec);
 void print_vector_store(Printer *p, const Stmt *s);
 

@@ -39,7 +39,62 @@ static const Expr *vector_load(Vectoring *v, const Expr *e) {
     return expr_load(v->ctx, e->u.buf, 1, &at);
 }
 
+/* A condition over the lanes that is the same for all of them, as a scalar; NULL when it may differ. a < b with a
+ * growing by 1 a lane is uniform when b - a at lane 0 is a multiple of the lanes. */
+static const Expr *uniform(Vectoring *v, const Expr *e) {
+    const Expr *coef, *rest, *kid[2];
+    int64_t c;
+    if (!expr_uses_sym(e, v->var))
+        return e;
+    if (e->op == OP_AND || e->op == OP_OR || e->op == OP_NOT) {
+        for (int i = 0; i < e->nkid; i++)
+            if (!(kid[i] = uniform(v, e->kid[i])))
+                return NULL;
+        return expr_op(v->ctx, (Op)e->op, T_BOOL, e->nkid, kid);
+    }
+    if ((e->op != OP_LT && e->op != OP_LE) || type_dtype(e->kid[0]->type) != T_I64)
+        return NULL;
+    /* room = b - a: e holds while room > 0 (LT) or >= 0 (LE) */
+    const Expr *room = expr_sub(v->ctx, e->kid[1], e->kid[0]);
+    if (!expr_linear(v->ctx, room, 1, &v->var, &coef, &rest) || !expr_is_int(coef, &c) ||
+        (c != 1 && c != -1))
+        return NULL;
+    /* falling: lane < rest + le; growing: -rest - le < lane, that is lane >= 1 - rest - le */
+    const Expr *edge = expr_add(v->ctx, rest, expr_i(v->ctx, e->op == OP_LE));
+    if (c == 1)
+        edge = expr_sub(v->ctx, expr_i(v->ctx, 1), edge);
+    if (expr_multiple(v->ctx, edge) % v->lanes != 0)
+        return NULL;
+    const Expr *zero = expr_i(v->ctx, 0);
+    return c == -1 ? expr_lt(v->ctx, zero, edge) : expr_le(v->ctx, edge, zero);
+}
+
+static void find_load(void *data, const Expr *e) {
+    *(bool *)data |= e->op == OP_LOAD;
+}
+
+/* Lanes that do not take an arm must not perform its loads, and a vector performs them all. */
+static bool arms_load(Ctx *ctx, const Expr *e) {
+    bool found = false;
+    for (int i = 1; i < e->nkid; i++)
+        expr_walk(ctx, e->kid[i], find_load, &found);
+    return found;
+}
+
+static const Expr *vector_select(Vectoring *v, const Expr *e) {
+    const Expr *same = uniform(v, e->kid[0]);
+    if (!same && arms_load(v->ctx, e)) {
+        v->ok = false;
+        return e;
+    }
+    const Expr *c = same ? expr_bcast(v->ctx, same, v->lanes) : widen(v, vector_expr(v, e->kid[0]));
+    const Expr *a = widen(v, vector_expr(v, e->kid[1])), *b = widen(v, vector_expr(v, e->kid[2]));
+    return v->ok ? expr_select(v->ctx, c, a, b) : e;
+}
+
 static const Expr *vector_expr(Vectoring *v, const Expr *e) {
+    if (e->op == OP_SELECT && v->ok && expr_uses_sym(e, v->var) && type_dtype(e->type) != T_I64)
+        return vector_select(v, e);
     if (!v->ok || !expr_uses_sym(e, v->var))
         return e;
     if (e->op == OP_LOAD)
@@ -51,7 +106,8 @@ static const Expr *vector_expr(Vectoring *v, const Expr *e) {
         return at ? at : e;
     }
     const Expr *kid[4];
-    if (e->nkid > 3 || e->nkid < 1) {
+    bool lazy = (e->op == OP_AND || e->op == OP_OR) && arms_load(v->ctx, e);
+    if (e->nkid > 3 || e->nkid < 1 || lazy) {
         v->ok = false;
         return e;
     }

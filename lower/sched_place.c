@@ -3,6 +3,7 @@
  *   before  for m < M { for n < N { t[m,n] = … } } for m < M { for n < N { y[m,n] = f(t[m,n]) } }
  *   compute_at t in y at m ; stage t at y.m in L1
  *   after   for m < M { alloc t[N] { for n < N { t[n] = … } for n < N { y[m,n] = f(t[n]) } } } */
+#include "lower/kernel_class.h"
 #include "lower/sched_in.h"
 
 #include <string.h>
@@ -270,9 +271,33 @@ bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
 
 /* ---- stage ----------------------------------------------------------------------------------- */
 
+#define REG_ALIGN                                                                                  \
+    16 /* elements: rows of a register tile start at a multiple of the widest vector */
+
+/* The dimension `inner` last, the others row-major; rows padded, so that no vector of a row reaches into the
+ * next. */
+static void pad_rows(Ctx *ctx, Buf *b, int inner) {
+    int64_t stride = 1, dim[RANK_MAX];
+    if (b->rank == 0 || !buf_dims(b, dim))
+        return;
+    b->dimvar = ctx_newn(ctx, Sym *, b->rank);
+    b->where = expr_i(ctx, 0);
+    for (int n = b->rank; n-- > 0;) {
+        int i = n == b->rank - 1 ? inner : n < inner ? n : n + 1;
+        b->dimvar[i] = sym_new(ctx, SYM_LET, str(ctx, "i"), INT64_MIN, INT64_MAX);
+        b->where = expr_add(ctx, b->where,
+                            expr_mul(ctx, expr_sym(ctx, b->dimvar[i]), expr_i(ctx, stride)));
+        bool row = i == inner && dim[i] > 1;
+        stride *= row ? (dim[i] + REG_ALIGN - 1) / REG_ALIGN * REG_ALIGN : dim[i];
+    }
+    b->size = expr_i(ctx, stride);
+}
+
 typedef struct Staging {
+    Ctx *ctx;
     Str name;
     uint8_t space;
+    int inner; /* the dimension that is contiguous where the root stores; -1: none */
     int found;
 } Staging;
 
@@ -280,13 +305,17 @@ static void stage_one(void *data, Stmt *s) {
     Staging *st = data;
     if (s->op == STMT_ALLOC && s->buf->name == st->name) {
         s->buf->space = st->space;
+        if (st->space == SPACE_REG)
+            pad_rows(st->ctx, s->buf,
+                     st->inner >= 0 && st->inner < s->buf->rank ? st->inner : s->buf->rank - 1);
         st->found++;
     }
 }
 
 bool sched_stage(Ctx *ctx, Func *f, const Step *step, Str *why) {
     Def *d = def_named(f->kernel, step->def);
-    Staging st = {d ? d->buf->name : step->def, step->space, 0};
+    Staging st = {ctx, d ? d->buf->name : step->def, step->space,
+                  buf_inner_axis(ctx, kernel_root(f->kernel)->buf), 0};
     stmt_walk(f->body, stage_one, &st);
     if (!st.found)
         return step_fails(ctx, why, "%s has no local buffer; compute_at comes first", step->def);

@@ -26,12 +26,47 @@ static Stmt *part_loop(Ctx *ctx, const Stmt *s, int64_t base, int64_t times, int
     return loop;
 }
 
-static bool vectorize_one(Ctx *ctx, Stmt *s, int64_t lanes, Str *why) {
+typedef struct Room {
+    Ctx *ctx;
+    const Sym *var;
+    bool ok;
+} Room;
+
+static bool has_room(const Buf *b) {
+    return b->space == SPACE_REG || (b->space == SPACE_CONST && b->where && b->fill);
+}
+
+static void room_load(void *data, const Expr *e) {
+    Room *r = data;
+    r->ok &= e->op != OP_LOAD || has_room(e->u.buf) || !expr_uses_sym(e, r->var);
+}
+
+static void room_stmt(void *data, Stmt *s) {
+    Room *r = data;
+    if (s->a)
+        expr_walk(r->ctx, s->a, room_load, r);
+    r->ok &= s->op != STMT_STORE || has_room(s->buf);
+    r->ok &= s->op != STMT_IF || !expr_uses_sym(s->a, r->var);
+}
+
+/* May the loop run past its extent? When all it reads along it is padded with what is known, and all it writes
+ * are registers that nothing reads there. */
+static bool may_round_up(Ctx *ctx, const Stmt *s) {
+    Room r = {ctx, s->var, true};
+    stmt_walk(s->body, room_stmt, &r);
+    return r.ok;
+}
+
+static bool vectorize_one(Ctx *ctx, Stmt *s, int64_t lanes, Tail tail, Str *why) {
     int64_t n;
     if (s->kind != AXIS_PAR)
         return step_fails(ctx, why, "%s is not a parallel axis", s->label);
     if (!expr_is_int(s->a, &n) || n < 1)
         return step_fails(ctx, why, "%s has no constant extent", s->label);
+    if (tail == TAIL_ROUNDUP && !may_round_up(ctx, s))
+        return step_fails(ctx, why, "what %s reads or writes has no room behind it", s->label);
+    if (tail == TAIL_ROUNDUP)
+        n = (n + lanes - 1) / lanes * lanes;
     Stmt *parts = NULL;
     for (int64_t base = 0, w = lanes; base < n;) {
         while (w > n - base)
@@ -51,7 +86,7 @@ bool sched_vectorize(Ctx *ctx, Func *f, const Step *step, Str *why) {
     if (step->nnum != 1 || step->num[0] < 1)
         return step_fails(ctx, why, "vectorize needs the number of lanes");
     for (int i = 0; i < loops.len; i++)
-        if (!vectorize_one(ctx, loops.at[i], step->num[0], why))
+        if (!vectorize_one(ctx, loops.at[i], step->num[0], (Tail)step->tail, why))
             return false;
     return true;
 }

@@ -147,6 +147,21 @@ Str vec_splat(Printer *p, Dtype t, int lanes) {
     return name;
 }
 
+Str vector_part(Printer *p, Dtype t, int wide, int lanes) {
+    Str name = str_f(p->ctx, "%s_of_%d", vec_name(p, "part", t, lanes), wide);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx), params = text_new(p->ctx);
+    vec_param(p, &params, &body, t, wide, "a");
+    text_s(&params, ", int from");
+    text_f(&body, "    return (%s){", vector_type(p, t, lanes));
+    for (int i = 0; i < lanes; i++)
+        text_f(&body, "%sa[from + %d]", i ? ", " : "", i);
+    text_s(&body, "};\n");
+    helper_add(p, name, vector_type(p, t, lanes), str(p->ctx, params.at), &body);
+    return name;
+}
+
 Str vec_ramp(Printer *p, Dtype t, int lanes) {
     Str name = vec_name(p, "ramp", t, lanes), type = vector_type(p, t, lanes);
     if (paste_has(p->paste, name))
