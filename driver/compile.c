@@ -40,7 +40,7 @@ static double wall_ms(void) {
 }
 
 /* The text of a stage, when somebody asked for it. */
-static bool model_done(Args *a, const char *name, double start, const Model *m) {
+static bool model_done(Args *a, const char *name, Clock start, const Model *m) {
     if (!a->opt.dump && !a->opt.stop_after)
         return stage_done(a, name, start, NULL);
     Text t = text_new(a->ctx);
@@ -50,7 +50,7 @@ static bool model_done(Args *a, const char *name, double start, const Model *m) 
 
 bool compile_import(Args *a, const char *path, Compiled *c) {
     Ctx *ctx = a->ctx;
-    double start = clock_ms();
+    Clock start = clock_start(a);
     c->start = wall_ms();
     ctx->file = str(ctx, path);
     ctx->pass = "onnx_load";
@@ -61,7 +61,7 @@ bool compile_import(Args *a, const char *path, Compiled *c) {
         return false;
     limit_memory(a, c);
     ctx->pass = "graph_import";
-    start = clock_ms();
+    start = clock_start(a);
     c->model = graph_import(ctx, proto, &c->file);
     if (!c->model || !model_done(a, ctx->pass, start, c->model))
         return false;
@@ -71,12 +71,12 @@ bool compile_import(Args *a, const char *path, Compiled *c) {
 
 bool compile_define(Args *a, Compiled *c) {
     Ctx *ctx = a->ctx;
-    double start = clock_ms();
+    Clock start = clock_start(a);
     ctx->pass = "graph_upgrade";
     if (!graph_upgrade(ctx, c->model) || !model_done(a, ctx->pass, start, c->model))
         return false;
     ctx->pass = "graph_define";
-    start = clock_ms();
+    start = clock_start(a);
     c->prog = graph_define(ctx, c->model, &a->define);
     if (!c->prog || !program_verify(ctx, c->prog, "graph_define"))
         return false;
@@ -116,7 +116,7 @@ static bool set_prefix(Args *a, Out *o) {
 bool compile_emit(Args *a, Compiled *c, const char *output, const char *weights) {
     Ctx *ctx = a->ctx;
     Out *o = &c->out;
-    double start = clock_ms();
+    Clock start = clock_start(a);
     bool standard = !strcmp(output, "-");
     o->stem = safe_stem(ctx, path_stem(ctx, standard ? c->file.path : output));
     if (!set_prefix(a, o))
@@ -258,7 +258,7 @@ static bool write_built(Args *a, Compiled *c, Job *job, const char *kind, const 
     vec_push(a->ctx, &job->written, path);
     if (a->print_outputs)
         return true;
-    double start = clock_ms();
+    Clock start = clock_start(a);
     return toolchain_build(a, c->machine, &c->out, kind, path) &&
            stage_done(a, "toolchain", start, NULL);
 }

@@ -64,7 +64,7 @@ typedef struct Compiled {
     const Target *target;
     const Machine *machine;
     Out out;
-    double start, cpu; /* ms: wall clock at the beginning, processor time of the whole */
+    double start; /* ms of the wall clock, at the beginning */
 } Compiled;
 /* `name` NULL: --target, else c. Reports an unknown one. */
 bool compile_target(Args *a, Compiled *c, const char *name);
@@ -78,12 +78,17 @@ double module_flop(Ctx *ctx, const Module *m);   /* of one run; -1: depends on s
 void module_summary(Text *t, const Compiled *c); /* "target avx2, 20 kernels, …" */
 void module_json(Text *t, const Compiled *c);    /* the same as members of an object */
 
+/* Where a step began: processor time, memory. */
+typedef struct Clock {
+    double ms;
+    size_t used;
+} Clock;
 /* After a step of the front end or the backend: --time, --dump, --stop-after. `state` may be NULL.
  * False: stop (without an error, or one was reported). */
-bool stage_done(Args *a, const char *name, double start, const Text *state);
+bool stage_done(Args *a, const char *name, Clock start, const Text *state);
 bool stage_check(Args *a); /* do --dump and --stop-after name passes? */
 void stage_names(Text *t); /* for --help */
-double clock_ms(void);     /* of the processor, as in --time */
+Clock clock_start(const Args *a);
 
 /* ---- files ---------------------------------------------------------------------------------------- */
 

@@ -141,7 +141,7 @@ static bool load_cc(Args *a, Compiled *c, Jit *j) {
 }
 
 bool jit_load(Args *a, Compiled *c, Jit *j) {
-    double start = clock_ms();
+    Clock start = clock_start(a);
     bool ok = !strcmp(j->kind, "tcc") ? load_tcc(a, c, j) : load_cc(a, c, j);
     return ok && stage_done(a, "toolchain", start, NULL);
 }

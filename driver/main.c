@@ -1,6 +1,7 @@
 /* lcc: the command. The road of a model through it is in compile.c. */
 #include "driver/driver.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,7 +90,15 @@ static void say(const Args *a, const Text *messages) {
     }
 }
 
+/* A closed stream must not become the next file that is opened: it gets one that cannot be used. */
+static void open_streams(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+            exit(EXIT_IO);
+}
+
 int main(int argc, char **argv) {
+    open_streams();
     Ctx *ctx = ctx_create(0);
     Args args = {0};
     jmp_buf out_of_memory;

@@ -19,8 +19,8 @@ static const struct Stage {
 };
 enum { NSTAGES = (int)(sizeof STAGES / sizeof STAGES[0]) };
 
-double clock_ms(void) {
-    return (double)clock() * 1000.0 / CLOCKS_PER_SEC;
+Clock clock_start(const Args *a) {
+    return (Clock){(double)clock() * 1000.0 / CLOCKS_PER_SEC, arena_used(a->ctx->arena)};
 }
 
 void stage_names(Text *t) {
@@ -84,12 +84,14 @@ static bool listed(const char *list, const char *name) {
     return false;
 }
 
-bool stage_done(Args *a, const char *name, double start, const Text *state) {
+bool stage_done(Args *a, const char *name, Clock start, const Text *state) {
     int i = 0;
     while (i < NSTAGES && strcmp(STAGES[i].name, name))
         i++;
+    Clock now = clock_start(a);
     if (a->opt.time)
-        fprintf(stderr, "%8.2f ms  %-18s %s\n", clock_ms() - start, name, STAGES[i].holds);
+        fprintf(stderr, "%8.2f ms %8zu KiB  %-18s %s\n", now.ms - start.ms,
+                (now.used - start.used) >> 10, name, STAGES[i].holds);
     if (!state)
         return true;
     if (listed(a->opt.dump, name) &&

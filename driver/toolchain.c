@@ -2,6 +2,7 @@
 #include "driver/driver.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,14 +66,19 @@ bool program_run(Ctx *ctx, const Words *w, const char *folder, int *status) {
     char **argv = ctx_newn(ctx, char *, w->len + 1);
     for (int i = 0; i < w->len; i++)
         argv[i] = ctx_copy(ctx, w->at[i], strlen(w->at[i]) + 1);
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     fflush(NULL);
+    sigaction(SIGINT, &ignore, &before); /* ends the child; we then remove what it leaves */
     pid_t pid = fork();
-    if (pid == 0)
+    if (pid == 0) {
+        sigaction(SIGINT, &before, NULL);
         child_run(argv, folder);
+    }
     int code = 0;
     while (pid > 0 && waitpid(pid, &code, 0) < 0)
         if (errno != EINTR)
             pid = -1;
+    sigaction(SIGINT, &before, NULL);
     if (pid < 0)
         return diag_error(ctx, EXIT_TOOLCHAIN, NULL, "cannot run %s: %s", w->at[0],
                           strerror(errno));

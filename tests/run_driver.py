@@ -307,6 +307,13 @@ def files(c):
                      ["run", "m.onnx", "x=ones", "--jit=tcc"], ["m.onnx", "--stop-after=graph_define"]):
             p = c.lcc(*args, out=full)
             c.ok(f"{args} to a full disk: exit 6", p.returncode == IO, (p.returncode, p.stderr))
+    for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        p = subprocess.run(["sh", "-c", f'"$0" m.onnx -q -o closed.c {closed}', LCC], cwd=c.cwd)
+        c.ok(f"{closed}: the output is whole", p.returncode == OK and c.read("closed.c").endswith(b"}\n"), p)
+        os.remove(c.path("closed.c"))
+    for words in ("ops", "m.onnx -o -", "run m.onnx x=ones --jit=tcc"):
+        p = subprocess.run(["sh", "-c", f'"$0" {words} >&-', LCC], cwd=c.cwd, stderr=subprocess.PIPE)
+        c.ok(f"{words} >&-: exit 6", p.returncode == IO, p)
     p = c.lcc("m.onnx", "-o", "/dev/null", "--emit=h")
     c.ok("devices are written to", p.returncode == OK, p.stderr)
     os.mkdir(c.path("isdir.c"))
@@ -375,7 +382,7 @@ def determinism(c):
 def stages(c):
     c.write("m.onnx", dense_model())
     p = c.lcc("m.onnx", "--time", "-q")
-    seen = re.findall(r"^ *[\d.]+ ms  (\w+)", p.stderr.decode(), re.M)
+    seen = re.findall(r"^ *[\d.]+ ms +\d+ KiB  (\w+)", p.stderr.decode(), re.M)
     c.ok("--time", seen[:4] == ["onnx_load", "graph_import", "graph_upgrade", "graph_define"] and
          seen[-1] == "emit" and len(seen) > 10, seen)
     p = c.lcc("m.onnx", "--stop-after=graph_upgrade")
@@ -481,6 +488,8 @@ def verbs(c):
          j["flop"] > 4 * 64 * 32 and j["dims"] == [] and len(j["sha256"]) == 64, j)
     p = c.lcc("targets")
     c.ok("targets", b"avx2" in p.stdout and p.stdout.startswith(b"c "), p.stdout)
+    j = json.loads(c.lcc("targets", "--json").stdout)
+    c.ok("targets --json", j["schema"] == 1 and "c" in [t["name"] for t in j["targets"]], j)
     p = c.lcc("ops", "m.onnx")
     c.ok("ops of a model", p.stdout.decode().split()[:3] == ["Add-14", "1", "node"] and b"Relu-14" in p.stdout, p.stdout)
     nodes = [h.make_node("Relu", ["x"], ["t"]), h.make_node("NoSuchOp", ["t"], ["y"], domain="my.own")]
