@@ -23,7 +23,7 @@ typedef struct Layouts {
     Map *halos;  /* Buf → Halo */
 } Layouts;
 
-/* ---- which buffers may be laid out freely --------------------------------------------------------------- */
+/* ---- which buffers may be laid out freely ---------------------------------------------------- */
 
 static void note_calls(void *data, Block *b, Item *it) {
     Layouts *l = data;
@@ -53,7 +53,7 @@ static Halo *halo_of(Layouts *l, const Buf *b) {
     return h;
 }
 
-/* ---- border predicates ----------------------------------------------------------------------------------- */
+/* ---- border predicates ----------------------------------------------------------------------- */
 
 typedef struct Border {
     Ctx *ctx;
@@ -123,7 +123,7 @@ static bool reach(Ctx *ctx, const Expr *load, Halo *h) {
     return after <= GROWTH_MAX * before;
 }
 
-/* ---- copies of what cannot have a halo itself -------------------------------------------------------------- */
+/* ---- copies of what cannot have a halo itself ------------------------------------------------ */
 
 static bool insert_kernel(Ctx *ctx, Plan *plan, const Kernel *before, Kernel *k) {
     for (int i = 0; i < plan->items.len; i++) {
@@ -177,7 +177,7 @@ static void reread(Ctx *ctx, Kernel *k, Buf *from, Buf *to) {
     kernel_close(ctx, k);
 }
 
-/* ---- one kernel ------------------------------------------------------------------------------------------------ */
+/* ---- one kernel ------------------------------------------------------------------------------ */
 
 static bool is_input(const Kernel *k, const Buf *b) {
     for (int i = 0; i < k->ins.len; i++)
@@ -231,7 +231,7 @@ static void prefer_channels(Layouts *l, Kernel *k) {
     halo_of(l, out)->channels_last = true;
 }
 
-/* ---- storage -------------------------------------------------------------------------------------------------- */
+/* ---- storage --------------------------------------------------------------------------------- */
 
 static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
     static const int last[] = {0, 2, 3, 1};
@@ -280,7 +280,7 @@ bool layout_choose(Lower *lo) {
     return true;
 }
 
-/* ---- the halo's contents ---------------------------------------------------------------------------------------- */
+/* ---- the halo's contents --------------------------------------------------------------------- */
 
 /* Loops that write b's fill to every stored element outside its logical box; flat indices. */
 Stmt *loop_border(Lower *l, Buf *b) {
