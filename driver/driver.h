@@ -74,7 +74,6 @@ bool compile_lower(Args *a, Compiled *c);                    /* to the Module */
 /* To texts in c->out, for a file named `output`; weights as asked, or `weights` where auto. */
 bool compile_emit(Args *a, Compiled *c, const char *output, const char *weights);
 int64_t module_weights(const Module *m);         /* bytes of all constants */
-double module_flop(Ctx *ctx, const Module *m);   /* of one run; -1: depends on shapes */
 void module_summary(Text *t, const Compiled *c); /* "target avx2, 20 kernels, …" */
 void module_json(Text *t, const Compiled *c);    /* the same as members of an object */
 

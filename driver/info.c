@@ -4,6 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
+int64_t module_weights(const Module *m) {
+    int64_t total = 0, bytes;
+    for (int i = 0; i < m->consts.len; i++) {
+        const Const *c = m->consts.at[i]->packed ? m->consts.at[i]->packed : m->consts.at[i]->data;
+        if (!mul_ok(c->count, type_bytes(c->type), &bytes) || !add_ok(total, bytes, &total))
+            return INT64_MAX;
+    }
+    return total;
+}
+
 /* 3.64 GFLOP */
 static void flop_text(Text *t, double flop) {
     static const char *const unit[] = {"", "K", "M", "G", "T", "P"};
@@ -19,7 +29,7 @@ static bool arena_static(const Module *m, int64_t *bytes) {
 
 void module_summary(Text *t, const Compiled *c) {
     int64_t bytes;
-    double flop = module_flop(t->ctx, c->module);
+    double flop = c->module->entry->flop;
     int n = c->module->kernels.len;
     text_f(t, "target %s, %d kernel%s, ", c->machine->name, n, n == 1 ? "" : "s");
     if (flop >= 0)
@@ -37,7 +47,7 @@ void module_summary(Text *t, const Compiled *c) {
 void module_json(Text *t, const Compiled *c) {
     const Module *m = c->module;
     int64_t bytes;
-    double flop = module_flop(t->ctx, m);
+    double flop = m->entry->flop;
     text_f(t, "\"target\": \"%s\", \"kernels\": %d", c->machine->name, m->kernels.len);
     if (flop >= 0)
         text_f(t, ", \"flop\": %.0f", flop);
@@ -114,7 +124,7 @@ static void info_text(Args *a, const Compiled *c) {
         text_f(&t, s->mult > 1 ? ", a multiple of %lld\n" : "\n", (long long)s->mult);
     }
     text_f(&t, "target  %s\nkernels %d\n", c->machine->name, c->module->kernels.len);
-    double flop = module_flop(a->ctx, c->module);
+    double flop = c->module->entry->flop;
     text_s(&t, "work    ");
     if (flop >= 0)
         flop_text(&t, flop);

@@ -96,6 +96,7 @@ bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each 
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
 bool memory_plan(Lower *lo);
+bool kernel_cost(Lower *lo); /* flop, bytes_in, bytes_out of every Func */
 /* e over DIM symbols alone, BIND symbols replaced by their values; NULL when it depends on data (loads, RUN
  * symbols) or would be too long to write out. */
 const Expr *expr_over_dims(Ctx *ctx, const Expr *e);

@@ -1,17 +1,8 @@
-/* What a Module costs: bytes of weights, floating-point operations of one run. */
-#include "driver/driver.h"
-
-#include <string.h>
-
-int64_t module_weights(const Module *m) {
-    int64_t total = 0, bytes;
-    for (int i = 0; i < m->consts.len; i++) {
-        const Const *c = m->consts.at[i]->packed ? m->consts.at[i]->packed : m->consts.at[i]->data;
-        if (!mul_ok(c->count, type_bytes(c->type), &bytes) || !add_ok(total, bytes, &total))
-            return INT64_MAX;
-    }
-    return total;
-}
+/* lower/kernel_cost.c — what every function costs: floating-point operations and traffic, for comments,
+ * the report and the summary. Precondition: kernels and entry are final.
+ *
+ *   for i < 100 { y[i] = fma(a[i], b, y[i]) }   →   200 FLOP */
+#include "lower/lower.h"
 
 typedef struct Flop {
     Ctx *ctx;
@@ -87,7 +78,28 @@ static double flop_func(Flop *f, const Func *fn) {
     return *known;
 }
 
-double module_flop(Ctx *ctx, const Module *m) {
-    Flop f = {ctx, map_new(ctx), 0};
-    return flop_func(&f, m->entry);
+/* Bytes of the buffers; -1 when a shape is not constant. */
+static double bytes_of(int n, Buf *const *b) {
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+        int64_t count;
+        if (!buf_static(b[i], &count))
+            return -1;
+        sum += (double)count * type_bytes(type_dtype(b[i]->type));
+    }
+    return sum;
+}
+
+bool kernel_cost(Lower *lo) {
+    const Module *m = lo->module;
+    Flop f = {lo->ctx, map_new(lo->ctx), 0};
+    m->entry->flop = flop_func(&f, m->entry);
+    for (int i = 0; i < m->kernels.len; i++) {
+        Func *fn = m->kernels.at[i]->func;
+        const Kernel *k = m->kernels.at[i];
+        fn->flop = flop_func(&f, fn);
+        fn->bytes_in = bytes_of(k->ins.len, k->ins.at);
+        fn->bytes_out = bytes_of(k->outs.len, k->outs.at);
+    }
+    return true;
 }
