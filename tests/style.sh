@@ -124,7 +124,7 @@ bare '^(static )?[A-Za-z_][A-Za-z0-9_ ]*[ *]+[a-z_][A-Za-z0-9_]*(\[[^]]*\])*( = 
 # ---- leftovers ----------------------------------------------------------------------------------
 here=$(cd .. && pwd)
 {
-    list '*' | grep -vE '^(LICENSE|tests/style\.sh)$|\.(onnx|png|pb)$' >"$tmp/texts"
+    list '*' | grep -vE '^(LICENSE|docs/.*\.md|tests/style\.sh)$|\.(onnx|png|pb)$' >"$tmp/texts"
     [ ! -s "$tmp/texts" ] || xargs grep -nIE '\b(TODO|FIXME|XXX|HACK)\b|^#if 0' /dev/null <"$tmp/texts"
     [ ${#here} -lt 4 ] || xargs grep -nIF "$here/" /dev/null <"$tmp/texts"
     xargs grep -nIE '(^|[^A-Za-z0-9_.])/(home|root)/[a-z]' /dev/null <"$tmp/texts"
