@@ -12,8 +12,11 @@
 
 Str print_declare(Printer *p, const void *obj, Str wish) {
     Str base = safe_ident(p->ctx, wish), name = base;
-    for (int n = 2; map_get(p->taken, name); n++)
-        name = str_f(p->ctx, "%s_%d", base, n);
+    uintptr_t n = (uintptr_t)map_get(p->numbers, base); /* below it all are taken */
+    for (n = n ? n : 2; map_get(p->taken, name); n++)
+        name = str_f(p->ctx, "%s_%d", base, (int)n);
+    if (name != base)
+        map_put(p->numbers, base, (void *)n);
     map_put(p->taken, name, (void *)(uintptr_t)name);
     vec_push(p->ctx, &p->scope, name);
     if (obj)
@@ -27,6 +30,8 @@ int print_open(Printer *p) {
 }
 
 void print_close(Printer *p, int mark) {
+    if (p->scope.len > mark)
+        p->numbers = map_new(p->ctx); /* low numbers are free again */
     while (p->scope.len > mark)
         map_put(p->taken, p->scope.at[--p->scope.len], NULL);
     p->depth--;
@@ -510,6 +515,7 @@ static bool stores_to(const Stmt *s, const Buf *b) {
 void print_begin(Printer *p, const Stmt *body) {
     p->names = map_new(p->ctx);
     p->taken = map_new(p->ctx);
+    p->numbers = map_new(p->ctx);
     p->regs = map_new(p->ctx);
     p->allocs = map_new(p->ctx);
     p->plain = map_new(p->ctx);

@@ -3,26 +3,9 @@
  *   emit_test FOLDER MACHINE   writes NAME.c NAME.h NAME.in NAME.expect NAME_main.c … for tests/run_emit.sh
  * One module a dtype: every op on every pair of edge values, and every conversion; the expected bits come from
  * constant folding (ir/fold.c), which shares no code with the C backend. */
-#include "codegen/codegen.h"
+#include "tests/emit_common.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-typedef struct Test {
-    Ctx *ctx;
-    Str folder, name;
-    const Machine *machine;
-    const Target *target;
-    Program *prog;
-    Module *module;
-    Func *entry;
-    Buf *x, *z;
-    Dtype type;
-    VEC(const Expr *) vx, vz; /* values of the inputs */
-    Text expect;              /* bytes of all outputs, one after another */
-} Test;
 
 static const double EDGES[] = {0.0,
                                -0.0,
@@ -95,33 +78,6 @@ static void edge_values(Test *t) {
     t->vx.len = t->vz.len = t->vx.len / 64 * 64;
 }
 
-static void test_open(Test *t, const char *name) {
-    Ctx *ctx = t->ctx;
-    t->name = str(ctx, name);
-    t->prog = ctx_new(ctx, Program);
-    t->prog->name = t->name;
-    t->module = ctx_new(ctx, Module);
-    t->module->prog = t->prog;
-    t->module->arena_bytes = expr_i(ctx, 0);
-    t->module->entry = t->entry = ctx_new(ctx, Func);
-    t->expect = text_new(ctx);
-    memset(&t->vx, 0, sizeof t->vx);
-    memset(&t->vz, 0, sizeof t->vz);
-}
-
-static Buf *test_port(Test *t, const char *name, Dtype type, int64_t n, bool output) {
-    Ctx *ctx = t->ctx;
-    const Expr *dim = expr_i(ctx, n);
-    Port p = {str(ctx, name), NULL};
-    p.buf = buf_new(ctx, p.name, type, output ? SPACE_OUTPUT : SPACE_INPUT, 1, &dim);
-    if (output)
-        vec_push(ctx, &t->prog->outputs, p);
-    else
-        vec_push(ctx, &t->prog->inputs, p);
-    vec_push(ctx, &t->entry->params, p.buf);
-    return p.buf;
-}
-
 /* for i { y[at] = value } as a kernel of its own. */
 static void test_kernel(Test *t, Str name, Buf *y, Sym *i, const Expr *at, const Expr *value) {
     Ctx *ctx = t->ctx;
@@ -141,12 +97,12 @@ static void test_kernel(Test *t, Str name, Buf *y, Sym *i, const Expr *at, const
     t->entry->body = stmt_join(t->entry->body, call);
 }
 
-static void expect_value(Test *t, Dtype type, const Expr *e) {
+static void put_value(Test *t, Text *to, Dtype type, const Expr *e) {
     unsigned char bytes[16] = {0};
     if (!expr_is_const(e))
         internal_error(t->ctx, "%s does not fold", expr_str(t->ctx, e));
     const_put(type, bytes, 0, e);
-    text_n(&t->expect, (const char *)bytes, (size_t)type_bytes(type));
+    text_n(to, (const char *)bytes, (size_t)type_bytes(type));
 }
 
 /* op on (x[i], z[i]) with result type `to`, `lanes` elements at a time. */
@@ -177,79 +133,8 @@ static void test_op(Test *t, Op op, Dtype to, int lanes) {
             v[1] = v[0];
             v[0] = expr_lt(ctx, v[1], v[2]);
         }
-        expect_value(t, result_bool ? T_BOOL : to, expr_op(ctx, op, to, op_kids(op), v));
+        put_value(t, &t->expect, result_bool ? T_BOOL : to, expr_op(ctx, op, to, op_kids(op), v));
     }
-}
-
-static void write_file(Test *t, const char *suffix, const char *bytes, size_t n) {
-    FILE *f = fopen(str_f(t->ctx, "%s/%s%s", t->folder, t->name, suffix), "wb");
-    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f) != 0) {
-        fprintf(stderr, "cannot write %s%s\n", t->name, suffix);
-        exit(6);
-    }
-}
-
-/* A program that reads NAME.in, runs, and compares with NAME.expect: bits, but any NaN for a NaN and
- * either zero for a zero. */
-static void write_main(Test *t) {
-    Text m = text_new(t->ctx);
-    text_f(&m,
-           "#include \"%s.h\"\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
-           "#include \"emit_compare.h\"\n"
-           "int main(void) {\n"
-           "    FILE *f = fopen(\"%s.in\", \"rb\"), *g = fopen(\"%s.expect\", \"rb\");\n"
-           "    int bad = 0;\n    if (!f || !g)\n        return 6;\n",
-           t->name, t->name, t->name);
-    int nin = t->prog->inputs.len;
-    for (int i = 0; i < t->entry->params.len; i++) {
-        const Buf *b = t->entry->params.at[i];
-        int64_t n;
-        buf_static(b, &n);
-        text_f(&m, "    %s *p%d = calloc(%lld, sizeof *p%d);\n", type_c(type_dtype(b->type)), i,
-               (long long)(n ? n : 1), i);
-        if (i < nin)
-            text_f(&m, "    if (fread(p%d, sizeof *p%d, %lld, f) != %lld)\n        return 6;\n", i,
-                   i, (long long)n, (long long)n);
-    }
-    text_f(&m, "    if (%s_run(", t->name);
-    for (int i = 0; i < t->entry->params.len; i++)
-        text_f(&m, "p%d, ", i);
-    text_s(&m, "NULL) != 0)\n        return 1;\n");
-    for (int i = nin; i < t->entry->params.len; i++) {
-        const Buf *b = t->entry->params.at[i];
-        Dtype type = type_dtype(b->type);
-        int64_t n;
-        buf_static(b, &n);
-        text_f(&m, "    bad += compare(g, p%d, %lld, %d, \"%s\", \"%s %s\");\n", i, (long long)n,
-               type_bytes(type), type_text(type), t->name, b->name);
-    }
-    text_s(&m, "    return bad != 0;\n}\n");
-    write_file(t, "_main.c", m.at, m.len);
-}
-
-static void test_close(Test *t, const char *weights) {
-    Out out = {.prefix = t->name, .stem = t->name, .weights = weights};
-    if (!t->target->emit(t->ctx, t->module, t->machine, &out)) {
-        fprintf(stderr, "%s", t->ctx->diag.text.at);
-        exit(1);
-    }
-    Text in = text_new(t->ctx);
-    text_s(&in, "");
-    for (int side = 0; side < 2; side++) {
-        for (int i = 0; i < (side ? t->vz.len : t->vx.len); i++) {
-            unsigned char bytes[16] = {0};
-            const_put(t->type, bytes, 0, (side ? t->vz.at : t->vx.at)[i]);
-            text_n(&in, (const char *)bytes, (size_t)type_bytes(t->type));
-        }
-    }
-    write_file(t, ".c", out.source.at, out.source.len);
-    write_file(t, ".h", out.header.at, out.header.len);
-    write_file(t, ".in", in.at, in.len);
-    write_file(t, ".expect", t->expect.at, t->expect.len);
-    write_main(t);
-    if (out.blob)
-        write_file(t, strchr(out.blob_name, '_'), (const char *)out.blob, out.blob_len);
-    printf("%s\n", t->name);
 }
 
 /* Ops by the kinds of types that have them: F I U B. */
@@ -285,6 +170,9 @@ static void test_type(Test *t, Dtype type) {
         for (int to = T_F8E4M3FN; to <= T_F4E2M1 && type_is_float(type); to++)
             test_op(t, OP_CASTW, (Dtype)to, widths[w]);
     }
+    for (int side = 0; side < 2; side++)
+        for (int i = 0; i < t->vx.len; i++)
+            put_value(t, &t->in, type, (side ? t->vz.at : t->vx.at)[i]);
     test_close(t, "c");
 }
 

@@ -23,6 +23,28 @@ for machine in ${MACHINES:-$machines}; do
     mkdir "$work/$machine"
     cd "$work/$machine" || exit 6
     names=$("$build/tests/emit_test" . "$machine") || failed=$((failed + 1))
+    names="$names $("$build/tests/emit_more" . "$machine")" || failed=$((failed + 1))
+    # The same bytes from a second run; the headers as C++.
+    mkdir again
+    "$build/tests/emit_more" again "$machine" >/dev/null
+    for file in again/*; do
+        cmp -s "$file" "${file#again/}" || { echo "FAILED: $file differs"; failed=$((failed + 1)); }
+    done
+    passed=$((passed + 1))
+    if command -v g++ >/dev/null; then
+        for file in names.h weights_c.h weights_file.h; do
+            # shellcheck disable=SC2086
+            if g++ -x c++ $(echo $warnings | sed 's/-std=c99/-std=c++11/') -fsyntax-only "$file"; then
+                passed=$((passed + 1))
+            else
+                echo "FAILED: $machine $file as C++"
+                failed=$((failed + 1))
+            fi
+        done
+    else
+        echo "skipped: no g++"
+        skipped=$((skipped + 1))
+    fi
     for compiler in gcc clang tcc; do
         if [ "$1" = quick ] && [ $compiler != gcc ]; then continue; fi
         if [ $compiler = tcc ] && [ "$machine" != c ]; then continue; fi # it has no vectors
@@ -34,8 +56,12 @@ for machine in ${MACHINES:-$machines}; do
         flags="-O2 $warnings"
         [ $compiler != tcc ] || flags=""
         for name in $names; do
+            if [ $compiler = tcc ] && [ "$name" = weights_incbin ]; then continue; fi # unknown to it
+            objects=model.o
+            [ ! -f "${name}_weights.o" ] || objects="model.o ${name}_weights.o"
+            # shellcheck disable=SC2086
             if $compiler $flags -c "$name.c" -o model.o &&
-                $compiler -I"$here" -w "${name}_main.c" model.o -o run -lm && ./run; then
+                $compiler -I"$here" -w "${name}_main.c" $objects -o run -lm && ./run; then
                 passed=$((passed + 1))
             else
                 echo "FAILED: $machine $compiler $name"

@@ -299,6 +299,7 @@ bool c_emit(Ctx *ctx, const Module *m, const Machine *mach, Out *out) {
     out->source = text_new(ctx);
     out->header = text_new(ctx);
     out->bridge = text_new(ctx);
+    entry_reserve(&em);
     if (!weights_plan(&em))
         return false;
     emit_kernels(&em);

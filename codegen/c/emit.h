@@ -53,6 +53,7 @@ size_t elf_room(void);
 size_t elf_wrap(const Machine *mach, Str symbol, unsigned char *blob, size_t len);
 
 /* entry.c */
+void entry_reserve(Emit *em);        /* no function gets a name the entry needs */
 void entry_print(Emit *em, Text *t); /* arena function and run */
 void entry_prototype(Emit *em, Text *t, bool shapes);
 void print_shape(Emit *em, Text *t, const Buf *b); /* [N,3,224] */

@@ -287,12 +287,20 @@ static void print_statement(Printer *p, const Stmt *s) {
 
 /* ---- the function ---------------------------------------------------------------------------- */
 
+/* What the entry calls its own. */
+static const char *const FIXED[] = {"dims", "arena", "arena_bytes", "weights", "mem", "rc"};
+enum { NFIXED = sizeof FIXED / sizeof *FIXED };
+
+void entry_reserve(Emit *em) {
+    for (int i = 0; i < NFIXED; i++)
+        names_of(em->names, &FIXED[i], str(em->ctx, FIXED[i]));
+}
+
 static void declare_params(Emit *em) {
-    static const char *const fixed[] = {"dims", "arena", "arena_bytes", "weights", "mem", "rc"};
     Printer *p = &em->pr;
     const Func *f = em->m->entry;
-    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
-        print_declare(p, NULL, fixed[i]);
+    for (int i = 0; i < NFIXED; i++)
+        print_declare(p, NULL, FIXED[i]);
     for (int i = 0; i < em->m->kernels.len; i++) {
         const FuncInfo *info = map_get(em->funcs, em->m->kernels.at[i]->func);
         if (info)

@@ -23,11 +23,18 @@ static const unsigned char *element(const Const *c, int64_t i) {
 
 /* ---- text ------------------------------------------------------------------------------------------- */
 
+/* The type a constant's numbers have: of a complex one, its parts. */
+static Dtype part_type(Dtype t) {
+    return t == T_C64 ? T_F32 : t == T_C128 ? T_F64 : t;
+}
+
 static bool all_finite(const Const *c) {
-    for (int64_t i = 0; i < c->count; i++) {
+    Dtype t = part_type(c->type);
+    int parts = type_bytes(c->type) / type_bytes(t);
+    for (int64_t i = 0; i < (c->splat ? 1 : c->count) * parts; i++) {
         uint64_t u = 0;
-        memcpy(&u, element(c, i), (size_t)type_bytes(c->type));
-        if (c->type == T_F32 ? (u >> 23 & 0xff) == 0xff : (u >> 52 & 0x7ff) == 0x7ff)
+        memcpy(&u, (const unsigned char *)c->data + i * type_bytes(t), (size_t)type_bytes(t));
+        if (t == T_F32 ? (u >> 23 & 0xff) == 0xff : (u >> 52 & 0x7ff) == 0x7ff)
             return false;
     }
     return true;
@@ -36,7 +43,8 @@ static bool all_finite(const Const *c) {
 /* Floats are written by their bits, and read through a union, when decimals would be slow to compile
  * or could not say NaN. */
 static bool by_bits(const Const *c) {
-    return (c->type == T_F32 || c->type == T_F64) && (c->count > DECIMAL_MAX || !all_finite(c));
+    Dtype t = part_type(c->type);
+    return (t == T_F32 || t == T_F64) && (c->count > DECIMAL_MAX || !all_finite(c));
 }
 
 /* ---- plan ------------------------------------------------------------------------------------------ */
@@ -129,28 +137,22 @@ static void text_number(Text *t, const Const *c, int64_t i, bool bits) {
 
 static void define_numbers(Text *t, const Const *c, Str name) {
     enum { A_LINE = 8 };
-    int64_t n = c->count ? c->count : 1;
-    bool bits = by_bits(c), complex = type_kind(c->type) == 'C';
+    Dtype part = part_type(c->type);
+    int64_t parts = type_bytes(c->type) / type_bytes(part), n = c->count ? c->count : 1;
+    bool bits = by_bits(c), pairs = parts > 1 && !bits;
     if (bits)
         text_f(t, "static const union {\n    uint%d_t u[%lld];\n    %s v[%lld];\n} %s = {{",
-               8 * type_bytes(c->type), (long long)n, type_c(c->type), (long long)n, name);
+               8 * type_bytes(part), (long long)(n * parts), type_c(c->type), (long long)n, name);
     else
         text_f(t, "static const %s %s[%lld] = {", type_c(c->type), name, (long long)n);
-    Const half = {c->type == T_C64 ? T_F32 : T_F64, 2 * c->count, false, c->data};
-    for (int64_t i = 0; i < c->count; i++) {
+    Const flat = {part, c->count * parts, c->splat && parts == 1, c->data};
+    for (int64_t i = 0; i < flat.count; i++) {
         text_s(t, i % A_LINE == 0 ? "\n    " : " ");
-        if (complex) {
-            text_c(t, '{');
-            text_number(t, &half, c->splat ? 0 : 2 * i, false);
-            text_s(t, ", ");
-            text_number(t, &half, c->splat ? 1 : 2 * i + 1, false);
-            text_s(t, "},");
-        } else {
-            text_number(t, c, i, bits);
-            text_c(t, ',');
-        }
+        text_s(t, pairs && i % 2 == 0 ? "{" : "");
+        text_number(t, &flat, c->splat ? i % parts : i, bits);
+        text_s(t, pairs && i % 2 ? "}," : ",");
     }
-    text_s(t, c->count ? "\n" : complex ? "{0, 0}" : "0");
+    text_s(t, c->count ? "\n" : parts > 1 ? "{0, 0}" : "0");
     text_s(t, bits ? "}};\n\n" : "};\n\n");
 }
 
