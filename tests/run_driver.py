@@ -656,6 +656,10 @@ def no_compiler(c):
 
 def bare_root(c):
     """A root that holds lcc, its libraries and a model: no compiler, no header, no tool."""
+    with open(LCC, "rb") as f:
+        if b"__asan_init" in f.read():
+            print("SKIP the bare root: the sanitizers need /proc")
+            return
     libraries = re.findall(r"(/\S+)", subprocess.run(["ldd", LCC], capture_output=True, text=True).stdout)
     root = c.path("root")
     for f in [LCC, *libraries]:
@@ -663,8 +667,7 @@ def bare_root(c):
         os.makedirs(os.path.dirname(to), exist_ok=True)
         shutil.copy(f, to)
     c.write("root/m.onnx", dense_model())
-    p = subprocess.run([shutil.which("chroot"), root, "/lcc", "run", "/m.onnx", "x=ones", "--dim=N=1"], capture_output=True,
-                       env={"PATH": "/", "ASAN_OPTIONS": "detect_leaks=0"})
+    p = subprocess.run([shutil.which("chroot"), root, "/lcc", "run", "/m.onnx", "x=ones", "--dim=N=1"], capture_output=True)
     c.ok("run in a bare root", p.returncode == OK and p.stdout.startswith(b"y  f32[1,32]  ") and
          b"--jit=tcc" in p.stderr, p.stderr)
     shutil.rmtree(root)
