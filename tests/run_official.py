@@ -39,10 +39,10 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__,
                                 formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("suite", nargs="?", default="normal", choices=["quick", "normal", "full"],
-                   help="quick: a fixed subset of the cases; else all")
+                   help="quick: a fixed subset of the cases; full: no tcc in mode inputs")
     p.add_argument("--mode", choices=modes.MODES, action="append", help="default: all four")
     p.add_argument("--target", default="c", help="lcc's target (default c)")
-    p.add_argument("--cc", help="compiler (default: lcc's choice in mode inputs, else tcc)")
+    p.add_argument("--cc", help="compiler (default: tcc, and lcc's choice for a fixed share)")
     p.add_argument("-k", metavar="TEXT", help="only cases matching this pattern")
     p.add_argument("-j", type=int, default=2, metavar="N", help="worker processes (default 2)")
     p.add_argument("-v", action="store_true", help="every result, with details")
@@ -57,10 +57,13 @@ def in_quick(case):
 
 
 def compiler(args, mode, case):
-    """Options that choose the C compiler: tcc is quick for small models, not for light ones."""
-    tcc = args.target == "c" and (mode != "inputs" or args.quick) and shutil.which("tcc")
-    cc = args.cc or ("tcc" if tcc else None)
-    return [f"--cc={cc}"] if cc and not (cc == "tcc" and case.light) else []
+    """Options that choose the C compiler: tcc is quick for small models, not for light ones. lcc's
+    own choice compiles a fixed share of the cases in mode inputs (with `full`, all of them)."""
+    own = case.light or mode == "inputs" and (args.suite == "full" or
+                                              not args.quick and in_quick(case))
+    tcc = args.target == "c" and not own and shutil.which("tcc")
+    cc = args.cc if args.cc and not (args.cc == "tcc" and case.light) else "tcc" if tcc else None
+    return [f"--cc={cc}"] if cc else []
 
 
 def jobs(args, everything):
