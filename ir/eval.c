@@ -313,9 +313,8 @@ static Nest *def_nest(Eval *ev, const Def *d) {
     s.index = index;
     s.value = d->value;
     s.when = d->when;
-    if (s.nout < s.nloop)
-        s.init = d->init ? d->init : combine_identity(ctx, s.combine, type_dtype(d->buf->type));
-    else if (!d->at)
+    s.init = d->init;
+    if (s.nout == s.nloop && !d->at)
         s.combine = COMBINE_SET;
     return nest_new(ev, &s);
 }

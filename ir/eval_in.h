@@ -129,7 +129,7 @@ typedef struct NestSpec {
     int nindex;
     const Expr *const *index;
     Op combine; /* COMBINE_SET, or the op; with accumulators it combines them */
-    const Expr *init, *value, *when;
+    const Expr *init, *value, *when; /* init, when: may be NULL */
     const Stmt *lets, *lets_end;
 } NestSpec;
 Nest *nest_new(Eval *ev, const NestSpec *spec);

@@ -12,7 +12,7 @@ struct Nest {
     NestSpec spec;
     Prog *prog;
     Kid *extent, *index;
-    Kid value, when, init;
+    Kid value, when, init, identity;
     bool has_when;
     bool reduces;      /* there are accumulators */
     bool across;       /* the lanes are points of a reduction: accumulators are lanes of acc[0] */
@@ -33,7 +33,9 @@ static void nest_accumulators(Nest *s) {
     const NestSpec *spec = &s->spec;
     uint16_t strip = spec->lane >= 0 ? 0 : 1;
     s->across = spec->lane >= spec->nout;
-    s->init = prog_expr(p, spec->init);
+    const Expr *start = combine_identity(p->ctx, spec->combine, type_dtype(spec->buf->type));
+    s->identity = prog_spread(p, prog_expr(p, start), s->across ? 0 : strip);
+    s->init = spec->init ? prog_expr(p, spec->init) : s->identity;
     if (!s->across)
         s->init = prog_spread(p, s->init, strip);
     s->value = prog_spread(p, s->value, strip);
@@ -129,23 +131,17 @@ static void fold_all(const Instr *op, Lanes *acc, int mask, const Lanes *v, int 
 /* ---- accumulators ------------------------------------------------------------------------------ */
 
 static void acc_start(Eval *ev, Nest *s) {
-    const Reg *init = ev->reg[s->init.reg];
-    const Expr *identity =
-        combine_identity(ev->ctx, (Op)s->spec.combine, type_dtype(s->spec.buf->type));
+    const Reg *init = ev->reg[s->init.reg], *identity = ev->reg[s->identity.reg];
     for (int l = 0; init->bad && l < (s->across ? 1 : s->n); l++)
         if (init->why[l])
             s->why = init->why[l];
-    Reg *first = ev->reg[s->acc[0]];
-    if (s->across) {
-        lanes_fill(&first->v, identity, s->spec.ways);
-        lanes_move(type_dtype(s->spec.buf->type), &first->v, 0, &init->v, 0);
-        return;
-    }
-    first->v = init->v;
-    for (int j = 1; j < s->spec.ways; j++)
-        lanes_fill(&ev->reg[s->acc[j]]->v, identity, s->n);
-    for (int j = 0; j < s->spec.ways; j++)
+    bool many = s->spec.ways > 1;
+    for (int j = 0; j < (s->across ? 1 : s->spec.ways); j++) {
+        ev->reg[s->acc[j]]->v = many || s->across ? identity->v : init->v;
         ev->reg[s->acc[j]]->bad = false;
+    }
+    if (s->across && !many)
+        lanes_move((Dtype)s->op.type, &ev->reg[s->acc[0]]->v, 0, &init->v, 0);
 }
 
 static void collect_across(Eval *ev, Nest *s) {
@@ -190,9 +186,9 @@ static void collect(Eval *ev, Nest *s) {
     }
 }
 
-/* The pairwise tree; the result is in the first accumulator. */
+/* The pairwise tree, below init; the result is in the first accumulator. */
 static void acc_finish(Eval *ev, Nest *s) {
-    Reg *first = ev->reg[s->acc[0]];
+    Reg *first = ev->reg[s->acc[0]], *init = ev->reg[s->init.reg], *tmp = ev->reg[s->tmp];
     for (int h = s->spec.ways / 2; h > 0; h /= 2)
         for (int j = 0; j < h; j++) {
             if (s->across) {
@@ -203,6 +199,11 @@ static void acc_finish(Eval *ev, Nest *s) {
             lanes_op(&s->op, kid[0], kid, s->n);
         }
     first->bad = false;
+    if (!s->spec.init || s->spec.ways == 1)
+        return;
+    Reg *kid[2] = {init, first};
+    lanes_op(&s->op, tmp, kid, s->across ? 1 : s->n);
+    first->v = tmp->v;
 }
 
 /* ---- stores ------------------------------------------------------------------------------------ */

@@ -118,8 +118,9 @@ static const Expr *reduce(Unroll *u, int rank) {
     int axis, ways = ways_of(d, &axis);
     for (int j = 0; j < ways; j++)
         acc[j] = combine_identity(ctx, op, type_dtype(d->buf->type));
-    if (d->init)
-        acc[0] = at_point(u, d->init, rank);
+    const Expr *init = d->init ? at_point(u, d->init, rank) : NULL;
+    if (init && ways == 1)
+        acc[0] = init;
     bool empty = false;
     for (int i = rank; i < d->naxis; i++) {
         u->at[i] = 0;
@@ -137,7 +138,7 @@ static const Expr *reduce(Unroll *u, int rank) {
     for (int h = ways / 2; h > 0; h /= 2)
         for (int j = 0; j < h; j++)
             acc[j] = expr_2(ctx, op, acc[j], acc[j + h]);
-    return acc[0];
+    return init && ways > 1 ? expr_2(ctx, op, init, acc[0]) : acc[0];
 }
 
 /* ---- one buffer -------------------------------------------------------------------------------- */

@@ -114,8 +114,8 @@ typedef struct Group {
  *   at != NULL, combine SET:  buf[at]            = value     where `when` holds
  *   at != NULL, otherwise:    buf[at]            = combine(buf[at], value)   where `when` holds
  * One RED axis may have ways = w > 1: accumulator j takes the elements whose position along that axis
- * % w == j, in ascending order of all RED axes. Accumulator 0 starts at init, the others at the identity
- * of combine; at the end a[i] = combine(a[i], a[i + h]) for h = w/2, w/4 … 1; the result is a[0].
+ * % w == j, in ascending order of all RED axes, and starts at the identity of combine; at the end
+ * a[i] = combine(a[i], a[i + h]) for h = w/2, w/4 … 1; the result is a[0], or combine(init, a[0]).
  * With `at` the Def updates part of the Buf; its axes need not match the Buf's rank, and `at` must be in
  * bounds wherever `when` holds. Axes of an `at` Def are PAR only if no two points store to one element.
  * `value` may load from its own Buf only along SEQ axes. */

@@ -95,7 +95,7 @@ int kernel_attach(Ctx *ctx, const Kernel *k, const Def *d) {
             depth[i] = p < depth[i] ? p : depth[i];
         }
     }
-    return depth[at];
+    return depth[at] <= d->buf->rank ? depth[at] : -1; /* nobody reads it here: -1 */
 }
 
 /* ---- may d join the kernel of its readers? ------------------------------------------------------- */

@@ -28,7 +28,8 @@ typedef struct Gen {
     VEC(Buf *) in;
     VEC(Tensor *) data; /* of in */
     VEC(const Expr *) axis;
-    bool wild; /* loads may be out of bounds */
+    bool wild;  /* loads may be out of bounds */
+    Def *first; /* of an update: what gives the buffer its values before */
 } Gen;
 
 static uint32_t rnd(Gen *g, uint32_t n) {
@@ -152,6 +153,16 @@ static void gen_inputs(Gen *g, Eval *ev) {
     }
 }
 
+static Def *gen_first(Gen *g, Dtype t, int rank, const Expr *const *dim) {
+    Ctx *ctx = g->ctx;
+    Def *d = def_new(ctx, str(ctx, "y"), t, rank, dim);
+    for (int i = 0; i < rank; i++)
+        vec_push(ctx, &g->axis, def_var(ctx, d, i));
+    d->value = gen_value(g, t, 2);
+    g->axis.len = 0;
+    return d;
+}
+
 /* One equation: pure, a reduction, or (kind 2) an update at computed places along SEQ axes. */
 static Def *gen_def(Gen *g, int kind) {
     Ctx *ctx = g->ctx;
@@ -164,9 +175,10 @@ static Def *gen_def(Gen *g, int kind) {
         dim[i] = expr_i(ctx, 1 + rnd(g, rnd(g, 4) ? 6 : 40));
     Def *d;
     g->axis.len = 0;
+    g->first = NULL;
     if (kind == 2) {
-        Buf *b = buf_new(ctx, str(ctx, "y"), t, SPACE_ARENA, rank, dim);
-        d = def_update(ctx, str(ctx, "y"), b);
+        g->first = gen_first(g, t, rank, dim);
+        d = def_update(ctx, str(ctx, "y"), g->first->buf);
         d->combine = rnd(g, 2) ? (uint8_t)combine[rnd(g, 4)] : COMBINE_SET;
         for (int i = 0; i < 1 + (int)rnd(g, 3); i++)
             vec_push(ctx, &g->axis,
@@ -281,8 +293,11 @@ static Scalar walk_reduce(Walk *w, int rank) {
     int axis = d->naxis - 1, ways = d->axis[axis].ways > 1 ? d->axis[axis].ways : 1;
     for (int j = 0; j < ways; j++)
         acc[j] = scalar_of(combine_identity(w->g->ctx, (Op)d->combine, type_dtype(d->buf->type)));
+    Scalar init = acc[0];
     if (d->init)
-        acc[0] = walk(w, d->init);
+        init = walk(w, d->init);
+    if (ways == 1)
+        acc[0] = init;
     bool more = true;
     for (int i = rank; i < d->naxis; i++)
         more = more && d->axis[i].var->extent->u.i > 0;
@@ -292,7 +307,7 @@ static Scalar walk_reduce(Walk *w, int rank) {
     for (int h = ways / 2; h > 0; h /= 2)
         for (int j = 0; j < h; j++)
             acc[j] = combined(d, acc[j], acc[j + h]);
-    return acc[0];
+    return d->init && ways > 1 ? combined(d, init, acc[0]) : acc[0];
 }
 
 /* All elements of d's buffer; `old` holds the values before. */
@@ -378,7 +393,8 @@ static void test_random_def(uint64_t seed) {
     y->data = ctx_alloc(ctx, (size_t)(count * type_bytes(y->type)));
     eval_bind(ev, d->buf, y);
     Scalar *want = ctx_newn(ctx, Scalar, count);
-    bool inside = walk_def(&g, d, want), ran = eval_def(ev, d);
+    bool inside = (!g.first || walk_def(&g, g.first, want)) && walk_def(&g, d, want);
+    bool ran = (!g.first || eval_def(ev, g.first)) && eval_def(ev, d);
     check(inside == ran, "an index out of bounds is an error, and only that", seed);
     if (inside && ran) {
         bool ok = tensor_is(ctx, y, want);
@@ -423,6 +439,7 @@ static void check_text(Ctx *ctx, const char *text, const char *what, uint64_t se
                again ? again : "(nothing)");
 }
 
+/* Three equations; each may read the ones before. */
 static Program *gen_program(Gen *g) {
     Ctx *ctx = g->ctx;
     Program *p = ctx_new(ctx, Program);
@@ -436,29 +453,71 @@ static Program *gen_program(Gen *g) {
         Def *d = gen_def(g, (int)rnd(g, 3));
         Port port = {str_f(ctx, "out:%d", i), d->buf};
         d->loc.name = str_f(ctx, "node %d", i);
+        d->loc.node = i;
+        if (g->first)
+            item_new(ctx, p->main, ITEM_DEF)->def = g->first;
         item_new(ctx, p->main, ITEM_DEF)->def = d;
-        vec_push(ctx, &p->outputs, port);
+        vec_push(ctx, &g->in, d->buf);
+        if (i == 2 || rnd(g, 2))
+            vec_push(ctx, &p->outputs, port);
     }
     return p;
 }
+
+static bool same_tensor(const Tensor *a, const Tensor *b) {
+    if (!a || !b || a->count != b->count || a->type != b->type)
+        return false;
+    const Const x = {a->type, a->count, false, a->data}, y = {b->type, b->count, false, b->data};
+    Ctx *ctx = ctx_create(0);
+    bool eq = true;
+    for (int64_t i = 0; eq && i < a->count; i++)
+        eq = same(a->type, scalar_of(const_at(ctx, &x, i)), scalar_of(const_at(ctx, &y, i)));
+    ctx_free(ctx);
+    return eq;
+}
+
+static bool same_results(Eval *ev, const Program *p, Eval *other, const Program *q) {
+    bool eq = true;
+    for (int i = 0; i < p->outputs.len; i++)
+        eq = eq && same_tensor(eval_tensor(ev, p->outputs.at[i].buf),
+                               eval_tensor(other, q->outputs.at[i].buf));
+    return eq;
+}
+
+#define BUDGET 1e6
 
 /* The program read back computes the same. */
 static void check_meaning(Gen *g, Eval *ev, const Program *p, uint64_t seed) {
     Ctx *ctx = g->ctx;
     Program *q = program_parse(ctx, "text", program_text(ctx, p));
     Eval *other = eval_new(ctx);
-    eval_budget(other, 1e7);
-    for (int i = 0; q && i < g->in.len; i++)
+    eval_budget(other, BUDGET);
+    for (int i = 0; q && i < p->inputs.len; i++)
         eval_bind(other, q->inputs.at[i].buf, g->data.at[i]);
-    bool ran = eval_block(ev, p->main);
-    check(q && eval_block(other, q->main) == ran, "a program read back runs", seed);
-    for (int i = 0; q && ran && i < p->outputs.len; i++) {
-        Tensor *a = eval_tensor(ev, p->outputs.at[i].buf);
-        Tensor *b = eval_tensor(other, q->outputs.at[i].buf);
-        bool eq = a->count == b->count && a->type == b->type &&
-                  !memcmp(a->data, b->data, (size_t)(a->count * type_bytes(a->type)));
-        check(eq, "a program read back computes the same", seed);
-    }
+    check(q && eval_block(other, q->main) && same_results(ev, p, other, q),
+          "a program read back computes the same", seed);
+}
+
+/* So does the module it is lowered to: kernels, schedules, flat loops, memory plan. */
+static void check_lowered(Gen *g, Eval *ev, const Program *p, uint64_t seed) {
+    Ctx *ctx = g->ctx;
+    static const char *const targets[] = {"c", "avx2", "avx512"};
+    static const Options strict = {.strict = true};
+    const Machine *machine;
+    const Target *target = target_find(targets[seed % 3], &machine);
+    Program *q = program_parse(ctx, "text", program_text(ctx, p));
+    ctx->opt = &strict;
+    Module *m = q ? lower_program(ctx, q, target, machine) : NULL;
+    Eval *other = eval_new(ctx);
+    eval_budget(other, 100 * BUDGET);
+    for (int i = 0; m && i < p->inputs.len; i++)
+        eval_bind(other, q->inputs.at[i].buf, g->data.at[i]);
+    bool ran = m && eval_module(other, m), ok = ran && same_results(ev, p, other, q);
+    if (m && !ran && eval_steps(other) > 100 * BUDGET)
+        return;
+    check(ok, "a lowered program computes the same", seed);
+    if (!ok && ctx->diag.text.at)
+        printf("%s", ctx->diag.text.at);
 }
 
 static void test_random_program(uint64_t seed) {
@@ -466,11 +525,15 @@ static void test_random_program(uint64_t seed) {
     Gen g;
     gen_start(&g, ctx, seed);
     Eval *ev = eval_new(ctx);
-    eval_budget(ev, 1e7);
+    eval_budget(ev, BUDGET);
     gen_inputs(&g, ev);
     Program *p = gen_program(&g);
     check_text(ctx, program_text(ctx, p), "a program's text reads back", seed);
-    check_meaning(&g, ev, p, seed);
+    check(program_verify(ctx, p, "generation"), "a program is sound", seed);
+    if (eval_block(ev, p->main)) {
+        check_meaning(&g, ev, p, seed);
+        check_lowered(&g, ev, p, seed);
+    }
     ctx_free(ctx);
 }
 
