@@ -740,6 +740,11 @@ const Expr *expr_rebuild(Ctx *ctx, const Expr *e, const Expr *const *kid) {
     return expr_op(ctx, (Op)e->op, e->type, e->nkid, kid);
 }
 
+/* A symbol or load that another op folded to comes from its kids: it has been through fn. */
+static bool is_folded(const Expr *from, const Expr *to) {
+    return from->op != to->op && (is_op(to, OP_SYM) || is_op(to, OP_LOAD) || is_op(to, OP_MLOAD));
+}
+
 static const Expr *rewrite(Rewrite *r, const Expr *e) {
     const Expr *done = memo_get(r->memo, e);
     if (done)
@@ -748,7 +753,9 @@ static const Expr *rewrite(Rewrite *r, const Expr *e) {
     const Expr **kid = e->nkid <= KIDS_FEW ? few : ctx_newn(r->ctx, const Expr *, e->nkid);
     for (int i = 0; i < e->nkid; i++)
         kid[i] = rewrite(r, e->kid[i]);
-    const Expr *now = r->fn(r->ctx, e->nkid ? expr_rebuild(r->ctx, e, kid) : e, r->data);
+    const Expr *now = e->nkid ? expr_rebuild(r->ctx, e, kid) : e;
+    if (!is_folded(e, now))
+        now = r->fn(r->ctx, now, r->data);
     memo_put(r->ctx, r->memo, e, now);
     return now;
 }

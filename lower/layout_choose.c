@@ -87,6 +87,17 @@ static bool const_finite(const Buf *b) {
     return true;
 }
 
+/* Inside of its buffer for every value of the axes, also where the predicate does not hold? */
+static bool always_inside(Ctx *ctx, const Expr *load) {
+    for (int i = 0; i < load->nkid; i++) {
+        int64_t dim;
+        Range r = expr_range(ctx, load->kid[i]);
+        if (!expr_is_int(load->u.buf->dim[i], &dim) || r.min < 0 || r.max >= dim)
+            return false;
+    }
+    return true;
+}
+
 /* The load that the predicate bounds, when zeros there add nothing: a sum of products with finite constants. */
 static const Expr *zero_window(Ctx *ctx, const Def *d) {
     Border b = {.ctx = ctx};
@@ -101,7 +112,8 @@ static const Expr *zero_window(Ctx *ctx, const Def *d) {
         const Expr *load = b.loads.at[i], *other = product ? b.loads.at[1 - i] : NULL;
         if (load->u.buf->type == T_F32 && load->u.buf->space != SPACE_CONST &&
             terms_bound(ctx, d->when, load) &&
-            (!other || (other->u.buf->space == SPACE_CONST && const_finite(other->u.buf))))
+            (!other || (other->u.buf->space == SPACE_CONST && const_finite(other->u.buf) &&
+                        always_inside(ctx, other))))
             return load;
     }
     return NULL;
