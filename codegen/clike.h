@@ -35,7 +35,7 @@ typedef struct Printer {
     const Machine *mach;
     Map *names;     /* Sym, Buf → Str: their identifiers */
     Map *taken;     /* Str → Str: identifiers in scope */
-    Map *numbers;    /* Str → number to try next, for names that are taken */
+    Map *numbers;   /* Str → number to try next, for names that are taken */
     Map *allocs;    /* ALLOC Stmt → RegInfo */
     Map *regs;      /* Buf → RegInfo */
     Map *used;      /* Sym, Buf → itself: read or written by what is printed */

@@ -33,7 +33,7 @@ for machine in ${MACHINES:-$machines}; do
     passed=$((passed + 1))
     if command -v g++ >/dev/null; then
         for file in names.h weights_c.h weights_file.h; do
-            # shellcheck disable=SC2086
+            # shellcheck disable=SC2046,SC2086
             if g++ -x c++ $(echo $warnings | sed 's/-std=c99/-std=c++11/') -fsyntax-only "$file"; then
                 passed=$((passed + 1))
             else
@@ -59,7 +59,7 @@ for machine in ${MACHINES:-$machines}; do
             if [ $compiler = tcc ] && [ "$name" = weights_incbin ]; then continue; fi # unknown to it
             objects=model.o
             [ ! -f "${name}_weights.o" ] || objects="model.o ${name}_weights.o"
-            # shellcheck disable=SC2086
+            # shellcheck disable=SC2046,SC2086
             if $compiler $flags -c "$name.c" -o model.o &&
                 $compiler -I"$here" -w "${name}_main.c" $objects -o run -lm && ./run; then
                 passed=$((passed + 1))
