@@ -69,16 +69,34 @@ static const Expr *uniform(Vectoring *v, const Expr *e) {
     return c == -1 ? expr_lt(v->ctx, zero, edge) : expr_le(v->ctx, edge, zero);
 }
 
-static void find_load(void *data, const Expr *e) {
-    *(bool *)data |= e->op == OP_LOAD;
+/* Notes the loads that evaluating e always performs: what AND, OR and SELECT may skip is left out. */
+static void sure_loads(Map *sure, const Expr *e) {
+    bool lazy = e->op == OP_AND || e->op == OP_OR || e->op == OP_SELECT;
+    if (e->op == OP_LOAD)
+        map_put(sure, e, (void *)(uintptr_t)e);
+    for (int i = 0; i < (lazy ? 1 : e->nkid); i++)
+        sure_loads(sure, e->kid[i]);
 }
 
-/* Lanes that do not take an arm must not perform its loads, and a vector performs them all. */
+typedef struct Arms {
+    const Map *sure;
+    bool found;
+} Arms;
+
+static void find_load(void *data, const Expr *e) {
+    Arms *arms = data;
+    arms->found |= e->op == OP_LOAD && e->u.buf->space != SPACE_REG && !map_get(arms->sure, e);
+}
+
+/* Lanes that do not take an arm must not perform its loads, and a vector performs them all: only loads that the
+ * condition performs as well are safe. */
 static bool arms_load(Ctx *ctx, const Expr *e) {
-    bool found = false;
+    Map *sure = map_new(ctx);
+    Arms arms = {sure, false};
+    sure_loads(sure, e->kid[0]);
     for (int i = 1; i < e->nkid; i++)
-        expr_walk(ctx, e->kid[i], find_load, &found);
-    return found;
+        expr_walk(ctx, e->kid[i], find_load, &arms);
+    return arms.found;
 }
 
 static const Expr *vector_select(Vectoring *v, const Expr *e) {

@@ -9,10 +9,16 @@
 
 #include <string.h>
 
-void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body) {
+/* Written with its attribute: "always_inline", or "noinline" for what calls libm lane by lane anyway. */
+static void helper_write(Printer *p, const char *attribute, Str name, Str ret, Str params,
+                         const Text *body) {
     paste_add(p->paste, name,
-              str_f(p->ctx, "static inline __attribute__((always_inline)) %s\n%s(%s) {\n%s}", ret,
-                    name, params, body->at));
+              str_f(p->ctx, "static%s __attribute__((%s)) %s\n%s(%s) {\n%s}",
+                    attribute[0] == 'a' ? " inline" : "", attribute, ret, name, params, body->at));
+}
+
+void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body) {
+    helper_write(p, "always_inline", name, ret, params, body);
 }
 
 static bool is_wide(const Printer *p, Dtype t, int lanes) {
@@ -122,7 +128,9 @@ Str vec_op(Printer *p, const Expr *e) {
     loop_open(p, &body, to, lanes);
     set_lane(p, &body, to, lanes, value.at);
     text_s(&body, "    return r;\n");
-    helper_add(p, name, vector_type(p, to, lanes), params.at, &body);
+    bool costly = (e->op >= OP_EXP && e->op <= OP_EXPM1) || e->op == OP_POW || e->op == OP_ATAN2;
+    helper_write(p, costly ? "noinline" : "always_inline", name, vector_type(p, to, lanes),
+                 params.at, &body);
     return name;
 }
 
