@@ -291,6 +291,7 @@ static void nest_next(Eval *ev, Nest *s, int pos) {
 
 static void nest_loop(Eval *ev, Nest *s, int pos) {
     if (pos == s->spec.nloop) {
+        ev->steps += s->n;
         if (s->reduces)
             collect(ev, s);
         else

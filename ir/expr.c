@@ -742,7 +742,9 @@ const Expr *expr_rebuild(Ctx *ctx, const Expr *e, const Expr *const *kid) {
 
 /* A symbol or load that another op folded to comes from its kids: it has been through fn. */
 static bool is_folded(const Expr *from, const Expr *to) {
-    return from->op != to->op && (is_op(to, OP_SYM) || is_op(to, OP_LOAD) || is_op(to, OP_MLOAD));
+    bool load = is_op(to, OP_LOAD) || is_op(to, OP_MLOAD);
+    return load ? !is_op(from, OP_LOAD) && !is_op(from, OP_MLOAD)
+                : is_op(to, OP_SYM) && from->nkid > 0;
 }
 
 static const Expr *rewrite(Rewrite *r, const Expr *e) {
