@@ -159,6 +159,20 @@ static Stmt *restrict_nests(Ctx *ctx, const Def *d, Stmt *nests, const Region *r
     return copy;
 }
 
+/* Does every nest still have the loop of each output axis, whole and in order? */
+static bool nests_whole(const Def *d, const Stmt *nests) {
+    for (const Stmt *top = nests; top; top = top->next) {
+        const Stmt *s = top;
+        for (int i = 0; i < d->buf->rank; i++, s = s->body) {
+            while (s->op == STMT_FOR && s->label != d->axis[i].var->name)
+                s = s->body;
+            if (s->op != STMT_FOR || s->a != d->axis[i].var->extent)
+                return false;
+        }
+    }
+    return true;
+}
+
 /* True when all loads of d's buffer are inside the given loops (and in d itself). */
 static bool read_elsewhere(Ctx *ctx, const Stmt *s, const Def *d, const LoopList *inside) {
     for (; s; s = s->next) {
@@ -257,11 +271,16 @@ bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
     if (!d || !loops.len)
         return step_fails(ctx, why, "no %s %s here", d ? "loop" : "Def",
                           d ? step->loop[0].axis : step->def);
+    if (d == kernel_root(f->kernel) || loops.at[0]->def == d)
+        return step_fails(ctx, why, "%s cannot be computed in its own loops", d->name);
     if (d->at || d->scan || read_elsewhere(ctx, f->body, d, &loops))
         return step_fails(ctx, why, "%s is read outside %s", d->name, step->loop[0].axis);
     Stmt *nests = take_def(&f->body, d);
     if (!nests)
         return step_fails(ctx, why, "%s is already placed", d->name);
+    if (!nests_whole(d, nests))
+        return step_fails(
+            ctx, why, "the loops of %s are not whole any more; compute_at comes first", d->name);
     for (int i = 0; i < loops.len; i++)
         if (!place_in(ctx, f, d, nests, loops.at[i], why))
             return false;
