@@ -108,6 +108,7 @@ static Words command(Args *a, const Machine *m, const Out *out, const char *kind
     w.at[0] = program_find(ctx, w.at[0]);
     add_words(ctx, &w, "-O2 -std=gnu99 -ffp-contract=off -w");
     add_words(ctx, &w, m->cflags);
+    add_words(ctx, &w, getenv("CFLAGS") ? getenv("CFLAGS") : "");
     add_words(ctx, &w, so ? "-shared -fPIC" : object ? "-r -nostdlib" : "-c");
     vec_push(ctx, &w, str_f(ctx, "./%s.c", out->stem));
     if (object)
