@@ -16,10 +16,9 @@ typedef struct Out {
                             whoever compiles provides as the symbol PREFIX_weights */
     const char *weights; /* mode asked for: c string incbin file obj auto */
     Str weights_mode;    /* mode chosen */
-    unsigned char
-        *blob; /* weights file (file, incbin) or the ELF object (obj); NULL: inside the source */
-    size_t blob_len;
-    Str blob_name;                          /* "model_weights.o" */
+    Spans blob;    /* weights file (file, incbin) or the ELF object (obj); empty: inside the source.
+                            The pieces point into the module's constants */
+    Str blob_name; /* "model_weights.o" */
     Str sha256, flags, version, model_file; /* for the header comment, already sanitised by emit */
     Str build_line;                         /* exact C compiler line for this output */
 } Out;

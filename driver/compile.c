@@ -124,8 +124,7 @@ bool compile_emit(Args *a, Compiled *c, const char *output, const char *weights)
     o->source = text_new(ctx);
     o->header = text_new(ctx);
     o->bridge = text_new(ctx);
-    o->blob = NULL;
-    o->blob_len = 0;
+    o->blob = (Spans){0};
     o->blob_name = NULL;
     o->weights = a->opt.weights && strcmp(a->opt.weights, "auto") ? a->opt.weights : weights;
     o->sha256 = str(ctx, c->file.sha256);
@@ -204,11 +203,11 @@ static Str job_path(Ctx *ctx, const Job *job, const char *suffix) {
     return str_f(ctx, "%s%s%s", path_folder(ctx, job->output), path_stem(ctx, job->output), suffix);
 }
 
-static bool write_file(Args *a, Compiled *c, Job *job, Str path, const void *at, size_t n) {
+static bool write_file(Args *a, Compiled *c, Job *job, Str path, const Spans *p) {
     if (path_is_input(a, c, path))
         return false;
     vec_push(a->ctx, &job->written, path);
-    return a->print_outputs || file_write(a->ctx, path, at, n);
+    return a->print_outputs || file_write_spans(a->ctx, path, p);
 }
 
 /* One text for standard output: the header takes the place of its #include. */
@@ -230,7 +229,7 @@ static bool write_c(Args *a, Compiled *c, Job *job) {
     Str path = job_path(ctx, job, ".c"), folder = path_folder(ctx, path);
     if (!strcmp(path, "-")) {
         vec_push(ctx, &job->written, path);
-        if (o->blob)
+        if (o->blob.len)
             return diag_error(
                 ctx, EXIT_USAGE, NULL,
                 "--weights=%s needs a file beside the source; use c or string with -o -",
@@ -240,12 +239,13 @@ static bool write_c(Args *a, Compiled *c, Job *job) {
     Str header = str_f(ctx, "%s%s.h", folder, o->stem);
     if (job->c && !strcmp(header, path))
         return diag_error(ctx, EXIT_USAGE, NULL, "-o %s is the header's name too; use .c", path);
-    if (job->c && o->blob &&
-        !write_file(a, c, job, str_f(ctx, "%s%s", folder, o->blob_name), o->blob, o->blob_len))
+    Span head = {o->header.at, o->header.len}, body = {o->source.at, o->source.len};
+    Spans one = {&head, 1, 1}, two = {&body, 1, 1};
+    if (job->c && o->blob.len &&
+        !write_file(a, c, job, str_f(ctx, "%s%s", folder, o->blob_name), &o->blob))
         return false;
-    if (!write_file(a, c, job, job->c ? header : path, o->header.at, o->header.len))
-        return false;
-    return !job->c || write_file(a, c, job, path, o->source.at, o->source.len);
+    return write_file(a, c, job, job->c ? header : path, &one) &&
+           (!job->c || write_file(a, c, job, path, &two));
 }
 
 static bool write_built(Args *a, Compiled *c, Job *job, const char *kind, const char *suffix) {

@@ -79,8 +79,9 @@ static bool tcc_symbols(TCCState *s, const Out *o) {
         memcpy(&address, &KNOWN[i].address, sizeof address);
         ok &= tcc_add_symbol(s, KNOWN[i].name, address) == 0;
     }
-    return ok && (!o->blob ||
-                  tcc_add_symbol(s, str_f(o->source.ctx, "%s_weights", o->prefix), o->blob) == 0);
+    size_t n;
+    const void *weights = spans_join(o->source.ctx, &o->blob, &n);
+    return ok && tcc_add_symbol(s, str_f(o->source.ctx, "%s_weights", o->prefix), weights) == 0;
 }
 
 static bool load_tcc(Args *a, Compiled *c, Jit *j) {

@@ -88,8 +88,8 @@ bool program_run(Ctx *ctx, const Words *w, const char *folder, int *status) {
 
 /* Writes the sources into `folder`. */
 static bool write_sources(Ctx *ctx, const Out *out, const char *folder) {
-    if (out->blob && !file_write(ctx, str_f(ctx, "%s/%s", folder, out->blob_name),
-                                 (const char *)out->blob, out->blob_len))
+    if (out->blob.len &&
+        !file_write_spans(ctx, str_f(ctx, "%s/%s", folder, out->blob_name), &out->blob))
         return false;
     Text whole = text_new(ctx);
     text_n(&whole, out->source.at, out->source.len);
@@ -103,7 +103,7 @@ static bool write_sources(Ctx *ctx, const Out *out, const char *folder) {
 static Words command(Args *a, const Machine *m, const Out *out, const char *kind, const char *cc) {
     Ctx *ctx = a->ctx;
     Words w = {0};
-    bool so = !strcmp(kind, "so"), object = out->blob && strstr(out->blob_name, ".o");
+    bool so = !strcmp(kind, "so"), object = out->blob.len && strstr(out->blob_name, ".o");
     add_words(ctx, &w, cc);
     w.at[0] = program_find(ctx, w.at[0]);
     add_words(ctx, &w, "-O2 -std=gnu99 -ffp-contract=off -w");

@@ -150,6 +150,18 @@ _Noreturn void internal_error(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 /* All bytes of a regular file, or of standard input when `path` is "-". An empty file, a folder, a
  * FIFO, a device … are errors. */
 bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n);
+/* Bytes of a file that lie in several places. */
+typedef struct Span {
+    const void *at;
+    size_t len;
+} Span;
+typedef struct Spans { /* a VEC(Span) */
+    Span *at;
+    int len, cap;
+} Spans;
+/* One behind the other, 64-byte aligned. */
+unsigned char *spans_join(Ctx *ctx, const Spans *p, size_t *n);
+bool file_write_spans(Ctx *ctx, const char *path, const Spans *p);
 /* Writes n bytes by way of a temporary and a rename; a file that holds them already is not touched.
  * "-" is standard output; devices and FIFOs are written to directly. */
 bool file_write(Ctx *ctx, const char *path, const char *at, size_t n);

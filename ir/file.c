@@ -17,7 +17,9 @@
 enum {
     READ_FIRST = 1 << 20, /* of a stream whose length is unknown */
     IO_MOST = 1 << 30,    /* bytes of one read() or write() */
-    TEMP_TRIES = 100
+    TEMP_TRIES = 100,
+    JOIN_ALIGN = 64,
+    COMPARE_PART = 1 << 16
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -116,41 +118,61 @@ bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n) {
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+unsigned char *spans_join(Ctx *ctx, const Spans *p, size_t *n) {
+    *n = 0;
+    for (int i = 0; i < p->len; i++)
+        *n += p->at[i].len;
+    uintptr_t at = (uintptr_t)ctx_alloc(ctx, *n + JOIN_ALIGN);
+    unsigned char *all = (unsigned char *)((at + JOIN_ALIGN - 1) / JOIN_ALIGN * JOIN_ALIGN),
+                  *to = all;
+    for (int i = 0; i < p->len; i++) {
+        memcpy(to, p->at[i].at, p->at[i].len);
+        to += p->at[i].len;
+    }
+    return all;
+}
+
 /* 0 or errno. */
-static int write_all(int fd, const char *at, size_t n) {
-    while (n) {
-        ssize_t k = write(fd, at, n < IO_MOST ? n : IO_MOST);
-        if (k < 0 && errno != EINTR)
-            return errno;
-        if (k > 0) {
-            at += k;
-            n -= (size_t)k;
+static int write_all(int fd, const Spans *p) {
+    for (int i = 0; i < p->len; i++) {
+        const char *at = p->at[i].at;
+        for (size_t n = p->at[i].len; n;) {
+            ssize_t k = write(fd, at, n < IO_MOST ? n : IO_MOST);
+            if (k < 0 && errno != EINTR)
+                return errno;
+            at += k > 0 ? k : 0;
+            n -= k > 0 ? (size_t)k : 0;
         }
     }
     return 0;
 }
 
-static bool same_bytes(const char *path, const char *at, size_t n) {
-    char part[4096];
-    bool same = true;
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    for (size_t done = 0; same && done <= n;) {
-        int64_t got = read_all(fd, (unsigned char *)part, sizeof part);
-        same = got >= 0 && (size_t)got <= n - done && memcmp(part, at + done, (size_t)got) == 0;
-        done += same ? (size_t)got : 0;
-        if (got < (int64_t)sizeof part) {
-            same = same && done == n;
-            break;
-        }
+/* Are the next bytes of the file those of the piece? */
+static bool same_span(int fd, const Span *p, unsigned char *part) {
+    const unsigned char *at = p->at;
+    for (size_t done = 0; done < p->len;) {
+        size_t want = p->len - done < COMPARE_PART ? p->len - done : COMPARE_PART;
+        if (read_all(fd, part, want) != (int64_t)want || memcmp(part, at + done, want))
+            return false;
+        done += want;
     }
-    close(fd);
+    return true;
+}
+
+/* The file's length is known to be right. */
+static bool same_bytes(const char *path, const Spans *p) {
+    unsigned char part[COMPARE_PART];
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    bool same = fd >= 0;
+    for (int i = 0; same && i < p->len; i++)
+        same = same_span(fd, &p->at[i], part);
+    if (fd >= 0)
+        close(fd);
     return same;
 }
 
 /* Writes beside `path`, then renames; 0 or errno. */
-static int write_renamed(Ctx *ctx, const char *path, const char *at, size_t n) {
+static int write_renamed(Ctx *ctx, const char *path, const Spans *p) {
     Str temp = NULL;
     int fd = -1;
     for (int i = 0; fd < 0 && i < TEMP_TRIES; i++) {
@@ -161,7 +183,7 @@ static int write_renamed(Ctx *ctx, const char *path, const char *at, size_t n) {
     }
     if (fd < 0)
         return EEXIST;
-    int err = write_all(fd, at, n);
+    int err = write_all(fd, p);
     if (close(fd) != 0 && !err)
         err = errno;
     if (!err && rename(temp, path) != 0)
@@ -171,27 +193,40 @@ static int write_renamed(Ctx *ctx, const char *path, const char *at, size_t n) {
     return err;
 }
 
-bool file_write(Ctx *ctx, const char *path, const char *at, size_t n) {
+/* To what is there and no regular file: /dev/stdout, /dev/null, a FIFO. No renaming. */
+static int write_device(const char *path, const Spans *p) {
+    int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    int err = fd < 0 ? errno : write_all(fd, p);
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
+
+static int write_regular(Ctx *ctx, const char *path, const struct stat *there, const Spans *p) {
+    char *real = there ? realpath(path, NULL) : NULL; /* a link stays a link */
+    const char *to = real ? real : path;
+    size_t n = 0;
+    for (int i = 0; i < p->len; i++)
+        n += p->at[i].len;
+    bool same = there && (size_t)there->st_size == n && same_bytes(to, p);
+    int err = same ? 0 : write_renamed(ctx, to, p);
+    free(real);
+    return err;
+}
+
+bool file_write_spans(Ctx *ctx, const char *path, const Spans *p) {
     struct stat st;
     bool standard = strcmp(path, "-") == 0, there = !standard && stat(path, &st) == 0;
-    int err;
-    if (standard) {
-        err = write_all(STDOUT_FILENO, at, n);
-    } else if (there && S_ISDIR(st.st_mode)) {
-        err = EISDIR;
-    } else if (there && !S_ISREG(st.st_mode)) { /* /dev/stdout, /dev/null, a FIFO: no renaming */
-        int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
-        err = fd < 0 ? errno : write_all(fd, at, n);
-        if (fd >= 0)
-            close(fd);
-    } else {
-        char *real = there ? realpath(path, NULL) : NULL; /* a link stays a link */
-        const char *to = real ? real : path;
-        err = there && (size_t)st.st_size == n && same_bytes(to, at, n)
-                  ? 0
-                  : write_renamed(ctx, to, at, n);
-        free(real);
-    }
+    int err = standard                        ? write_all(STDOUT_FILENO, p)
+              : there && S_ISDIR(st.st_mode)  ? EISDIR
+              : there && !S_ISREG(st.st_mode) ? write_device(path, p)
+                                              : write_regular(ctx, path, there ? &st : NULL, p);
     Loc loc = {.file = standard ? "stdout" : path, .node = -1};
     return !err || diag_error(ctx, EXIT_IO, &loc, "cannot write: %s", strerror(err));
+}
+
+bool file_write(Ctx *ctx, const char *path, const char *at, size_t n) {
+    Span piece = {at, n};
+    Spans p = {&piece, 1, 1};
+    return file_write_spans(ctx, path, &p);
 }

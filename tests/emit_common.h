@@ -120,10 +120,12 @@ static inline void test_close(Test *t, const char *weights) {
     write_file(t, ".h", out.header.at, out.header.len);
     write_file(t, ".in", t->in.at, t->in.len);
     write_file(t, ".expect", t->expect.at, t->expect.len);
-    t->blob = out.blob && strcmp(out.weights_mode, "file") == 0 ? out.blob_name : NULL;
+    t->blob = out.blob.len && strcmp(out.weights_mode, "file") == 0 ? out.blob_name : NULL;
     write_main(t);
-    if (out.blob)
-        write_file(t, out.blob_name + strlen(t->name), (const char *)out.blob, out.blob_len);
+    size_t n;
+    const unsigned char *blob = spans_join(t->ctx, &out.blob, &n);
+    if (n)
+        write_file(t, out.blob_name + strlen(t->name), (const char *)blob, n);
     printf("%s\n", t->name);
 }
 

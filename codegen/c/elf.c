@@ -15,10 +15,6 @@ enum {
     LONGEST = 200 /* symbol name */
 };
 
-size_t elf_room(void) {
-    return ROOM;
-}
-
 static unsigned char *put(unsigned char *at, uint64_t v, int bytes) {
     for (int i = 0; i < bytes; i++)
         *at++ = (unsigned char)(v >> (8 * i));
@@ -61,23 +57,26 @@ static unsigned char *put_section(unsigned char *at, const Section *s) {
     return put(at, s->entry, 8);
 }
 
-size_t elf_wrap(const Machine *mach, Str symbol, unsigned char *blob, size_t len) {
+void elf_wrap(Ctx *ctx, const Machine *mach, Str symbol, size_t len, Span *head, Span *tail) {
     static const char names[] = "\0.rodata\0.note.GNU-stack\0.symtab\0.strtab\0.shstrtab";
     size_t name_len = strlen(symbol);
     name_len = name_len < LONGEST ? name_len : LONGEST;
-    uint64_t data = ROOM, symtab = data + (len + 7) / 8 * 8, strtab = symtab + 2 * SYMBOL;
-    uint64_t shstrtab = strtab + name_len + 2, sections = (shstrtab + sizeof names + 7) / 8 * 8;
+    /* offsets in the file; `end` is where the tail begins */
+    uint64_t data = ROOM, end = data + len, symtab = data + (len + 7) / 8 * 8;
+    uint64_t strtab = symtab + 2 * SYMBOL, shstrtab = strtab + name_len + 2;
+    uint64_t sections = (shstrtab + sizeof names + 7) / 8 * 8;
     int machine = strcmp(mach->isa, "neon") == 0 ? 183 : 62;
-    put_header(blob, machine, sections);
-    unsigned char *at = blob + symtab + SYMBOL;
+    unsigned char *first = ctx_alloc(ctx, ROOM), *last = ctx_alloc(ctx, ROOM), *at;
+    put_header(first, machine, sections);
+    at = last + (symtab - end) + SYMBOL;
     at = put(at, 1, 4);    /* name */
     at = put(at, 0x11, 1); /* global object */
     at = put(at, 2, 1);    /* hidden */
     at = put(at, 1, 2);    /* in .rodata */
     at = put(at, 0, 8);
     put(at, len, 8);
-    memcpy(blob + strtab + 1, symbol, name_len);
-    memcpy(blob + shstrtab, names, sizeof names);
+    memcpy(last + (strtab - end) + 1, symbol, name_len);
+    memcpy(last + (shstrtab - end), names, sizeof names);
     const Section table[SECTIONS] = {
         {0},
         {1, 1, 2, data, len, 0, 0, 64, 0},
@@ -86,8 +85,9 @@ size_t elf_wrap(const Machine *mach, Str symbol, unsigned char *blob, size_t len
         {33, 3, 0, strtab, name_len + 2, 0, 0, 1, 0},
         {41, 3, 0, shstrtab, sizeof names, 0, 0, 1, 0},
     };
-    at = blob + sections;
+    at = last + (sections - end);
     for (int i = 0; i < SECTIONS; i++)
         at = put_section(at, &table[i]);
-    return (size_t)(at - blob);
+    *head = (Span){first, ROOM};
+    *tail = (Span){last, (size_t)(at - last)};
 }

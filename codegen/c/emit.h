@@ -47,10 +47,9 @@ typedef struct FuncInfo {
 bool weights_plan(Emit *em);            /* mode, offsets; exit 5 when text would be too long */
 void weights_define(Emit *em, Text *t); /* what stands in the source */
 void weights_blob(Emit *em);            /* out->blob */
-/* elf.c: makes an object file of `blob`: elf_room() bytes, then len bytes of data, then elf_room() bytes free.
- * The data becomes a read-only section with one hidden symbol. Returns the file's length. */
-size_t elf_room(void);
-size_t elf_wrap(const Machine *mach, Str symbol, unsigned char *blob, size_t len);
+/* elf.c: what stands before and behind `len` bytes of data in an object file that makes them a read-only
+ * section with one hidden symbol. */
+void elf_wrap(Ctx *ctx, const Machine *mach, Str symbol, size_t len, Span *head, Span *tail);
 
 /* entry.c */
 void entry_reserve(Emit *em);        /* no function gets a name the entry needs */

@@ -220,27 +220,39 @@ void weights_define(Emit *em, Text *t) {
 
 /* ---- blob -------------------------------------------------------------------------------------------- */
 
+/* The bytes of a constant: as they are, or a splat spread out. */
+static Span span_of(Emit *em, const Const *c) {
+    size_t size = (size_t)type_bytes(c->type), n = (size_t)bytes_of(c);
+    if (!c->splat)
+        return (Span){c->data, n};
+    unsigned char *all = ctx_alloc(em->ctx, n);
+    for (int64_t k = 0; k < c->count; k++)
+        memcpy(all + (size_t)k * size, c->data, size);
+    return (Span){all, n};
+}
+
 void weights_blob(Emit *em) {
+    static const unsigned char zeros[ALIGN];
     const Module *m = em->m;
-    bool none = em->mode == WEIGHTS_TEXT || em->mode == WEIGHTS_STRING || em->weight_bytes == 0;
-    if (none)
+    Spans *blob = &em->out->blob;
+    Span head, tail;
+    *blob = (Spans){0};
+    if (em->mode == WEIGHTS_TEXT || em->mode == WEIGHTS_STRING || em->weight_bytes == 0)
         return;
-    size_t len = (size_t)em->weight_bytes, head = em->mode == WEIGHTS_OBJ ? elf_room() : 0;
-    unsigned char *blob = ctx_alloc(em->ctx, head + len + (head ? elf_room() : 0));
+    bool object = em->mode == WEIGHTS_OBJ;
+    if (object)
+        elf_wrap(em->ctx, em->mach, str_f(em->ctx, "%s_weights", em->out->prefix),
+                 (size_t)em->weight_bytes, &head, &tail);
+    if (object)
+        vec_push(em->ctx, blob, head);
     for (int i = 0; i < m->consts.len; i++) {
         const Const *c = data_of(m->consts.at[i]);
-        const WeightRef *w = map_get(em->weights, m->consts.at[i]);
-        size_t size = (size_t)type_bytes(c->type);
         if (c->type == T_STR)
             continue;
-        unsigned char *to = blob + head + w->offset;
-        if (!c->splat)
-            memcpy(to, c->data, (size_t)bytes_of(c));
-        for (int64_t k = 0; c->splat && k < c->count; k++)
-            memcpy(to + (size_t)k * size, c->data, size);
+        Span p = span_of(em, c), pad = {zeros, (ALIGN - p.len % ALIGN) % ALIGN};
+        vec_push(em->ctx, blob, p);
+        vec_push(em->ctx, blob, pad);
     }
-    if (head)
-        len = elf_wrap(em->mach, str_f(em->ctx, "%s_weights", em->out->prefix), blob, len);
-    em->out->blob = blob;
-    em->out->blob_len = len;
+    if (object)
+        vec_push(em->ctx, blob, tail);
 }
