@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 from onnx import TensorProto as T
@@ -328,6 +329,46 @@ def files(c):
     c.ok("the old output stays", c.read("old.c") == b"old")
     left = [f for f in c.files() if "tmp" in f or f.startswith(".lcc")]
     c.ok("nothing is left behind", not left, left)
+
+
+@test()
+def killed(c):
+    """Points 23 and 24: whatever the moment, an output is the old one or the new one; memory and stack run out
+    in one line."""
+    c.write("m.onnx", dense_model(1024, 512))
+    args = [LCC, "m.onnx", "-q", "--target=avx2", "--weights=string", "-o", "k.c"]
+    c.ok("a whole one", c.lcc(*args[1:]).returncode == OK)
+    new = c.read("k.c")
+    for delay in [0.002 * i for i in range(8 if MODE == "quick" else 40)]:
+        c.write("k.c", b"old")
+        p = subprocess.Popen(args, cwd=c.cwd)
+        time.sleep(delay)
+        p.kill()
+        p.wait()
+        c.ok(f"killed after {delay} s", c.read("k.c") in (b"old", new))
+        for left in c.files():
+            if left.startswith("k.c.tmp"):
+                os.remove(c.path(left))
+    seen = set()
+    for kib in range(16, 8000, 997 if MODE == "quick" else 97):
+        p = c.lcc("m.onnx", "-q", "-o", "k.c", "--target=avx2", f"--max-memory={kib}K")
+        seen.add(p.returncode)
+        c.ok(f"--max-memory={kib}K", p.returncode in (OK, LIMIT) and (p.returncode == OK or b"error: " in p.stderr),
+             (p.returncode, p.stderr))
+    c.ok("some limits are enough and some are not", seen == {OK, LIMIT}, seen)
+    names = [f"t{i}" for i in range(3000)]
+    chain = [h.make_node("Neg" if i % 2 else "Exp", [a], [b]) for i, (a, b) in enumerate(zip(["x"] + names, names))]
+    c.write("chain.onnx", model(chain, [info("x", [4])], [info(names[-1], [4])]))
+    body = h.make_graph([h.make_node("Neg", ["x"], ["o0"])], "b0", [], [info("o0", [4])])
+    for i in range(1, 25):
+        other = h.make_graph([h.make_node("Abs", ["x"], ["a"])], "o", [], [info("a", [4])])
+        node = h.make_node("If", ["c"], [f"o{i}"], then_branch=body, else_branch=other)
+        body = h.make_graph([node], f"b{i}", [], [info(f"o{i}", [4])])
+    c.write("nest.onnx", model(body.node, [info("x", [4]), info("c", [], T.BOOL)], [info("o24", [4])]))
+    for name in ("chain", "nest"):
+        p = subprocess.run(["sh", "-c", f'ulimit -s 512; exec "$0" {name}.onnx -q -o k.c', LCC], cwd=c.cwd,
+                           stderr=subprocess.PIPE)
+        c.ok(f"{name} on a stack of 512 KiB", p.returncode in (OK, UNSUPPORTED, LIMIT), (p.returncode, p.stderr))
 
 
 @test()
