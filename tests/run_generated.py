@@ -78,9 +78,11 @@ def job_try(job, case):
         job = job._replace(options=check.lcc_emit(job.lcc, job.model, job.options, job.folder, "net.c"))
     except check.Refused as e:
         return "skipped", [str(e)], frame
-    for step in (check.check_compilers, check.check_symbols, check.check_bytes, check.check_runs):
+    for step in (check.check_compilers, check.check_symbols, check.check_frames, check.check_bytes,
+                 check.check_runs):
         complaints += step(job)
-    return "failed" if complaints else "passed", complaints, check.largest_frame(job)
+    frame = max((row[:2] for row in check.frames(job)), default=frame)
+    return "failed" if complaints else "passed", complaints, frame
 
 
 def job_run(work):
