@@ -134,9 +134,6 @@ bool compile_emit(Args *a, Compiled *c, const char *output, const char *weights)
     ctx->pass = "emit";
     if (!c->target->emit(ctx, c->module, c->machine, o))
         return false;
-    if (!o->build_line)
-        o->build_line = str_f(ctx, "cc -O2 -std=c99 -ffp-contract=off%s%s -c %s.c",
-                              c->machine->cflags[0] ? " " : "", c->machine->cflags, o->stem);
     return stage_done(a, "emit", start, NULL);
 }
 

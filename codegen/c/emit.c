@@ -119,7 +119,10 @@ static void print_made_by(Emit *em, Text *t, const char *suffix) {
            o->sha256 ? safe_text(em->ctx, o->sha256, 64) : "unknown", em->mach->name);
     if (o->flags && *o->flags)
         text_f(t, ", flags %s", safe_comment(em->ctx, o->flags, 300));
-    text_s(t, ". Do not edit.\n *\n"
+    text_f(t, ". Do not edit.\n * build: %s\n", safe_comment(em->ctx, o->build_line, 300));
+    if (o->blob_name && em->mode == WEIGHTS_OBJ && em->weight_bytes > 0)
+        text_f(t, " * link with %s\n", safe_comment(em->ctx, o->blob_name, 200));
+    text_s(t, " *\n"
               " * This file belongs to whoever has it, without conditions (0BSD): permission to "
               "use, copy,\n"
               " * modify and distribute it for any purpose, with or without fee, is granted. It "
@@ -300,6 +303,8 @@ bool c_emit(Ctx *ctx, const Module *m, const Machine *mach, Out *out) {
     out->header = text_new(ctx);
     out->bridge = text_new(ctx);
     entry_reserve(&em);
+    out->build_line = str_f(ctx, "cc -O2 -std=c99 -ffp-contract=off%s%s -c %s.c",
+                            *mach->cflags ? " " : "", mach->cflags, out->stem);
     if (!weights_plan(&em))
         return false;
     emit_kernels(&em);

@@ -361,7 +361,7 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
         const char *v4 = lanes == 4 ? "a" : "v4";
         text_f(&body,
                "    const __m128 v2 = _mm_add_ps(%s, _mm_movehl_ps(%s, %s));\n"
-               "    return _mm_cvtss_f32(_mm_add_ss(v2, _mm_movehdup_ps(v2)));\n",
+               "    return _mm_cvtss_f32(_mm_add_ss(v2, _mm_shuffle_ps(v2, v2, 0x55)));\n",
                v4, v4, v4);
     } else {
         text_f(&body, "    %s v[%d];\n    for (int i = 0; i < %d; i++)\n        v[i] = a[i];\n",

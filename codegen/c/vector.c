@@ -25,6 +25,10 @@ bool has_bit_masks(const Printer *p) {
     return p->mach->vec >= 64;
 }
 
+bool has_avx(const Printer *p) {
+    return p->mach->vec >= 32;
+}
+
 const char *register_bits(const Printer *p, int bytes) {
     if (bytes > p->mach->vec)
         return NULL;
@@ -283,7 +287,8 @@ static bool print_infix(Printer *p, const Expr *e, int prec) {
 }
 
 static const Simd *find_simd(const Printer *p, Op op, Dtype t, int lanes) {
-    if (lanes * type_bytes(t) > p->mach->vec)
+    bool old = op == OP_SQRT || op == OP_MIN || op == OP_MAX; /* of SSE2; the rest came with AVX */
+    if (lanes * type_bytes(t) > p->mach->vec || (!old && !has_avx(p)))
         return NULL;
     for (size_t i = 0; i < sizeof SIMD_TABLE / sizeof *SIMD_TABLE; i++)
         if (SIMD_TABLE[i].op == op && SIMD_TABLE[i].dtype == t && SIMD_TABLE[i].lanes == lanes)
