@@ -273,6 +273,18 @@ static void print_block(Printer *p, const Stmt *body) {
     print_close(p, mark);
 }
 
+/* The innermost loop of a register tile: straight-line code that updates named vectors. */
+static bool updates_vectors(const Printer *p, const Stmt *s) {
+    bool found = false;
+    for (; s; s = s->next) {
+        if (s->op != STMT_STORE && s->op != STMT_LET)
+            return false;
+        const RegInfo *r = s->op == STMT_STORE ? map_get(p->regs, s->buf) : NULL;
+        found |= r && !r->array && type_lanes(s->a->type) > 1 && expr_uses_buf(s->a, s->buf);
+    }
+    return found;
+}
+
 static void print_for(Printer *p, const Stmt *s) {
     Str end = NULL;
     int mark = p->scope.len;
@@ -292,6 +304,11 @@ static void print_for(Printer *p, const Stmt *s) {
         print_expr(p, s->a, P_SHIFT);
     text_f(p->t, "; %s++) {\n", var);
     print_block(p, s->body);
+    if (updates_vectors(p, s->body)) {
+        p->depth++;
+        print_line(p, "%s();", vector_fence(p));
+        p->depth--;
+    }
     print_line(p, "}");
     if (!end) {
         p->depth++;

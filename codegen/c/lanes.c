@@ -155,6 +155,14 @@ Str vec_splat(Printer *p, Dtype t, int lanes) {
     return name;
 }
 
+Str vector_fence(Printer *p) {
+    Str name = str(p->ctx, "lcc_fence");
+    paste_add(p->paste, name,
+              str(p->ctx, "static inline __attribute__((always_inline)) void lcc_fence(void) {\n"
+                          "    __asm__ volatile(\"\" ::: \"memory\");\n}"));
+    return name;
+}
+
 Str vector_part(Printer *p, Dtype t, int wide, int lanes) {
     Str name = str_f(p->ctx, "%s_of_%d", vec_name(p, "part", t, lanes), wide);
     if (paste_has(p->paste, name))
