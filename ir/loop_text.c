@@ -158,22 +158,24 @@ static Str word_of(Ctx *ctx, Str name) {
     return names_of(text_names(ctx), &name, name);
 }
 
+/* Variables are numbered as they appear, so that sums are in the order in which reading them makes them. */
 static void print_func(Print *p, const Func *f) {
+    Stmt *body = stmt_copy(p->ctx, f->body);
     text_f(p->t, "loops %s%s {", word_of(p->ctx, f->name), f->flat ? " flat" : "");
     p->indent++;
     for (int i = 0; i < f->syms.len; i++)
         declare_syms(p, expr_sym(p->ctx, f->syms.at[i]));
     for (int i = 0; i < f->params.len; i++)
         declare_buf(p, f->params.at[i]);
-    stmt_walk(f->body, note_alloc, p);
-    stmt_walk(f->body, declare_stmt, p);
+    stmt_walk(body, note_alloc, p);
+    stmt_walk(body, declare_stmt, p);
     put_line(p, "param ");
     put_bufs(p, f->params.at, f->params.len);
     for (int i = 0; i < f->syms.len; i++)
         text_f(p->t, "%s%s", i ? ", " : " sym (",
                names_of(p->names, f->syms.at[i], f->syms.at[i]->name));
     text_s(p->t, f->syms.len ? ")" : "");
-    print_stmts(p, f->body);
+    print_stmts(p, body);
     p->indent--;
     text_s(p->t, "\n}\n");
 }

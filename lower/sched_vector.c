@@ -5,6 +5,8 @@
  *   after   for n < 2 unroll { for n < 16 vector { … } } for n < 8 vector { … } */
 #include "lower/sched_in.h"
 
+#include <string.h>
+
 #define LANES_MIN 4 /* narrower than this is unrolled scalars */
 
 static Stmt *part_loop(Ctx *ctx, const Stmt *s, int64_t base, int64_t times, int64_t lanes) {
@@ -108,6 +110,8 @@ static void contract(void *data, Stmt *s) {
 
 bool sched_tensorize(Ctx *ctx, Func *f, const Step *step, Str *why) {
     LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    if (step->nword != 1 || strcmp(step->word[0], "fma") != 0)
+        return step_fails(ctx, why, "there is no instruction %s", step->nword ? step->word[0] : "");
     for (int i = 0; i < loops.len; i++)
         stmt_walk(loops.at[i]->body, contract, ctx);
     return sched_vectorize(ctx, f, step, why);
