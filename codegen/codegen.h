@@ -56,6 +56,9 @@ void paste_pieces(const Paste *p, Text *t);
 
 /* ---- targets ------------------------------------------------------------------------------------ */
 
+/* As many bytes of weights become text unasked on machines without a vector unit; more are refused. */
+enum { PLAIN_TEXT_MAX = 1 << 20 };
+
 extern const Target target_c;
 bool c_emit(Ctx *ctx, const Module *m, const Machine *mach, Out *out);
 

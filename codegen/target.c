@@ -28,33 +28,11 @@ const Machine *target_machine(int i) {
     return NULL;
 }
 
-/* Edit distance of two short names; what is past LONGEST bytes does not count. */
-static int name_distance(const char *a, const char *b) {
-    enum { LONGEST = 32 };
-    int row[LONGEST + 1];
-    int na = (int)strlen(a), nb = (int)strlen(b);
-    na = na < LONGEST ? na : LONGEST;
-    nb = nb < LONGEST ? nb : LONGEST;
-    for (int j = 0; j <= nb; j++)
-        row[j] = j;
-    for (int i = 1; i <= na; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= nb; j++) {
-            int best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            best = best < row[j] + 1 ? best : row[j] + 1;
-            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
-        }
-    }
-    return row[nb];
-}
-
 const char *target_nearest(const char *name) {
     const char *nearest = NULL;
     int best = 0;
     for (int i = 0; target_machine(i); i++) {
-        int d = name_distance(name, target_machine(i)->name);
+        int d = word_distance(name, target_machine(i)->name);
         if (!nearest || d < best) {
             nearest = target_machine(i)->name;
             best = d;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define MEMORY_FLOOR ((size_t)256 << 20)
@@ -21,6 +22,10 @@ static void limit_memory(Args *a, const Compiled *c) {
     arena_limit(a->ctx->arena, limit);
 }
 
+/* Targets the interface names and no backend serves: how their names begin. */
+static const char *const LATER_TARGETS[] = {"sse2", "avx512-vnni", "amx",      "neon",  "sve",
+                                            "rvv",  "wasm",        "cortex-m", "cuda:", "cuda"};
+
 bool compile_target(Args *a, Compiled *c, const char *name) {
     name = name ? name : a->opt.target ? a->opt.target : "c";
     if (!strcmp(name, "native"))
@@ -28,6 +33,12 @@ bool compile_target(Args *a, Compiled *c, const char *name) {
     c->target = target_find(name, &c->machine);
     if (c->target)
         return true;
+    for (size_t i = 0; i < sizeof LATER_TARGETS / sizeof *LATER_TARGETS; i++)
+        if (!strncmp(name, LATER_TARGETS[i], strlen(LATER_TARGETS[i]))) {
+            diag_error(a->ctx, EXIT_USAGE, NULL, "--target=%s is not built yet", name);
+            diag_note(a->ctx, "`lcc targets` lists what is; --target=c runs everywhere");
+            return false;
+        }
     diag_error(a->ctx, EXIT_USAGE, NULL, "unknown target %s", name);
     diag_note(a->ctx, "did you mean %s? `lcc targets` lists them all", target_nearest(name));
     return false;
@@ -144,6 +155,7 @@ typedef struct Job {
     bool c, h, so, obj;
     int kinds;
     const char *output; /* -o, or the default */
+    bool stream; /* the output is standard output, a device, a FIFO: one text, nothing beside it */
     VEC(const char *) written;
 } Job;
 
@@ -169,6 +181,28 @@ static bool emit_kind(Ctx *ctx, Job *job, Str kind) {
     return diag_error(ctx, EXIT_USAGE, NULL, "--emit=%s: expected c, h, so or obj", kind);
 }
 
+/* What would fail at the end is said at the beginning. */
+static bool output_check(Args *a, Job *job, const char *emit) {
+    Ctx *ctx = a->ctx;
+    struct stat st;
+    const char *o = job->output;
+    bool there = stat(o, &st) == 0;
+    job->stream = !strcmp(o, "-") || (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode));
+    if (job->stream && (job->so || job->obj))
+        return diag_error(ctx, EXIT_USAGE, NULL, "--emit=%s cannot go to %s", emit,
+                          strcmp(o, "-") ? o : "standard output");
+    if (there && S_ISDIR(st.st_mode))
+        return diag_error(ctx, EXIT_IO, NULL, "-o %s is a folder: expected the name of a file", o);
+    if (!o[0] || o[strlen(o) - 1] == '/')
+        return diag_error(ctx, EXIT_USAGE, NULL, "-o %s: expected the name of a file", o);
+    Str folder = path_folder(ctx, o);
+    if (!folder[0] || a->print_outputs || (stat(folder, &st) == 0 && S_ISDIR(st.st_mode)))
+        return true;
+    diag_error(ctx, EXIT_IO, NULL, "-o %s: there is no folder %s", o, folder);
+    diag_note(ctx, "mkdir -p %s", folder);
+    return false;
+}
+
 /* Reads --emit and -o. */
 static bool job_read(Args *a, const char *model, Job *job) {
     Ctx *ctx = a->ctx;
@@ -186,11 +220,7 @@ static bool job_read(Args *a, const char *model, Job *job) {
     job->output = a->opt.output;
     if (!job->output)
         job->output = str_f(ctx, "%s%s", path_stem(ctx, model), suffix);
-    if (!strcmp(job->output, "-") && (job->so || job->obj))
-        return diag_error(ctx, EXIT_USAGE, NULL, "--emit=%s cannot go to standard output", emit);
-    if (!job->output[0] || job->output[strlen(job->output) - 1] == '/')
-        return diag_error(ctx, EXIT_USAGE, NULL, "-o %s: expected the name of a file", job->output);
-    return true;
+    return output_check(a, job, emit);
 }
 
 /* Where a kind goes: -o itself when it is the only one. */
@@ -200,15 +230,8 @@ static Str job_path(Ctx *ctx, const Job *job, const char *suffix) {
     return str_f(ctx, "%s%s%s", path_folder(ctx, job->output), path_stem(ctx, job->output), suffix);
 }
 
-static bool write_file(Args *a, Compiled *c, Job *job, Str path, const Spans *p) {
-    if (path_is_input(a, c, path))
-        return false;
-    vec_push(a->ctx, &job->written, path);
-    return a->print_outputs || file_write_spans(a->ctx, path, p);
-}
-
-/* One text for standard output: the header takes the place of its #include. */
-static bool write_standard(Args *a, const Out *o) {
+/* One text for a stream: the header takes the place of its #include. */
+static bool write_stream(Args *a, const Out *o, const char *path) {
     Text t = text_new(a->ctx);
     Str line = str_f(a->ctx, "#include \"%s.h\"\n", o->stem);
     const char *at = strstr(o->source.at, line);
@@ -217,32 +240,45 @@ static bool write_standard(Args *a, const Out *o) {
     text_n(&t, o->source.at, (size_t)(at - o->source.at));
     text_n(&t, o->header.at, o->header.len);
     text_s(&t, at + strlen(line));
-    return file_write(a->ctx, "-", t.at, t.len);
+    return file_write(a->ctx, path, t.at, t.len);
 }
 
-static bool write_c(Args *a, Compiled *c, Job *job) {
+/* Weights, header and source: all of them or none. */
+static bool write_files(Args *a, const Compiled *c, Job *job, Str path) {
     Ctx *ctx = a->ctx;
     const Out *o = &c->out;
-    Str path = job_path(ctx, job, ".c"), folder = path_folder(ctx, path);
-    if (!strcmp(path, "-")) {
-        vec_push(ctx, &job->written, path);
-        if (o->blob.len)
-            return diag_error(
-                ctx, EXIT_USAGE, NULL,
-                "--weights=%s needs a file beside the source; use c or string with -o -",
-                o->weights_mode);
-        return a->print_outputs || write_standard(a, o);
-    }
-    Str header = str_f(ctx, "%s%s.h", folder, o->stem);
+    Str folder = path_folder(ctx, path), header = str_f(ctx, "%s%s.h", folder, o->stem);
     if (job->c && !strcmp(header, path))
         return diag_error(ctx, EXIT_USAGE, NULL, "-o %s is the header's name too; use .c", path);
     Span head = {o->header.at, o->header.len}, body = {o->source.at, o->source.len};
     Spans one = {&head, 1, 1}, two = {&body, 1, 1};
-    if (job->c && o->blob.len &&
-        !write_file(a, c, job, str_f(ctx, "%s%s", folder, o->blob_name), &o->blob))
-        return false;
-    return write_file(a, c, job, job->c ? header : path, &one) &&
-           (!job->c || write_file(a, c, job, path, &two));
+    FileOut file[3];
+    int n = 0;
+    if (job->c && o->blob.len)
+        file[n++] = (FileOut){str_f(ctx, "%s%s", folder, o->blob_name), &o->blob};
+    file[n++] = (FileOut){job->c ? header : path, &one};
+    if (job->c)
+        file[n++] = (FileOut){path, &two};
+    for (int i = 0; i < n; i++) {
+        if (path_is_input(a, c, file[i].path))
+            return false;
+        vec_push(ctx, &job->written, file[i].path);
+    }
+    return a->print_outputs || files_write(ctx, n, file);
+}
+
+static bool write_c(Args *a, Compiled *c, Job *job) {
+    Str path = job_path(a->ctx, job, ".c");
+    if (!job->stream)
+        return write_files(a, c, job, path);
+    vec_push(a->ctx, &job->written, path);
+    if (c->out.blob.len)
+        return diag_error(a->ctx, EXIT_USAGE, NULL,
+                          "--weights=%s needs a file beside the source; use c or string with -o %s",
+                          c->out.weights_mode, path);
+    return a->print_outputs ||
+           (job->c ? write_stream(a, &c->out, path)
+                   : file_write(a->ctx, path, c->out.header.at, c->out.header.len));
 }
 
 static bool write_built(Args *a, Compiled *c, Job *job, const char *kind, const char *suffix) {
@@ -261,10 +297,10 @@ static bool write_built(Args *a, Compiled *c, Job *job, const char *kind, const 
 }
 
 static bool job_run(Args *a, Compiled *c, Job *job) {
-    bool ok = true, standard = !strcmp(job->output, "-");
+    bool ok = true;
     if (job->h || job->c)
-        ok = compile_emit(a, c, job_path(a->ctx, job, ".c"),
-                          standard && c->machine->vec ? "string" : "auto") &&
+        ok = compile_emit(a, c, job->stream ? "-" : job_path(a->ctx, job, ".c"),
+                          job->stream && c->machine->vec ? "string" : "auto") &&
              write_c(a, c, job);
     if (ok && job->obj)
         ok = write_built(a, c, job, "obj", ".o");
@@ -304,15 +340,38 @@ static void summary(Args *a, const Compiled *c, const Job *job) {
                 native_machine());
 }
 
+static int usage_error(Args *a, Str message) {
+    diag_error(a->ctx, EXIT_USAGE, NULL, "%s", message);
+    return EXIT_USAGE;
+}
+
+/* A first word that is neither a file nor looks like one was meant as a verb: reported. */
+static bool is_stray(Args *a, const char *word) {
+    struct stat st;
+    int n;
+    const Verb *v = verb_table(&n), *best = v;
+    if (strpbrk(word, "./") || !strcmp(word, "-") || stat(word, &st) == 0)
+        return false;
+    for (int i = 1; i < n; i++)
+        if (word_distance(word, v[i].name) < word_distance(word, best->name))
+            best = &v[i];
+    diag_error(a->ctx, EXIT_USAGE, NULL, "%s is neither a verb nor a file", word);
+    if (word_distance(word, best->name) <= 2)
+        diag_note(a->ctx, "did you mean lcc %s?", best->name);
+    else
+        diag_note(a->ctx, "lcc --help lists the verbs");
+    return true;
+}
+
 int verb_compile(Args *a) {
     Ctx *ctx = a->ctx;
     Compiled c = {0};
     Job job = {0};
-    if (a->words.len != 1) {
-        diag_error(ctx, EXIT_USAGE, NULL, "one model at a time; got %d file names", a->words.len);
-        return EXIT_USAGE;
-    }
-    const char *model = a->words.at[0];
+    const char *model = a->words.len ? a->words.at[0] : NULL;
+    if (!model || is_stray(a, model))
+        return model ? EXIT_USAGE : usage_error(a, "no model is given: lcc model.onnx -o model.c");
+    if (a->words.len != 1)
+        return usage_error(a, str_f(ctx, "one model at a time; got %d file names", a->words.len));
     bool ok = job_read(a, model, &job) && compile_target(a, &c, NULL) &&
               compile_import(a, model, &c) && compile_define(a, &c) && compile_lower(a, &c) &&
               job_run(a, &c, &job);

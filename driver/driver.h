@@ -28,8 +28,6 @@ typedef struct Args {
 /* Fills a from the command line. False: a usage error was reported. */
 bool args_parse(Ctx *ctx, Args *a, int argc, char **argv);
 void help_print(Text *t, bool all);
-/* Edit distance, for "did you mean". */
-int word_distance(const char *a, const char *b);
 
 /* shapes.c: decimal at *at, moved behind it; the values of --dim and --shape, and a shape as text. */
 bool parse_int(const char **at, int64_t *v);

@@ -46,7 +46,7 @@ static int dispatch(Ctx *ctx, Args *a, int argc, char **argv) {
         printf("lcc %s\n", LCC_VERSION);
         return EXIT_OK;
     }
-    if (a->help || (!a->verb && !a->words.len)) {
+    if (a->help || argc < 2) {
         Text t = text_new(ctx);
         help_print(&t, a->help);
         fputs(t.at, a->help ? stdout : stderr);

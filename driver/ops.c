@@ -75,7 +75,10 @@ static void uses_text(Args *a, const Uses *u) {
         text_str(&t, use_name(a->ctx, is));
         text_f(&t, "-%d", is->version);
         text_f(&t, "%*s %6d node%s%s\n", t.len - start < 34 ? 34 - (int)(t.len - start) : 0, "",
-               is->count, is->count == 1 ? " " : "s", is->known ? "" : "  not supported");
+               is->count, is->count == 1 ? "" : "s",
+               is->known        ? ""
+               : is->count == 1 ? "   not supported"
+                                : "  not supported");
     }
     fwrite(t.at ? t.at : "", 1, t.len, stdout);
 }

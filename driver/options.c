@@ -100,25 +100,6 @@ static bool set_value(Ctx *ctx, Args *a, const OptRow *r, const char *v) {
 
 /* ---- words ------------------------------------------------------------------------------------------- */
 
-int word_distance(const char *a, const char *b) {
-    enum { LONGEST = 40 };
-    int row[LONGEST + 1];
-    int na = (int)strnlen(a, LONGEST), nb = (int)strnlen(b, LONGEST);
-    for (int j = 0; j <= nb; j++)
-        row[j] = j;
-    for (int i = 1; i <= na; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= nb; j++) {
-            int best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            best = best < row[j] + 1 ? best : row[j] + 1;
-            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
-        }
-    }
-    return row[nb];
-}
-
 static bool unknown_option(Ctx *ctx, const char *name, const char *dashes) {
     const OptRow *best = &ROWS[0];
     for (int i = 0; i < NLATER; i++)

@@ -55,7 +55,10 @@ static bool name_check(Ctx *ctx, const char *option, const char *name, size_t le
             best = is;
     }
     diag_error(ctx, EXIT_USAGE, NULL, "%s=%s: there is no such pass", option, word);
-    diag_note(ctx, "did you mean %s? lcc --help lists the passes", best);
+    if (word_distance(best, word) <= (int)strlen(word) / 2)
+        diag_note(ctx, "did you mean %s? lcc --help lists the passes", best);
+    else
+        diag_note(ctx, "lcc --help lists the passes");
     return false;
 }
 

@@ -112,7 +112,13 @@ static void json_text(Text *t, const char *s) {
     text_c(t, '"');
 }
 
-static const DimBind *dim_bound(const DefineState *st, Str name) {
+enum { NAMES_SHOWN = 10 };
+
+static const DimBind *dim_bound(DefineState *st, Str name) {
+    if (!map_get(st->asked, name)) {
+        map_put(st->asked, name, st);
+        vec_push(st->ctx, &st->open, name);
+    }
     for (int i = 0; i < st->bound.len; i++)
         if (st->bound.at[i].name == name)
             return &st->bound.at[i];
@@ -233,8 +239,32 @@ static bool bind_shape(DefineState *st, const ShapeBind *sb) {
         }
         return true;
     }
-    return diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the model has no such input",
-                      sb->input);
+    diag_error(st->ctx, EXIT_USAGE, NULL, "--shape %s: the model has no such input", sb->input);
+    Text names = text_new(st->ctx);
+    for (int i = 0; i < g->inputs.len && i < NAMES_SHOWN; i++)
+        text_f(&names, "%s%s", i ? ", " : "", g->inputs.at[i]->name);
+    if (g->inputs.len)
+        diag_note(st->ctx, "its inputs: %s", names.at);
+    return false;
+}
+
+/* --dim of a dimension that no input has: mistyped, or meant for another model. */
+static bool check_dims(DefineState *st) {
+    Text names = text_new(st->ctx);
+    for (int i = 0; i < st->open.len && i < NAMES_SHOWN; i++)
+        text_f(&names, "%s%s", i ? ", " : "", st->open.at[i]);
+    for (int i = 0; i < st->opt->dims.len; i++) {
+        if (map_get(st->asked, st->opt->dims.at[i].name))
+            continue;
+        diag_error(st->ctx, EXIT_USAGE, NULL, "--dim %s: no input has such a dimension",
+                   st->opt->dims.at[i].name);
+        if (names.len)
+            diag_note(st->ctx, "the inputs' open dimensions: %s", names.at);
+        else
+            diag_note(st->ctx, "all dimensions of the inputs are fixed");
+        return false;
+    }
+    return true;
 }
 
 static const ShapeBind *shape_given(const DefineState *st, Str input) {
@@ -341,6 +371,7 @@ static bool define_inputs(DefineState *st, Scope *s) {
             define_bind(s, v, val);
         ok &= val != NULL;
     }
+    ok = ok && check_dims(st);
     text_s(&args, g->inputs.len ? "]" : "[]");
     st->prog->args = str(st->ctx, args.at);
     return ok;
@@ -575,6 +606,7 @@ Program *graph_define(Ctx *ctx, Model *m, const DefineOptions *opt) {
     st.prog->name = m->graph->name;
     st.prog->main = ctx_new(ctx, Block);
     st.dims = map_new(ctx);
+    st.asked = map_new(ctx);
     st.plain = map_new(ctx);
     st.literals = map_new(ctx);
     st.taken = map_new(ctx);

@@ -17,6 +17,8 @@ typedef struct DefineState {
     Model *model;
     const DefineOptions *opt;
     VEC(DimBind) bound; /* by --dim and --shape */
+    VEC(Str) open;      /* names of the dims that inputs leave open, each once */
+    Map *asked;         /* the same as a set */
     Map *dims;          /* name → Sym */
     Map *plain;         /* names of dims that stand alone as an extent of an input */
     Map *literals;      /* Literal → Buf */

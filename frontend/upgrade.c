@@ -179,6 +179,17 @@ static void report_refusals(Upgrade *u) {
 
 /* ---- nodes ------------------------------------------------------------------------------------ */
 
+/* A known op whose name is hardly different. */
+static Str nearest_op(const Node *n) {
+    int count;
+    const OnnxOp *op = onnx_op_table(&count), *best = NULL;
+    for (int i = 0; i < count; i++)
+        if (!strcmp(op[i].domain, n->domain) && word_distance(op[i].name, n->op) <= 2 &&
+            (!best || word_distance(op[i].name, n->op) < word_distance(best->name, n->op)))
+            best = &op[i];
+    return best && strlen(n->op) > 3 ? best->name : NULL;
+}
+
 static bool check_known(Upgrade *u, Node *n, int *since) {
     bool ours = strcmp(n->domain, "lcc") == 0; /* in a text that was printed after upgrading */
     *since = schema_since(n->domain, n->op, ours ? INT_MAX : n->version);
@@ -192,7 +203,10 @@ static bool check_known(Upgrade *u, Node *n, int *since) {
     if (first < 100)
         return refuse(u, n, EXIT_MALFORMED,
                       str_f(u->ctx, "exists only from version %d of its domain on", first));
-    return refuse(u, n, EXIT_UNSUPPORTED, "is not a known op");
+    Str near = nearest_op(n);
+    return refuse(u, n, EXIT_UNSUPPORTED,
+                  near ? str_f(u->ctx, "is not a known op; did you mean %s?", near)
+                       : "is not a known op");
 }
 
 static bool upgrade_node(Upgrade *u, Up *up) {

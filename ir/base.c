@@ -61,13 +61,15 @@ static _Noreturn void arena_exhausted(Arena *a, size_t n) {
     if (!d->exit_code)
         d->exit_code = EXIT_LIMIT;
     bool limit = a->limit && (n > a->limit || a->used > a->limit - n);
-    if (d->text.at && d->text.cap - d->text.len > 128) {
+    const char *file = ctx->file && strlen(ctx->file) < 100 ? ctx->file : "lcc";
+    if (d->text.at && d->text.cap - d->text.len > 256) {
         size_t room = d->text.cap - d->text.len;
         int put = limit ? snprintf(d->text.at + d->text.len, room,
-                                   "lcc: error: needs more than the limit of %zu MiB of memory\n",
-                                   a->limit >> 20)
+                                   "%s: error: needs more than the limit of %zu MiB of memory\n"
+                                   "note: --max-memory=BYTES sets another limit\n",
+                                   file, a->limit >> 20)
                         : snprintf(d->text.at + d->text.len, room,
-                                   "lcc: error: out of memory after %zu MiB\n", a->used >> 20);
+                                   "%s: error: out of memory after %zu MiB\n", file, a->used >> 20);
         if (put > 0)
             d->text.len += (size_t)put;
     }

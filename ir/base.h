@@ -141,6 +141,8 @@ bool diag_error(Ctx *ctx, int code, const Loc *loc, const char *fmt, ...) LCC_PR
 void text_clean(Text *t, const char *s, size_t n);
 /* Adds "note: …" to the last error: what to do. */
 void diag_note(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
+/* Edit distance of the first 40 bytes of two words, for "did you mean". */
+int word_distance(const char *a, const char *b);
 /* An invariant of lcc itself is broken: prints pass name and message, exit code 70, longjmps to
  * ctx->oom (value EXIT_INTERNAL) when set. Never for anything a model's bytes can cause. */
 _Noreturn void internal_error(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
@@ -161,9 +163,14 @@ typedef struct Spans { /* a VEC(Span) */
 } Spans;
 /* One behind the other, 64-byte aligned. */
 unsigned char *spans_join(Ctx *ctx, const Spans *p, size_t *n);
+typedef struct FileOut {
+    const char *path;
+    const Spans *bytes;
+} FileOut;
+/* Writes files by way of temporaries and renames, the renames when all is written; a file that holds its
+ * bytes already is not touched. "-" is standard output; devices and FIFOs are written to directly. */
+bool files_write(Ctx *ctx, int n, const FileOut *file);
 bool file_write_spans(Ctx *ctx, const char *path, const Spans *p);
-/* Writes n bytes by way of a temporary and a rename; a file that holds them already is not touched.
- * "-" is standard output; devices and FIFOs are written to directly. */
 bool file_write(Ctx *ctx, const char *path, const char *at, size_t n);
 
 /* ---- the context ----------------------------------------------------------------------------- */

@@ -119,6 +119,25 @@ static void text_message(Text *t, const char *fmt, va_list ap) {
     va_end(args.ap);
 }
 
+int word_distance(const char *a, const char *b) {
+    enum { LONGEST = 40 };
+    int row[LONGEST + 1];
+    int na = (int)strnlen(a, LONGEST), nb = (int)strnlen(b, LONGEST);
+    for (int j = 0; j <= nb; j++)
+        row[j] = j;
+    for (int i = 1; i <= na; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= nb; j++) {
+            int best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            best = best < row[j] + 1 ? best : row[j] + 1;
+            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+        }
+    }
+    return row[nb];
+}
+
 static void text_where(Ctx *ctx, Text *t, const Loc *loc) {
     Str file = loc && loc->file ? loc->file : ctx->file;
     text_clean(t, file ? file : "lcc", strlen(file ? file : "lcc"));

@@ -1,7 +1,7 @@
 /* ir/file.c — whole files in, whole files out.
  *
  * Reading accepts regular files and standard input only, so that no path given by mistake blocks or
- * never ends. Writing leaves either the old file or the new one, and does not touch a file that
+ * never ends. Writing leaves either the old files or the new ones, and does not touch a file that
  * already holds the same bytes, so that build systems see nothing to do. */
 #define _DEFAULT_SOURCE
 #include "ir/base.h"
@@ -49,9 +49,12 @@ static int64_t read_all(int fd, unsigned char *at, size_t n) {
 }
 
 static bool read_regular(Ctx *ctx, const Loc *loc, int fd, size_t size, unsigned char **at) {
-    if (size > arena_room(ctx->arena))
-        return diag_error(ctx, EXIT_LIMIT, loc, "a file of %zu MiB is over the memory limit",
-                          size >> 20);
+    if (size > arena_room(ctx->arena)) {
+        diag_error(ctx, EXIT_LIMIT, loc, "the file has %zu bytes, more than the memory limit",
+                   size);
+        diag_note(ctx, "--max-memory=BYTES sets another limit");
+        return false;
+    }
     *at = ctx_alloc(ctx, size);
     int64_t got = read_all(fd, *at, size);
     if (got < 0)
@@ -171,25 +174,22 @@ static bool same_bytes(const char *path, const Spans *p) {
     return same;
 }
 
-/* Writes beside `path`, then renames; 0 or errno. */
-static int write_renamed(Ctx *ctx, const char *path, const Spans *p) {
-    Str temp = NULL;
+/* A new file beside `path` with those bytes; 0 or errno. */
+static int write_temp(Ctx *ctx, const char *path, const Spans *p, Str *temp) {
     int fd = -1;
     for (int i = 0; fd < 0 && i < TEMP_TRIES; i++) {
-        temp = str_f(ctx, "%s.tmp%ld.%d", path, (long)getpid(), i);
-        fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        *temp = str_f(ctx, "%s.tmp%ld.%d", path, (long)getpid(), i);
+        fd = open(*temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd < 0 && errno != EEXIST)
-            return errno;
+            break;
     }
-    if (fd < 0)
-        return EEXIST;
-    int err = write_all(fd, p);
-    if (close(fd) != 0 && !err)
+    int err = fd < 0 ? errno : write_all(fd, p);
+    if (fd >= 0 && close(fd) != 0 && !err)
         err = errno;
-    if (!err && rename(temp, path) != 0)
-        err = errno;
+    if (fd >= 0 && err)
+        unlink(*temp);
     if (err)
-        unlink(temp);
+        *temp = NULL;
     return err;
 }
 
@@ -202,27 +202,62 @@ static int write_device(const char *path, const Spans *p) {
     return err;
 }
 
-static int write_regular(Ctx *ctx, const char *path, const struct stat *there, const Spans *p) {
-    char *real = there ? realpath(path, NULL) : NULL; /* a link stays a link */
-    const char *to = real ? real : path;
-    size_t n = 0;
-    for (int i = 0; i < p->len; i++)
-        n += p->at[i].len;
-    bool same = there && (size_t)there->st_size == n && same_bytes(to, p);
-    int err = same ? 0 : write_renamed(ctx, to, p);
+/* One file on its way: its temporary, to be renamed to `to`; NULL: it is written in place or stays. */
+typedef struct Pending {
+    const char *to;
+    Str temp;
+    bool direct; /* no regular file */
+} Pending;
+
+/* All that can run out of room, for a regular file; 0 or errno. */
+static int file_prepare(Ctx *ctx, const FileOut *f, Pending *out) {
+    struct stat st;
+    bool standard = strcmp(f->path, "-") == 0, there = !standard && stat(f->path, &st) == 0;
+    out->to = f->path;
+    out->direct = standard || (there && !S_ISREG(st.st_mode));
+    if (out->direct)
+        return !standard && S_ISDIR(st.st_mode) ? EISDIR : 0;
+    char *real = there ? realpath(f->path, NULL) : NULL; /* a link stays a link */
+    if (real)
+        out->to = str(ctx, real);
     free(real);
-    return err;
+    size_t n = 0;
+    for (int i = 0; i < f->bytes->len; i++)
+        n += f->bytes->at[i].len;
+    if (there && (size_t)st.st_size == n && same_bytes(out->to, f->bytes))
+        return 0;
+    return write_temp(ctx, out->to, f->bytes, &out->temp);
+}
+
+static int file_finish(const FileOut *f, Pending *p) {
+    if (p->direct)
+        return strcmp(f->path, "-") == 0 ? write_all(STDOUT_FILENO, f->bytes)
+                                         : write_device(f->path, f->bytes);
+    if (p->temp && rename(p->temp, p->to) != 0)
+        return errno;
+    p->temp = NULL;
+    return 0;
+}
+
+bool files_write(Ctx *ctx, int n, const FileOut *file) {
+    Pending *p = ctx_newn(ctx, Pending, n);
+    int err = 0, at = 0;
+    for (int i = 0; !err && i < n; i++)
+        err = file_prepare(ctx, &file[at = i], &p[i]);
+    for (int i = 0; !err && i < n; i++)
+        err = file_finish(&file[at = i], &p[i]);
+    if (!err)
+        return true;
+    for (int i = 0; i < n; i++)
+        if (p[i].temp)
+            unlink(p[i].temp);
+    Loc loc = {.file = strcmp(file[at].path, "-") ? file[at].path : "stdout", .node = -1};
+    return diag_error(ctx, EXIT_IO, &loc, "cannot write: %s", strerror(err));
 }
 
 bool file_write_spans(Ctx *ctx, const char *path, const Spans *p) {
-    struct stat st;
-    bool standard = strcmp(path, "-") == 0, there = !standard && stat(path, &st) == 0;
-    int err = standard                        ? write_all(STDOUT_FILENO, p)
-              : there && S_ISDIR(st.st_mode)  ? EISDIR
-              : there && !S_ISREG(st.st_mode) ? write_device(path, p)
-                                              : write_regular(ctx, path, there ? &st : NULL, p);
-    Loc loc = {.file = standard ? "stdout" : path, .node = -1};
-    return !err || diag_error(ctx, EXIT_IO, &loc, "cannot write: %s", strerror(err));
+    FileOut one = {path, p};
+    return files_write(ctx, 1, &one);
 }
 
 bool file_write(Ctx *ctx, const char *path, const char *at, size_t n) {

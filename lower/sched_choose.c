@@ -81,8 +81,26 @@ static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
     return try_schedule(ctx, k, ctx_new(ctx, Sched), str(ctx, "naive"), &why);
 }
 
+/* --rule names one of them, or what is built in. */
+static bool rule_known(Ctx *ctx, const RuleList *rules) {
+    const char *only = ctx->opt ? ctx->opt->rule : NULL;
+    bool known = !only || !strcmp(only, "nested") || !strcmp(only, "naive");
+    Text names = text_new(ctx);
+    for (int i = 0; i < rules->len; i++) {
+        known |= only && !strcmp(only, rules->at[i].name);
+        text_f(&names, "%s ", rules->at[i].name);
+    }
+    if (known)
+        return true;
+    diag_error(ctx, EXIT_USAGE, NULL, "--rule=%s: the target has no such rule", only);
+    diag_note(ctx, "it has %snested naive", names.at ? names.at : "");
+    return false;
+}
+
 bool sched_choose(Lower *lo) {
     RuleList rules = rules_parse(lo->ctx, lo->target->rules ? lo->target->rules : "");
+    if (!rule_known(lo->ctx, &rules))
+        return false;
     for (int i = 0; i < lo->module->kernels.len; i++)
         if (!choose(lo, &rules, lo->module->kernels.at[i]))
             return false;

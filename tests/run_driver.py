@@ -158,7 +158,12 @@ def usage(c):
             (["m.onnx", "--shape", "x=2y3"], ["--shape x=2y3"]),
             (["m.onnx", "--shape", "x=[2x3,"], ["--shape"]),
             (["m.onnx", "--shape", "x=1x1x1x1x1x1x1x1x1"], ["at most 8"]),
-            (["m.onnx", "--shape", "nix=2x3"], ["no such input"]),
+            (["m.onnx", "--shape", "nix=2x3"], ["no such input", "its inputs: x"]),
+            (["m.onnx", "--dim", "N=2"], ["--dim N: no input has such a dimension"]),
+            (["m.onnx", "--rule=none"], ["--rule=none: the target has no such rule", "nested naive"]),
+            (["m.onnx", "--target=neon"], ["--target=neon is not built yet"]),
+            (["chek", "m.onnx"], ["chek is neither a verb nor a file", "did you mean lcc check?"]),
+            (["-v"], ["no model is given"]),
             (["m.onnx", "--shape", "x=2x4"], ["axis 1 is 3 in the model, not 4"]),
             (["m.onnx", "--max-memory=lots"], ["--max-memory=lots: expected a number"]),
             (["m.onnx", "--stop-after=graph_fild"], ["did you mean graph_fold?"]),
@@ -301,7 +306,7 @@ def files(c):
     c.says(["m.onnx", "-o", "y.c", "-MD", "-MF", "w.bin"], USAGE, "would overwrite")
     c.ok("the model is as it was", c.read("m.onnx") == good and len(c.read("w.bin")) == 12)
     os.remove(c.path("hard.h"))
-    c.says(["m.onnx", "-o", "none/y.c"], IO, "none/y.h: error: cannot write")
+    c.says(["m.onnx", "-o", "none/y.c"], IO, "there is no folder none/", "mkdir -p none/")
     c.says(["m.onnx", "-o", "/dev/full", "--emit=h"], IO, "No space left on device")
     with open("/dev/full", "wb") as full:
         for args in (["m.onnx", "-o", "-"], ["info", "m.onnx"], ["ops"], ["targets"], ["--help"],
@@ -318,7 +323,15 @@ def files(c):
     p = c.lcc("m.onnx", "-o", "/dev/null", "--emit=h")
     c.ok("devices are written to", p.returncode == OK, p.stderr)
     os.mkdir(c.path("isdir.c"))
-    c.says(["m.onnx", "-o", "isdir.c"], IO, "isdir.c: error: cannot write")
+    c.says(["m.onnx", "-o", "isdir.c"], IO, "-o isdir.c is a folder")
+    os.mkdir(c.path("half.h"))
+    c.says(["m.onnx", "-o", "half.c"], IO, "half.h: error: cannot write")
+    c.ok("all files or none", not os.path.exists(c.path("half.c")))
+    c.says(["m.onnx", "-o", "/dev/full"], IO, "/dev/full: error: cannot write")
+    c.ok("nothing beside a device", not os.path.exists("/dev/full.h"))
+    p = c.lcc("m.onnx", "-o", "/dev/stdout")
+    c.ok("a stream gets one text", p.returncode == OK and b"#ifndef STDOUT_H" not in p.stdout and
+         p.stdout == c.lcc("m.onnx", "-o", "-").stdout, p.stdout)
     os.mkdir(c.path("shut"))
     os.chmod(c.path("shut"), 0o555)
     if os.geteuid():
@@ -465,12 +478,15 @@ def model_errors(c):
     conv = h.make_node("Conv", ["x", "w"], ["y"], name="conv1", kernel_shape=[7, 7])
     c.write("conv.onnx", model([conv], [info("x", [1, 3, 8, 8])], [info("y", None)], [w]))
     c.says(["conv.onnx"], MALFORMED, "conv.onnx: error: node 0 'conv1' (Conv-11): ")
+    c.write("near.onnx", model([h.make_node("Relv", ["x"], ["y"])], [info("x", [2])], [info("y", [2])]))
+    c.says(["near.onnx"], UNSUPPORTED, "op Relv", "did you mean Relu?")
     c.write("huge.onnx", model([h.make_node("Relu", ["x"], ["y"])], [info("x", [1 << 31, 1 << 31, 4])],
                                [info("y", None)]))
     p = c.lcc("huge.onnx")
     c.ok("shapes that overflow are refused", p.returncode in (MALFORMED, LIMIT), p.stderr)
     c.write("m.onnx", dense_model(512, 256))
-    c.says(["m.onnx", "--max-memory=200K"], LIMIT, "memory")
+    c.says(["m.onnx", "--max-memory=200K"], LIMIT, "m.onnx: error: ", "note: --max-memory=")
+    c.says(["m.onnx", "--max-memory=700K"], LIMIT, "m.onnx: error: needs more", "note: --max-memory=")
     c.says(["m.onnx", "--max-memory=1G", "-q"], OK)
     c.write("open.onnx", model([h.make_node("Relu", ["x"], ["y"])], [h.make_tensor_value_info("x", T.FLOAT, None)],
                                [info("y", None)]))

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { ALIGN = 64, AUTO_TEXT = 64 << 10, C_TEXT = 1 << 20, DECIMAL_MAX = 1024 };
+enum { ALIGN = 64, AUTO_TEXT = 64 << 10, DECIMAL_MAX = 1024 };
 
 static const Const *data_of(const Buf *b) {
     return b->packed ? b->packed : b->data;
@@ -88,7 +88,7 @@ bool weights_plan(Emit *em) {
             em->ctx, EXIT_USAGE, NULL,
             "--weights=file makes the caller load the weights: use it with --emit=c,h");
     bool forced = strcmp(asked, "c") == 0;
-    if (em->mode == WEIGHTS_TEXT && !forced && total > C_TEXT)
+    if (em->mode == WEIGHTS_TEXT && !forced && total > PLAIN_TEXT_MAX)
         return diag_error(em->ctx, EXIT_LIMIT, NULL,
                           "%lld bytes of weights are too many for text in C; use --weights=string, "
                           "incbin, file or obj (or c to insist)",
