@@ -11,14 +11,14 @@
 static const char *const SPACES[] = {"input", "output", "const",  "arena",
                                      "local", "reg",    "scalar", "heap"};
 static const char *const WORDS[] = {
-    "sym",      "dim",     "bind",   "run",    "where", "size",  "fill",  "bound",  "offset",
-    "splat",    "seq",     "red",    "ways",   "init",  "when",  "as",    "scan",   "add",
-    "mul",      "and",     "or",     "band",   "bor",   "bxor",  "_",     "kernel", "loops",
-    "schedule", "program", "for",    "if",     "else",  "let",   "alloc", "call",   "check",
-    "while",    "assign",  "sync",   "in",     "out",   "temp",  "param", "flat",   "parallel",
-    "unroll",   "vector",  "result", "attr",   "fattr", "sattr", "loop",  "args",   "results",
-    "host",     "tail",    "input",  "output", "const", "arena", "local", "reg",    "scalar",
-    "heap",     "rule",    "at",     "by",     "with"};
+    "sym",      "dim",     "bind",   "run",    "where", "size",   "fill",  "bound",  "offset",
+    "splat",    "seq",     "red",    "ways",   "init",  "when",   "as",    "scan",   "add",
+    "mul",      "and",     "or",     "band",   "bor",   "bxor",   "_",     "kernel", "loops",
+    "schedule", "program", "for",    "if",     "else",  "let",    "alloc", "call",   "check",
+    "while",    "assign",  "sync",   "in",     "out",   "temp",   "param", "flat",   "parallel",
+    "unroll",   "vector",  "result", "attr",   "fattr", "sattr",  "loop",  "args",   "results",
+    "host",     "tail",    "input",  "output", "const", "arena",  "local", "reg",    "scalar",
+    "heap",     "rule",    "at",     "by",     "with",  "module", "plan",  "entry"};
 
 Names *text_names(Ctx *ctx) {
     Names *n = names_new(ctx);
@@ -68,10 +68,20 @@ void put_str(Text *t, Str s) {
     text_c(t, '"');
 }
 
-void put_origin(Text *t, const Loc *loc) {
+static bool is_identifier(const char *s) {
+    const char *at = s;
+    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (at > s && *at == '_') ||
+           (at > s && *at >= '0' && *at <= '9'))
+        at++;
+    return at > s && !*at;
+}
+
+void put_origin(Text *t, const Node *origin, const Loc *loc) {
     if (!loc->name)
         return;
     text_s(t, " @");
+    if (origin && is_identifier(origin->op))
+        text_f(t, "%s ", origin->op);
     put_str(t, loc->name);
 }
 
@@ -232,6 +242,7 @@ void take_init(Parse *p, Ctx *ctx, const char *file, const char *text) {
     memset(p, 0, sizeof *p);
     p->ctx = ctx;
     lex_init(&p->lex, ctx, file, text);
+    p->origins = map_new(ctx);
     take_scope(p);
 }
 
@@ -256,12 +267,26 @@ Str take_str(Parse *p) {
     return str(p->ctx, t.at ? t.at : "");
 }
 
-void take_origin(Parse *p, Loc *loc) {
+const Node *take_origin(Parse *p, Loc *loc) {
     loc->node = -1;
     loc->line = p->lex.line;
     loc->file = p->lex.file;
-    if (lex_take(&p->lex, "@"))
-        loc->name = take_str(p);
+    if (!lex_take(&p->lex, "@"))
+        return NULL;
+    Str op = p->lex.kind == 'n' ? take_word(p, "an op") : str(p->ctx, "");
+    loc->name = take_str(p);
+    if (!loc->name)
+        return NULL;
+    Node *n = map_get(p->origins, loc->name);
+    if (!n) {
+        n = ctx_new(p->ctx, Node);
+        n->name = loc->name;
+        n->domain = n->overload = str(p->ctx, "");
+        n->op = op;
+        n->loc = *loc;
+        map_put(p->origins, loc->name, n);
+    }
+    return n;
 }
 
 const Expr *take_expr(Parse *p) {

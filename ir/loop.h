@@ -75,8 +75,19 @@ struct Func {
     double flop, bytes_in, bytes_out; /* static estimate, -1 unknown */
 };
 
+/* The main block with runs of Defs replaced by kernels, from kernel_partition to host_plan. */
+typedef struct PlanItem {
+    Item *item; /* NULL when a kernel */
+    Kernel *kernel;
+    struct Plan *body[2];
+} PlanItem;
+typedef struct Plan {
+    VEC(PlanItem) items;
+} Plan;
+
 typedef struct Module {
     Program *prog;
+    Plan *plan;
     VEC(Kernel *) kernels; /* distinct functions, in order of first call */
     Func *entry;       /* params: inputs, outputs; syms: DIMs; body: CALL, HOST, ASSIGN, IF, … */
     VEC(Buf *) consts; /* those the functions read, with final data */
@@ -107,13 +118,15 @@ int stmt_count(const Stmt *s);
 void func_print(Text *t, const Func *f);
 void kernel_print(Text *t,
                   const Kernel *k); /* `kernel`, `schedule` and, when built, `loops` sections */
-void module_print(Text *t, const Module *m);
 /* One file of sections: kernels with their schedules and loops. */
 typedef struct LccText {
     VEC(Kernel *) kernels;
     VEC(Func *) funcs; /* of `loops` sections without a kernel */
 } LccText;
 LccText *lcc_parse(Ctx *ctx, const char *file, const char *text);
+/* module_text.c; grammar at its top. A whole module: with its plan, or with the entry function once there. */
+void module_print(Text *t, const Module *m);
+Module *module_parse(Ctx *ctx, const char *file, const char *text);
 
 /* Runs a Func's loops (any stage of lowering) on tensors bound to its params in `ev`. */
 bool eval_func(Eval *ev, const Func *f);

@@ -2,16 +2,21 @@
  *
  *   file    := {kernel | "schedule" name step… | loops}                     step: sched_text.c
  *   kernel  := "kernel" name "{" {sym | buffer | def | scan} [sets] ["rule" string] "}"
- *   sets    := "in" names "out" names "temp" names           when they are not what the equations suggest
+ *   sets    := "in" names "out" names "temp" names           when they are not what the equations suggest;
+ *              in a module always, and "sym" names
  *   loops   := "loops" name ["flat"] "{" {sym | buffer} "param" names ["sym" "(" name,… ")"] stmt… "}"
  *   stmt    := "for" ["seq"|"red"] name "<" extent ["parallel"|"unroll"|"vector"] ["@" [def "."] label] body
  *            | load "=" expr ["@" def]   (load as in expr_text.c: y[m ? i +: 8])  | "let" name "=" expr
  *            | "if" expr body ["else" body] | "while" expr body | "alloc" buffer body | "sync"
- *            | "call" name names ["sym" "(" expr,… ")"] | "host" call | "assign" name "=" expr
+ *            | "call" name names ["sym" "(" expr,… ")"] [origin] | "host" call | "assign" name "=" expr
  *            | "check" expr int;       body := "{" stmt… "}";       names := "(" name,… ")" */
 #include "ir/text_in.h"
 
 #include <string.h>
+
+Str text_word(Ctx *ctx, Str name) {
+    return names_of(text_names(ctx), &name, name);
+}
 
 static const char *const RUNS[] = {"", " parallel", " unroll", " vector"};
 
@@ -57,13 +62,14 @@ static void print_store(Print *p, const Stmt *s) {
 
 static void print_kernel_call(Print *p, const Stmt *s) {
     const Func *f = s->func;
-    text_f(p->t, "call %s", names_of(p->names, f, f->name));
+    text_f(p->t, "call %s", text_word(p->ctx, f->name));
     put_bufs(p, s->arg, f->params.len);
     if (f->syms.len) {
         text_s(p->t, " sym (");
         put_exprs(p, f->syms.len, s->symarg);
         text_c(p->t, ')');
     }
+    put_origin(p->t, NULL, &s->loc);
 }
 
 static void print_head(Print *p, const char *word, const Expr *e) {
@@ -153,15 +159,11 @@ static void declare_stmt(void *data, Stmt *s) {
         declare_syms(p, s->symarg[i]);
 }
 
-/* The name as the lexer takes it. */
-static Str word_of(Ctx *ctx, Str name) {
-    return names_of(text_names(ctx), &name, name);
-}
-
 /* Variables are numbered as they appear, so that sums are in the order in which reading them makes them. */
-static void print_func(Print *p, const Func *f) {
+void put_func(Print *p, const char *word, const Func *f) {
+    Names *section = p->names;
     Stmt *body = stmt_copy(p->ctx, f->body);
-    text_f(p->t, "loops %s%s {", word_of(p->ctx, f->name), f->flat ? " flat" : "");
+    text_f(p->t, "%s %s%s {", word, text_word(p->ctx, f->name), f->flat ? " flat" : "");
     p->indent++;
     for (int i = 0; i < f->syms.len; i++)
         declare_syms(p, expr_sym(p->ctx, f->syms.at[i]));
@@ -175,14 +177,16 @@ static void print_func(Print *p, const Func *f) {
         text_f(p->t, "%s%s", i ? ", " : " sym (",
                names_of(p->names, f->syms.at[i], f->syms.at[i]->name));
     text_s(p->t, f->syms.len ? ")" : "");
+    p->names = names_inner(section);
     print_stmts(p, body);
+    p->names = section;
     p->indent--;
     text_s(p->t, "\n}\n");
 }
 
 void func_print(Text *t, const Func *f) {
     Print p = put_new(t);
-    print_func(&p, f);
+    put_func(&p, "loops", f);
 }
 
 /* What the equations suggest: inputs are declared by lines of their own, temps are read by others. */
@@ -229,8 +233,8 @@ static bool same_bufs(const BufList *a, Buf *const *b, int n) {
 
 static void print_sets(Print *p, const Kernel *k) {
     Sets s = suggested(p->ctx, p->order.at, p->order.len, k->defs.at, k->defs.len);
-    if (same_bufs(&s.in, k->ins.at, k->ins.len) && same_bufs(&s.out, k->outs.at, k->outs.len) &&
-        same_bufs(&s.temp, k->temps.at, k->temps.len))
+    if (!p->shared && same_bufs(&s.in, k->ins.at, k->ins.len) &&
+        same_bufs(&s.out, k->outs.at, k->outs.len) && same_bufs(&s.temp, k->temps.at, k->temps.len))
         return;
     put_line(p, "in ");
     put_bufs(p, k->ins.at, k->ins.len);
@@ -238,45 +242,48 @@ static void print_sets(Print *p, const Kernel *k) {
     put_bufs(p, k->outs.at, k->outs.len);
     text_s(p->t, " temp ");
     put_bufs(p, k->temps.at, k->temps.len);
+    for (int i = 0; p->shared && i < k->syms.len; i++) {
+        text_s(p->t, i ? ", " : " sym (");
+        put_name(p, k->syms.at[i], k->syms.at[i]->name);
+    }
+    text_s(p->t, p->shared && k->syms.len ? ")" : "");
+}
+
+void put_kernel(Print *p, const Kernel *k) {
+    text_f(p->t, "kernel %s {", text_word(p->ctx, k->name));
+    p->indent = 1;
+    p->root = k->defs.len ? k->defs.at[k->defs.len - 1] : NULL;
+    p->def_names = map_new(p->ctx);
+    for (int i = 0; i < k->syms.len; i++)
+        declare_syms(p, expr_sym(p->ctx, k->syms.at[i]));
+    for (int i = 0; i < k->ins.len; i++)
+        declare_buf(p, k->ins.at[i]);
+    put_defs(p, k->defs.at, k->defs.len);
+    for (int i = 0; i < k->outs.len + k->temps.len; i++)
+        declare_buf(p, i < k->outs.len ? k->outs.at[i] : k->temps.at[i - k->outs.len]);
+    print_sets(p, k);
+    if (k->rule) {
+        put_line(p, "rule ");
+        put_str(p->t, k->rule);
+    }
+    text_s(p->t, "\n}\n");
+    p->indent = 0;
+    if (k->sched && k->sched->steps.len) {
+        text_f(p->t, "schedule %s ", text_word(p->ctx, k->name));
+        put_sched(p, k->sched);
+        text_c(p->t, '\n');
+    }
+    if (k->func && k->func->kernel == k)
+        put_func(p, "loops", k->func);
+    else if (k->func && p->shared)
+        text_f(p->t, "loops %s as %s\n", text_word(p->ctx, k->name),
+               text_word(p->ctx, k->func->name));
+    p->root = NULL;
 }
 
 void kernel_print(Text *t, const Kernel *k) {
     Print p = put_new(t);
-    text_f(t, "kernel %s {", word_of(t->ctx, k->name));
-    p.indent = 1;
-    p.root = k->defs.len ? k->defs.at[k->defs.len - 1] : NULL;
-    for (int i = 0; i < k->syms.len; i++)
-        declare_syms(&p, expr_sym(p.ctx, k->syms.at[i]));
-    for (int i = 0; i < k->ins.len; i++)
-        declare_buf(&p, k->ins.at[i]);
-    put_defs(&p, k->defs.at, k->defs.len);
-    for (int i = 0; i < k->outs.len + k->temps.len; i++)
-        declare_buf(&p, i < k->outs.len ? k->outs.at[i] : k->temps.at[i - k->outs.len]);
-    print_sets(&p, k);
-    if (k->rule) {
-        put_line(&p, "rule ");
-        put_str(t, k->rule);
-    }
-    text_s(t, "\n}\n");
-    p.indent = 0;
-    if (k->sched && k->sched->steps.len) {
-        text_f(t, "schedule %s ", word_of(t->ctx, k->name));
-        put_sched(&p, k->sched);
-        text_c(t, '\n');
-    }
-    if (k->func && k->func->kernel == k)
-        print_func(&p, k->func);
-}
-
-void module_print(Text *t, const Module *m) {
-    for (int i = 0; i < m->kernels.len; i++)
-        kernel_print(t, m->kernels.at[i]);
-    if (!m->entry)
-        return;
-    Print p = put_new(t);
-    if (m->arena_bytes)
-        text_f(t, "# arena: %s bytes\n", expr_str(t->ctx, m->arena_bytes));
-    print_func(&p, m->entry);
+    put_kernel(&p, k);
 }
 
 /* ---- parsing: statements ----------------------------------------------------------------------- */
@@ -388,6 +395,8 @@ static bool parse_kernel_call(Parse *p, Stmt *s) {
     if (arg.len != s->func->params.len || n != s->func->syms.len)
         return lex_error(&p->lex, "'%s' takes %d buffers and %d symbols", s->func->name,
                          s->func->params.len, s->func->syms.len);
+    s->func->uses++;
+    take_origin(p, &s->loc);
     return true;
 }
 
@@ -467,43 +476,76 @@ static bool parse_body(Parse *p, Stmt **body) {
 
 /* ---- parsing: sections ------------------------------------------------------------------------- */
 
-static bool parse_params(Parse *p, Func *f) {
-    BufList params = {0};
-    if (!take_bufs(p, &params))
-        return false;
-    for (int i = 0; i < params.len; i++)
-        vec_push(p->ctx, &f->params, params.at[i]);
-    if (!lex_take(&p->lex, "sym"))
-        return true;
+typedef VEC(Sym *) SymList;
+
+static bool parse_syms(Parse *p, SymList *v) {
     if (!lex_need(&p->lex, "("))
         return false;
     do {
         Sym *s = take_sym_name(p);
         if (!s)
             return false;
-        vec_push(p->ctx, &f->syms, s);
+        vec_push(p->ctx, v, s);
     } while (lex_take(&p->lex, ","));
     return lex_need(&p->lex, ")");
 }
 
-static bool parse_loops(Parse *p) {
-    Func *f = ctx_new(p->ctx, Func);
-    f->name = take_word(p, "the name of the loops");
-    f->flat = lex_take(&p->lex, "flat");
-    if (!p->kernel || p->kernel->name != f->name || p->kernel->func) {
-        take_scope(p);
-        p->kernel = NULL;
-        vec_push(p->ctx, &p->file->funcs, f);
-    } else {
-        p->kernel->func = f;
-        f->kernel = p->kernel;
-    }
-    if (!f->name || !lex_need(&p->lex, "{"))
+static bool parse_params(Parse *p, Func *f) {
+    BufList params = {0};
+    if (!take_bufs(p, &params))
         return false;
+    for (int i = 0; i < params.len; i++)
+        vec_push(p->ctx, &f->params, params.at[i]);
+    SymList syms = {0};
+    if (lex_take(&p->lex, "sym") && !parse_syms(p, &syms))
+        return false;
+    for (int i = 0; i < syms.len; i++)
+        vec_push(p->ctx, &f->syms, syms.at[i]);
+    return true;
+}
+
+Func *take_func(Parse *p, Str name) {
+    Func *f = ctx_new(p->ctx, Func);
+    Names *section = p->names;
+    f->name = name;
+    f->flat = lex_take(&p->lex, "flat");
+    if (!lex_need(&p->lex, "{"))
+        return NULL;
     while (!lex_take(&p->lex, "param"))
         if (!take_def_line(p))
-            return false;
-    return parse_params(p, f) && parse_list(p, &f->body);
+            return NULL;
+    if (!parse_params(p, f))
+        return NULL;
+    p->names = names_inner(section);
+    bool ok = parse_list(p, &f->body);
+    p->names = section;
+    return ok ? f : NULL;
+}
+
+bool take_loops(Parse *p) {
+    Str name = take_word(p, "the name of the loops");
+    bool own = name && p->kernel && p->kernel->name == name && !p->kernel->func;
+    if (!name || (!own && p->shared))
+        return lex_error(&p->lex, "loops follow their kernel");
+    if (p->shared && lex_take(&p->lex, "as")) {
+        Str other = take_word(p, "the name of other loops");
+        p->kernel->func = other ? func_called(p, other) : NULL;
+        return p->kernel->func ||
+               lex_error(&p->lex, "no loops are called '%s'", other ? other : "");
+    }
+    if (!own) {
+        take_scope(p);
+        p->kernel = NULL;
+    }
+    Func *f = take_func(p, name);
+    if (!f)
+        return false;
+    f->kernel = p->kernel;
+    if (own)
+        p->kernel->func = f;
+    else
+        vec_push(p->ctx, &p->file->funcs, f);
+    return true;
 }
 
 static bool parse_set(Parse *p, const char *word, BufList *v) {
@@ -511,9 +553,37 @@ static bool parse_set(Parse *p, const char *word, BufList *v) {
     return lex_need(&p->lex, word) && take_bufs(p, v);
 }
 
-static bool parse_kernel(Parse *p) {
+/* What comments and names of kernels say about where it came from. */
+static void note_origins(Parse *p, Kernel *k) {
+    for (int i = 0; i < k->defs.len; i++) {
+        const Node *n = k->defs.at[i]->origin;
+        bool listed = n == NULL;
+        for (int j = 0; j < k->nodes.len; j++)
+            listed |= k->nodes.at[j] == n;
+        if (!listed)
+            vec_push(p->ctx, &k->nodes, n);
+    }
+}
+
+static bool parse_kernel_syms(Parse *p, Kernel *k) {
+    if (!p->shared) {
+        for (int i = 0; i < p->syms.len; i++)
+            vec_push(p->ctx, &k->syms, p->syms.at[i]);
+        return true;
+    }
+    SymList syms = {0};
+    if (lex_take(&p->lex, "sym") && !parse_syms(p, &syms))
+        return false;
+    for (int i = 0; i < syms.len; i++)
+        vec_push(p->ctx, &k->syms, syms.at[i]);
+    return true;
+}
+
+bool take_kernel(Parse *p) {
     Kernel *k = ctx_new(p->ctx, Kernel);
-    take_scope(p);
+    if (!p->shared)
+        take_scope(p);
+    p->defs.len = 0;
     p->kernel = k;
     vec_push(p->ctx, &p->file->kernels, k);
     k->name = take_word(p, "the kernel's name");
@@ -526,12 +596,13 @@ static bool parse_kernel(Parse *p) {
     if (lex_is(&p->lex, "in") && (!parse_set(p, "in", &s.in) || !parse_set(p, "out", &s.out) ||
                                   !parse_set(p, "temp", &s.temp)))
         return false;
+    if (!parse_kernel_syms(p, k))
+        return false;
     if (lex_take(&p->lex, "rule") && (k->rule = take_str(p)) == NULL)
         return false;
     for (int i = 0; i < p->defs.len; i++)
         vec_push(p->ctx, &k->defs, p->defs.at[i]);
-    for (int i = 0; i < p->syms.len; i++)
-        vec_push(p->ctx, &k->syms, p->syms.at[i]);
+    note_origins(p, k);
     for (int i = 0; i < s.in.len; i++)
         vec_push(p->ctx, &k->ins, s.in.at[i]);
     for (int i = 0; i < s.out.len; i++)
@@ -541,7 +612,7 @@ static bool parse_kernel(Parse *p) {
     return lex_need(&p->lex, "}");
 }
 
-static bool parse_schedule(Parse *p) {
+bool take_schedule(Parse *p) {
     Str name = take_word(p, "the kernel's name");
     if (!name || !p->kernel || p->kernel->name != name)
         return lex_error(&p->lex, "a schedule follows its kernel");
@@ -555,9 +626,9 @@ LccText *lcc_parse(Ctx *ctx, const char *file, const char *text) {
     take_init(&p, ctx, file, text);
     p.file = out;
     while (p.lex.kind) {
-        bool ok = lex_take(&p.lex, "kernel")     ? parse_kernel(&p)
-                  : lex_take(&p.lex, "schedule") ? parse_schedule(&p)
-                  : lex_take(&p.lex, "loops")    ? parse_loops(&p)
+        bool ok = lex_take(&p.lex, "kernel")     ? take_kernel(&p)
+                  : lex_take(&p.lex, "schedule") ? take_schedule(&p)
+                  : lex_take(&p.lex, "loops")    ? take_loops(&p)
                                                  : lex_error(&p.lex, "a section expected");
         if (!ok)
             return NULL;

@@ -61,7 +61,7 @@ void put_call(Print *p, const Call *c) {
         put_name(p, c->result.at[i], c->result.at[i]->name);
     }
     text_s(p->t, c->result.len ? ")" : "");
-    put_origin(p->t, &c->loc);
+    put_origin(p->t, c->origin, &c->loc);
 }
 
 static void print_block(Print *p, const Block *b);
@@ -74,7 +74,7 @@ static void print_body(Print *p, const Block *b) {
     put_line(p, "}");
 }
 
-static void print_item(Print *p, const Item *it) {
+void put_item(Print *p, const Item *it) {
     if (it->sym)
         declare_syms(p, expr_sym(p->ctx, it->sym));
     declare_syms(p, it->e);
@@ -97,16 +97,20 @@ static void print_item(Print *p, const Item *it) {
     case ITEM_IF:
         text_s(p->t, "if ");
         put_expr(p, it->e);
-        print_body(p, it->body[0]);
-        if (it->body[1] && it->body[1]->items.len) {
-            text_s(p->t, " else");
-            print_body(p, it->body[1]);
-        }
         break;
     default:
         text_f(p->t, "loop %s while ", names_of(p->names, it->sym, it->sym->name));
         put_expr(p, it->e);
+    }
+}
+
+static void print_item(Print *p, const Item *it) {
+    put_item(p, it);
+    if (it->kind == ITEM_IF || it->kind == ITEM_LOOP)
         print_body(p, it->body[0]);
+    if (it->kind == ITEM_IF && it->body[1] && it->body[1]->items.len) {
+        text_s(p->t, " else");
+        print_body(p, it->body[1]);
     }
 }
 
@@ -125,10 +129,20 @@ static void print_block(Print *p, const Block *b) {
     put_defs(p, defs.at, defs.len);
 }
 
-static void print_port(Print *p, const char *word, const Port *port) {
+void put_port(Print *p, const char *word, const Port *port) {
     put_line(p, "%s ", word);
     put_str(p->t, port->name);
     text_f(p->t, " %s", names_of(p->names, port->buf, port->buf->name));
+}
+
+void put_trees(Print *p, const Program *prog) {
+    const char *const word[] = {"args", "results"};
+    Str tree[] = {prog->args, prog->results};
+    for (int i = 0; i < 2; i++)
+        if (tree[i]) {
+            put_line(p, "%s ", word[i]);
+            put_str(p->t, tree[i]);
+        }
 }
 
 void program_print(Text *t, const Program *prog) {
@@ -144,19 +158,13 @@ void program_print(Text *t, const Program *prog) {
     for (int i = 0; i < prog->consts.len; i++)
         declare_buf(&p, prog->consts.at[i]);
     for (int i = 0; i < prog->inputs.len; i++)
-        print_port(&p, "in", &prog->inputs.at[i]);
+        put_port(&p, "in", &prog->inputs.at[i]);
     print_block(&p, prog->main);
     for (int i = 0; i < prog->outputs.len; i++)
         declare_buf(&p, prog->outputs.at[i].buf);
     for (int i = 0; i < prog->outputs.len; i++)
-        print_port(&p, "out", &prog->outputs.at[i]);
-    const char *const word[] = {"args", "results"};
-    Str tree[] = {prog->args, prog->results};
-    for (int i = 0; i < 2; i++)
-        if (tree[i]) {
-            put_line(&p, "%s ", word[i]);
-            put_str(t, tree[i]);
-        }
+        put_port(&p, "out", &prog->outputs.at[i]);
+    put_trees(&p, prog);
     text_s(t, "\n}\n");
 }
 
@@ -239,7 +247,7 @@ Call *take_call(Parse *p) {
         vec_push(p->ctx, &c->out, out.at[i]);
         out.at[i]->ndef++;
     }
-    take_origin(p, &c->loc);
+    c->origin = take_origin(p, &c->loc);
     return c;
 }
 
@@ -250,10 +258,11 @@ static bool parse_condition(Parse *p, Item *it) {
     return it->e && (it->e->type == T_BOOL || lex_error(&p->lex, "the condition is no bool"));
 }
 
-static bool parse_item(Parse *p, Block *b) {
+bool take_item(Parse *p, Block *b, Item **item) {
     Ctx *ctx = p->ctx;
     int64_t code;
     Item *it;
+    *item = NULL;
     if (lex_take(&p->lex, "bind")) {
         it = item_new(ctx, b, ITEM_BIND);
         return (it->sym = take_sym_name(p)) && lex_need(&p->lex, "=") && (it->e = take_expr(p));
@@ -268,14 +277,12 @@ static bool parse_item(Parse *p, Block *b) {
     if (lex_take(&p->lex, "call"))
         return (item_new(ctx, b, ITEM_CALL)->call = take_call(p)) != NULL;
     if (lex_take(&p->lex, "if")) {
-        it = item_new(ctx, b, ITEM_IF);
-        return parse_condition(p, it) && parse_block(p, &it->body[0]) &&
-               (!lex_take(&p->lex, "else") || parse_block(p, &it->body[1]));
+        *item = it = item_new(ctx, b, ITEM_IF);
+        return parse_condition(p, it);
     }
     if (lex_take(&p->lex, "loop")) {
-        it = item_new(ctx, b, ITEM_LOOP);
-        return (it->sym = take_sym_name(p)) && lex_need(&p->lex, "while") &&
-               parse_condition(p, it) && parse_block(p, &it->body[0]);
+        *item = it = item_new(ctx, b, ITEM_LOOP);
+        return (it->sym = take_sym_name(p)) && lex_need(&p->lex, "while") && parse_condition(p, it);
     }
     int first = p->defs.len;
     if (!take_def_line(p))
@@ -283,6 +290,15 @@ static bool parse_item(Parse *p, Block *b) {
     for (int i = first; i < p->defs.len; i++)
         item_new(ctx, b, ITEM_DEF)->def = p->defs.at[i];
     return true;
+}
+
+static bool parse_item(Parse *p, Block *b) {
+    Item *it;
+    if (!take_item(p, b, &it))
+        return false;
+    return !it ||
+           (parse_block(p, &it->body[0]) &&
+            (it->kind != ITEM_IF || !lex_take(&p->lex, "else") || parse_block(p, &it->body[1])));
 }
 
 static bool parse_block(Parse *p, Block **b) {
@@ -300,7 +316,12 @@ static bool parse_port(Parse *p, Port *port) {
     return port->name && (port->buf = take_buf_name(p)) != NULL;
 }
 
-static bool parse_part(Parse *p, Program *prog) {
+bool at_port(const Parse *p) {
+    return lex_is(&p->lex, "in") || lex_is(&p->lex, "out") || lex_is(&p->lex, "args") ||
+           lex_is(&p->lex, "results");
+}
+
+bool take_port(Parse *p, Program *prog) {
     Port port;
     if (lex_take(&p->lex, "in")) {
         if (!parse_port(p, &port))
@@ -316,9 +337,16 @@ static bool parse_part(Parse *p, Program *prog) {
     }
     if (lex_take(&p->lex, "args"))
         return (prog->args = take_str(p)) != NULL;
-    if (lex_take(&p->lex, "results"))
-        return (prog->results = take_str(p)) != NULL;
-    return parse_item(p, prog->main);
+    return lex_need(&p->lex, "results") && (prog->results = take_str(p)) != NULL;
+}
+
+void take_tables(Parse *p, Program *prog) {
+    for (int i = 0; i < p->syms.len; i++)
+        if (p->syms.at[i]->kind == SYM_DIM)
+            vec_push(p->ctx, &prog->dims, p->syms.at[i]);
+    for (int i = 0; i < p->order.len; i++)
+        if (p->order.at[i]->space == SPACE_CONST)
+            vec_push(p->ctx, &prog->consts, p->order.at[i]);
 }
 
 Program *program_parse(Ctx *ctx, const char *file, const char *text) {
@@ -330,13 +358,8 @@ Program *program_parse(Ctx *ctx, const char *file, const char *text) {
         !lex_need(&p.lex, "{"))
         return NULL;
     while (!lex_take(&p.lex, "}"))
-        if (!parse_part(&p, prog))
+        if (!(at_port(&p) ? take_port(&p, prog) : parse_item(&p, prog->main)))
             return NULL;
-    for (int i = 0; i < p.syms.len; i++)
-        if (p.syms.at[i]->kind == SYM_DIM)
-            vec_push(ctx, &prog->dims, p.syms.at[i]);
-    for (int i = 0; i < p.order.len; i++)
-        if (p.order.at[i]->space == SPACE_CONST)
-            vec_push(ctx, &prog->consts, p.order.at[i]);
+    take_tables(&p, prog);
     return prog;
 }

@@ -139,7 +139,8 @@ typedef struct Lists {
 /* A name that does not start the next section. */
 static bool need_word(const Lex *lex) {
     return lex->kind == 'n' && !lex_is(lex, "kernel") && !lex_is(lex, "loops") &&
-           !lex_is(lex, "schedule") && !lex_is(lex, "program");
+           !lex_is(lex, "schedule") && !lex_is(lex, "program") && !lex_is(lex, "plan") &&
+           !lex_is(lex, "entry") && !lex_is(lex, "sym");
 }
 
 /* "def.axis" at its last dot; without one the Def is the root. */

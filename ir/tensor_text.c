@@ -137,7 +137,7 @@ void put_def_line(Print *p, const Def *d) {
         text_f(p->t, " as %s", name);
     if (d->name) /* steps name the Def before a buffer of the same name */
         map_put(p->def_names, d->name, (void *)(uintptr_t)name);
-    put_origin(p->t, &d->loc);
+    put_origin(p->t, d->origin, &d->loc);
 }
 
 void put_defs(Print *p, Def *const *defs, int n) {
@@ -269,7 +269,7 @@ static bool parse_after(Parse *p, Def *d) {
         return false;
     if (lex_take(&p->lex, "as") && (d->name = take_word(p, "a name")) == NULL)
         return false;
-    take_origin(p, &d->loc);
+    d->origin = take_origin(p, &d->loc);
     return true;
 }
 

@@ -5,10 +5,12 @@
  *   buffer  := name [space] type "[" expr,… "]" {attr} ["=" ("splat" expr | "{" expr,… "}")]
  *   space   := input | output | const | arena | local | reg | scalar | heap
  *   attr    := "where" "(" name,… ")" expr | "size" expr | "fill" expr | "bound" expr | "offset" expr
- * Names of ONNX that are no words, and origins, are "strings". */
+ *   origin  := "@" [op] string       the node, and the op, it came from
+ * Names of ONNX that are no words are "strings". */
 #ifndef LCC_TEXT_IN_H
 #define LCC_TEXT_IN_H
 
+#include "ir/graph.h"
 #include "ir/sched.h"
 
 #define SPACE_COUNT (SPACE_HEAP + 1) /* not stated */
@@ -24,6 +26,7 @@ typedef struct Print {
     VEC(Buf *) order; /* buffers declared by a line of their own, in order */
     const Def *root;  /* loops of it are named without it */
     Map *def_names;   /* Def and buffer names (Str) → the printed Str, for schedules */
+    bool shared;      /* the sections of a module: declarations hold for all that follow */
 } Print;
 
 Names *text_names(Ctx *ctx); /* with the grammar's words reserved */
@@ -47,7 +50,14 @@ void put_defs(Print *p, Def *const *defs, int n); /* scan groups as blocks */
 void put_call(Print *p, const Call *c);
 void put_bufs(Print *p, Buf *const *b, int n); /* "(x, _, y)" */
 void put_sched(Print *p, const Sched *s);
-void put_origin(Text *t, const Loc *loc);
+void put_origin(Text *t, const Node *origin, const Loc *loc);
+void put_port(Print *p, const char *word, const Port *port);
+void put_trees(Print *p, const Program *prog); /* args, results */
+void put_item(Print *p, const Item *it);       /* all kinds but DEF; of IF and LOOP the head */
+/* Sections, each with a newline at its end; put_kernel with its schedule. `word`: "loops" or "entry". */
+void put_kernel(Print *p, const Kernel *k);
+void put_func(Print *p, const char *word, const Func *f);
+Str text_word(Ctx *ctx, Str name); /* the name as the lexer takes it */
 
 /* ---- parsing ----------------------------------------------------------------------------------- */
 
@@ -60,6 +70,8 @@ typedef struct Parse {
     VEC(Sym *) syms;  /* declared, in order */
     Kernel *kernel;   /* of the section; NULL: none */
     LccText *file;    /* functions by name; NULL in a program */
+    Map *origins;     /* Str → Node */
+    bool shared;      /* see Print */
 } Parse;
 
 void take_init(Parse *p, Ctx *ctx, const char *file, const char *text);
@@ -82,6 +94,16 @@ Sym *take_sym_name(Parse *p);
 /* "(" [name|_],… ")" */
 typedef VEC(Buf *) BufList;
 bool take_bufs(Parse *p, BufList *v);
-void take_origin(Parse *p, Loc *loc);
+/* Where it came from; NULL when the text does not say. */
+const Node *take_origin(Parse *p, Loc *loc);
+bool take_port(Parse *p, Program *prog); /* in, out, args or results */
+bool at_port(const Parse *p);
+void take_tables(Parse *p, Program *prog); /* dims, consts: what was declared */
+/* One item; an IF or a LOOP without its bodies, and it is given back (else NULL). */
+bool take_item(Parse *p, Block *b, Item **it);
+bool take_kernel(Parse *p);
+bool take_schedule(Parse *p);
+Func *take_func(Parse *p, Str name); /* after the name */
+bool take_loops(Parse *p);
 
 #endif

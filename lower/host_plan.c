@@ -96,5 +96,6 @@ bool host_plan(Lower *lo) {
         vec_push(ctx, &f->syms, lo->prog->dims.at[i]);
     f->body = plan_block(lo, lo->plan);
     lo->module->entry = f;
+    lo->module->plan = NULL;
     return loop_flatten(ctx, f);
 }

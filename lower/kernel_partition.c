@@ -279,6 +279,6 @@ bool kernel_partition(Lower *lo) {
     Partition pt = {lo, uses_build(lo->ctx, lo->prog), map_new(lo->ctx)};
     lo->module = ctx_new(lo->ctx, Module);
     lo->module->prog = lo->prog;
-    lo->plan = partition_block(&pt, lo->prog->main);
+    lo->plan = lo->module->plan = partition_block(&pt, lo->prog->main);
     return close_plan(lo, lo->plan);
 }

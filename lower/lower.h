@@ -119,17 +119,6 @@ bool loop_hoist(Ctx *ctx, Func *f);
 bool loop_let(Ctx *ctx, Func *f);
 bool loop_expand(Lower *lo, Func *f);
 
-/* Side table of kernel_partition, used by host_plan: the Items of each Block with runs of Defs replaced
- * by kernels. */
-typedef struct PlanItem {
-    Item *item; /* NULL when a kernel */
-    Kernel *kernel;
-    struct Plan *body[2];
-} PlanItem;
-typedef struct Plan {
-    VEC(PlanItem) items;
-} Plan;
-
 /* How many leading axes of the kernel's root an inner Def shares (so that it can be computed inside the
  * root's loops at that depth, each element once). -1 when d is the root or of another kernel. */
 int kernel_attach(Ctx *ctx, const Kernel *k, const Def *d);

@@ -32,11 +32,8 @@ static bool wanted(const char *list, const char *name) {
 
 static Text state_text(Lower *lo) {
     Text t = text_new(lo->ctx);
-    if (lo->module && lo->module->entry)
+    if (lo->module)
         module_print(&t, lo->module);
-    else if (lo->module)
-        for (int i = 0; i < lo->module->kernels.len; i++)
-            kernel_print(&t, lo->module->kernels.at[i]);
     else
         program_print(&t, lo->prog);
     return t;
