@@ -1,5 +1,6 @@
 /* Storage order of activations: channels innermost around convolutions, and a halo of zeros that takes the
- * place of a border predicate. Only buffers of constant shape that one kernel writes whole.
+ * place of a border predicate. Only buffers that one kernel writes whole and whose shape is known before the run;
+ * the channels must be constant.
  * Precondition: kernel_partition. Afterwards Buf.where says where an element is; loop_border fills the halo.
  *
  *   before  t[n,m,p,q] = add(c, r, s | 0 <= p+r-1 < H, …) x[n,c,p+r-1,q+s-1] * w[m,c,r,s]
@@ -10,6 +11,8 @@
 #include <math.h>
 
 #define GROWTH_MAX 2.0 /* a halo may not make a buffer larger than this times its elements */
+#define SYMBOLIC 32.0  /* what an unknown extent counts as there */
+#define REACH_MAX 16   /* elements a halo may have on one side of an unknown extent */
 
 typedef struct Halo {
     int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
@@ -37,11 +40,12 @@ static void note_calls(void *data, Block *b, Item *it) {
 }
 
 static bool is_free(const Layouts *l, const Buf *b) {
-    int64_t dim[RANK_MAX];
     const Kernel *k = map_get(l->writer, b);
-    return b->space == SPACE_ARENA && b->ndef == 1 && k && !map_get(l->fixed, b) && b->rank > 0 &&
-           kernel_root(k)->buf == b && !kernel_root(k)->at && !kernel_root(k)->scan &&
-           buf_dims(b, dim);
+    bool known = !b->bound && b->rank > 0;
+    for (int i = 0; i < b->rank; i++)
+        known &= !expr_uses_buf(b->dim[i], NULL);
+    return known && b->space == SPACE_ARENA && b->ndef == 1 && k && !map_get(l->fixed, b) &&
+           kernel_root(k)->buf == b && !kernel_root(k)->at && !kernel_root(k)->scan;
 }
 
 static Halo *halo_of(Layouts *l, const Buf *b) {
@@ -119,18 +123,43 @@ static const Expr *zero_window(Ctx *ctx, const Def *d) {
     return NULL;
 }
 
-/* How far the load reaches beyond each dimension; false when unknown or too far to store. */
-static bool reach(Ctx *ctx, const Expr *load, Halo *h) {
+/* The smallest n in 0..REACH_MAX with e <= n for all values of its symbols; -1: none is proved. */
+static int64_t least_bound(Ctx *ctx, const Expr *e) {
+    for (int64_t n = 0; n <= REACH_MAX; n++)
+        if (expr_proves(ctx, expr_le(ctx, e, expr_i(ctx, n))))
+            return n;
+    return -1;
+}
+
+/* How far index i of the load reaches beyond its dimension; false when unknown or too far to store. */
+static bool index_reach(Ctx *ctx, const Def *d, const Expr *load, int i, Halo *h) {
+    const Expr *last = expr_sub(ctx, load->u.buf->dim[i], expr_i(ctx, 1)), *lo, *hi;
+    Sym *axis[RANK_MAX * 2];
+    int64_t dim;
+    if (expr_is_int(load->u.buf->dim[i], &dim)) {
+        Range r = expr_range(ctx, load->kid[i]);
+        h->lo[i] = r.min < 0 ? -r.min : 0;
+        h->hi[i] = r.max > dim - 1 ? r.max - dim + 1 : 0;
+        return r.min >= -dim && r.max <= 2 * dim + 1;
+    }
+    for (int a = 0; a < d->naxis; a++)
+        axis[a] = d->axis[a].var;
+    if (!expr_extremes(ctx, load->kid[i], d->naxis, axis, &lo, &hi))
+        return false;
+    h->lo[i] = least_bound(ctx, expr_sub(ctx, expr_i(ctx, 0), lo));
+    h->hi[i] = least_bound(ctx, expr_sub(ctx, hi, last));
+    return h->lo[i] >= 0 && h->hi[i] >= 0;
+}
+
+static bool reach(Ctx *ctx, const Def *d, const Expr *load, Halo *h) {
     double before = 1, after = 1;
     for (int i = 0; i < load->nkid; i++) {
         int64_t dim;
-        Range r = expr_range(ctx, load->kid[i]);
-        if (!expr_is_int(load->u.buf->dim[i], &dim) || r.min < -dim || r.max > 2 * dim + 1)
+        if (!index_reach(ctx, d, load, i, h))
             return false;
-        h->lo[i] = r.min < 0 ? -r.min : 0;
-        h->hi[i] = r.max > dim - 1 ? r.max - dim + 1 : 0;
-        before *= (double)dim;
-        after *= (double)(dim + h->lo[i] + h->hi[i]);
+        double n = expr_is_int(load->u.buf->dim[i], &dim) ? (double)dim : SYMBOLIC;
+        before *= n;
+        after *= n + (double)(h->lo[i] + h->hi[i]);
     }
     return after <= GROWTH_MAX * before;
 }
@@ -204,7 +233,7 @@ static void give_halo(Layouts *l, Kernel *k) {
         Def *d = k->defs.at[i];
         const Expr *load = def_is_reduction(d) && !d->at && !d->scan ? zero_window(ctx, d) : NULL;
         Halo need = {0};
-        if (!load || !is_input(k, load->u.buf) || !reach(ctx, load, &need))
+        if (!load || !is_input(k, load->u.buf) || !reach(ctx, d, load, &need))
             continue;
         Buf *b = load->u.buf;
         if (!is_free(l, b)) {
@@ -246,23 +275,21 @@ static void prefer_channels(Layouts *l, Kernel *k) {
 /* ---- storage --------------------------------------------------------------------------------- */
 
 static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
-    static const int last[] = {0, 2, 3, 1};
     bool padded = false;
-    int64_t stride = 1, dim[RANK_MAX];
-    buf_dims(b, dim);
+    const Expr *stride = expr_i(ctx, 1), *at = expr_i(ctx, 0);
     b->dimvar = ctx_newn(ctx, Sym *, b->rank);
     for (int i = 0; i < b->rank; i++)
         b->dimvar[i] = sym_axis(ctx, str(ctx, "i"), b->dim[i]);
-    const Expr *at = expr_i(ctx, 0);
     for (int i = b->rank; i-- > 0;) {
-        int d = h->channels_last ? last[i] : i;
+        int d = !h->channels_last || i == 0 ? i : i == b->rank - 1 ? 1 : i + 1;
         const Expr *v = expr_add(ctx, expr_sym(ctx, b->dimvar[d]), expr_i(ctx, h->lo[d]));
-        at = expr_add(ctx, at, expr_mul(ctx, v, expr_i(ctx, stride)));
-        stride *= dim[d] + h->lo[d] + h->hi[d];
+        at = expr_add(ctx, at, expr_mul(ctx, v, stride));
+        const Expr *row = expr_add(ctx, b->dim[d], expr_i(ctx, h->lo[d] + h->hi[d]));
+        stride = expr_mul(ctx, stride, row);
         padded |= h->lo[d] + h->hi[d] > 0;
     }
     b->where = at;
-    b->size = expr_i(ctx, stride);
+    b->size = stride;
     b->fill = padded ? expr_const(ctx, type_dtype(b->type), 0) : NULL;
 }
 
@@ -297,22 +324,20 @@ bool layout_choose(Lower *lo) {
 /* Loops that write b's fill to every stored element outside its logical box; flat indices. */
 Stmt *loop_border(Lower *l, Buf *b) {
     Ctx *ctx = l->ctx;
-    int64_t dim[RANK_MAX];
     const Halo *h = map_get(l->halos, b);
     Stmt *all = NULL;
-    buf_dims(b, dim);
     for (int d = 0; d < b->rank; d++)
         for (int side = 0; side < 2; side++) {
-            int64_t from = side ? dim[d] : -h->lo[d], to = side ? dim[d] + h->hi[d] - 1 : -1;
+            int64_t width = side ? h->hi[d] : h->lo[d];
             const Expr *index[RANK_MAX];
             Sym *var[RANK_MAX];
-            if (from > to)
+            if (width == 0)
                 continue;
             for (int i = 0; i < b->rank; i++) {
-                int64_t start = i == d ? from : -h->lo[i];
-                int64_t end = i == d ? to : dim[i] + h->hi[i] - 1;
-                var[i] = sym_axis(ctx, str(ctx, "h"), expr_i(ctx, end - start + 1));
-                index[i] = expr_add(ctx, expr_sym(ctx, var[i]), expr_i(ctx, start));
+                const Expr *whole = expr_add(ctx, b->dim[i], expr_i(ctx, h->lo[i] + h->hi[i]));
+                const Expr *start = i == d && side ? b->dim[d] : expr_i(ctx, -h->lo[i]);
+                var[i] = sym_axis(ctx, str(ctx, "h"), i == d ? expr_i(ctx, width) : whole);
+                index[i] = expr_add(ctx, expr_sym(ctx, var[i]), start);
             }
             const Expr *at = buf_offset(ctx, b, index);
             Stmt *s = stmt_store(ctx, b, 1, &at, b->fill);
