@@ -156,6 +156,23 @@ static void scan_alloc(Scan *s, const Stmt *st) {
     s->seen = seen;
 }
 
+bool call_computes(const Call *c, const Expr *e) {
+    for (int i = 0; i < c->result.len; i++)
+        if (expr_uses_sym(e, c->result.at[i]))
+            return true;
+    return false;
+}
+
+/* A tensor handed to a stub function is printed with its extents, but for those the call computes. */
+static void scan_arg(Scan *s, const Call *c, const Buf *b, bool output) {
+    scan_expr(s, b->offset);
+    if (output && b->space != SPACE_OUTPUT)
+        scan_expr(s, b->bound);
+    for (int i = 0; i < b->rank; i++)
+        if (!output || !call_computes(c, b->dim[i]))
+            scan_expr(s, b->dim[i]);
+}
+
 static void scan_stmt(Scan *s, const Stmt *st) {
     if (st->op == STMT_ALLOC && st->buf->space == SPACE_REG) {
         scan_alloc(s, st);
@@ -182,8 +199,11 @@ static void scan_stmt(Scan *s, const Stmt *st) {
     for (int i = 0; st->op == STMT_HOST && i < st->call->in.len + st->call->out.len; i++) {
         int n = st->call->in.len;
         const Buf *b = i < n ? st->call->in.at[i] : st->call->out.at[i - n];
-        scan_expr(s, b ? b->offset : NULL);
+        if (b)
+            scan_arg(s, st->call, b, i >= n);
     }
+    for (int i = 0; st->op == STMT_HOST && i < st->call->attr.len; i++)
+        scan_expr(s, st->call->attr.at[i]);
 }
 
 /* From the last to the first: what reads a LET comes behind it. */

@@ -59,6 +59,8 @@ void print_start(Printer *p);                                       /* the inden
 void print_stmts(Printer *p, const Stmt *s);
 /* Starts a function: empties the tables and scans the body. */
 void print_begin(Printer *p, const Stmt *body);
+/* e is known only when the stub function has returned. */
+bool call_computes(const Call *c, const Expr *e);
 /* `static int f(params) {…}`, with the parameters that are used (Printer.used). restrict_ok: no two
  * buffers of any call overlap. */
 void print_func(Printer *p, const Func *f, Str name, bool restrict_ok);

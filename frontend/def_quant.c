@@ -41,22 +41,36 @@ bool quant_param(Definer *d, Buf *b, const Expr *extent, const char *what) {
 
 /* How a scale or zero point lies along its tensor. */
 typedef struct Along {
-    int axis;
+    int axis;          /* -1: one for the whole tensor */
     const Expr *block; /* NULL: one for each index */
 } Along;
+
+/* The zero point z has as many elements as the scale s, or one. */
+static bool along_same(Definer *d, Buf *z, Buf *s) {
+    const Expr *one = expr_i(d->ctx, 1);
+    if (!z || eq_single(z))
+        return true;
+    if (!eq_single(s) && z->rank != s->rank)
+        return define_error(d, EXIT_MALFORMED, "the zero point has not the shape of the scale");
+    for (int i = 0; i < z->rank; i++)
+        if (!define_same(d, z->dim[i], eq_single(s) ? one : s->dim[i], "zero point and scale"))
+            return false;
+    return true;
+}
 
 static bool along_begin(Definer *d, Along *a) {
     Buf *x = define_in(d, 0), *s = define_in(d, 1);
     int64_t axis = node_int(d->node, "axis", 1), block = node_int(d->node, "block_size", 0);
-    *a = (Along){0, NULL};
+    Buf *z = define_in(d, 2);
+    *a = (Along){-1, NULL};
     if (eq_single(s))
-        return true;
+        return along_same(d, z, s);
     a->axis = define_axis(d, axis, x->rank);
     if (a->axis < 0)
         return false;
     if (!block)
         return quant_param(d, s, x->dim[a->axis], "scale") &&
-               quant_param(d, define_in(d, 2), x->dim[a->axis], "zero point");
+               quant_param(d, z, x->dim[a->axis], "zero point");
     if (block < 0 || block >= (int64_t)1 << 31 || s->rank != x->rank)
         return define_error(d, EXIT_MALFORMED, "block_size does not fit the scale");
     a->block = expr_i(d->ctx, block);
@@ -65,14 +79,14 @@ static bool along_begin(Definer *d, Along *a) {
         if (!define_same(d, s->dim[i], n, "scale and input"))
             return false;
     }
-    return true;
+    return along_same(d, z, s);
 }
 
 static const Expr *along_load(Definer *d, const Along *a, Dtype t, Buf *b, int rank,
                               const Expr *const *v) {
     const Expr *at[RANK_MAX];
     if (!a->block || eq_single(b))
-        return eq_at(d, t, b, v[a->axis]);
+        return eq_param(d, t, b, a->axis < 0 ? expr_i(d->ctx, 0) : v[a->axis]);
     for (int i = 0; i < rank; i++)
         at[i] = i == a->axis ? expr_fdiv(d->ctx, v[i], a->block) : v[i];
     return eq_load(d, t, b, at);

@@ -1,7 +1,9 @@
 /* Equations whose every load is from a constant become constants, computed by the evaluator; a constant
- * value becomes a splat, whatever its size. Runs within a budget: what is beyond it stays a kernel.
+ * value becomes a splat, whatever its size, and its readers hold the value itself: no equation loads from
+ * a splat afterwards. Runs within a budget: what is beyond it stays a kernel.
  *
- *   before  w2[i] = w[i] * 2, w const        after  w2 const */
+ *   before  w2[i] = w[i] * 2, w const ; z[i] = 3 ; y[i] = x[i] * z[i]
+ *   after   w2 const ; y[i] = x[i] * 3 */
 #include "lower/uses.h"
 
 #define FOLD_STEPS 3e8       /* scalar operations for the whole model */
@@ -81,10 +83,26 @@ static bool fold_def(Folding *f, Def *d) {
     return true;
 }
 
+static const Expr *splat_value(Ctx *ctx, const Expr *e, void *data) {
+    (void)data;
+    const Const *c = e->op == OP_LOAD && e->u.buf->space == SPACE_CONST ? e->u.buf->data : NULL;
+    return c && c->splat && c->count > 0 && c->type != T_STR ? const_at(ctx, c, 0) : e;
+}
+
+static void spread_splats(Ctx *ctx, Item *it) {
+    if (it->def)
+        def_map(ctx, it->def, splat_value, NULL);
+    if (it->e)
+        it->e = expr_map(ctx, it->e, splat_value, NULL);
+    for (int k = 0; it->call && k < it->call->attr.len; k++)
+        it->call->attr.at[k] = expr_map(ctx, it->call->attr.at[k], splat_value, NULL);
+}
+
 static void fold_block(Folding *f, Block *b) {
     int kept = 0;
     for (int i = 0; i < b->items.len; i++) {
         Item *it = b->items.at[i];
+        spread_splats(f->lo->ctx, it);
         for (int k = 0; k < 2; k++)
             if (it->body[k])
                 fold_block(f, it->body[k]);

@@ -86,6 +86,7 @@ const Pass *pass_table(int *count);
 bool graph_ports(Lower *lo);   /* every output gets a buffer of its own */
 bool graph_fold(Lower *lo);    /* small constant equations become constants */
 bool graph_rewrite(Lower *lo); /* graph.rules: constant factors into sums, … */
+bool graph_narrow(Lower *lo);  /* reductions lose the axes they do not read */
 bool graph_prune(Lower *lo);   /* what no output needs goes */
 bool kernel_inline(Lower *lo); /* maps and views go into their readers where that pays */
 bool kernel_partition(

@@ -297,6 +297,13 @@ case("6 model: the same opset twice", OK, MALFORMED)(lambda: IR + opset(18) + op
 
 # ---- 7 nodes -------------------------------------------------------------------------------------
 
+def dequantize(scale, zero, **attrs):
+    inits = [h.make_tensor("s", T.FLOAT, scale, [1] * int(np.prod(scale))),
+             h.make_tensor("z", T.INT8, zero, [1] * int(np.prod(zero)))]
+    return model([h.make_node("DequantizeLinear", ["x", "s", "z"], ["y"], **attrs)],
+                 [value("x", (2, 4), T.INT8)], [value("y", (2, 4))], inits, opsets=[("", 21)])
+
+
 each("7 node", (MALFORMED, UNSUPPORTED), {
     "unknown op": lambda: one("NoSuchOp"),
     "no op_type": lambda: one(""),
@@ -317,6 +324,10 @@ each("7 node", (MALFORMED, UNSUPPORTED), {
     "Add of shapes that do not fit": lambda: model(
         inits=[h.make_tensor("w", T.FLOAT, [3], [1, 2, 3])]),
     "output that nothing makes": lambda: model(outputs=[value("nothing")]),
+    "one scale, five zero points": lambda: dequantize([], [5], axis=0),
+    "two scales, three zero points": lambda: dequantize([2], [3], axis=0),
+    "blocks of scales, one row of zero points": lambda: dequantize([2, 1], [2, 2], axis=1,
+                                                                       block_size=4),
 })
 
 # ---- 8 attributes --------------------------------------------------------------------------------
@@ -539,6 +550,10 @@ def merge_bomb():
 
 
 case("13 much: 10^7 empty nodes", LIMIT)(lambda: IR + OPS + msg(7, b"\x0a\0" * 10 ** 7))
+case("13 much: 400 MB of weights that are one number", OK)(lambda: model(
+    [h.make_node("ConstantOfShape", ["n"], ["w"], value=h.make_tensor("v", T.FLOAT, [1], [0.5])),
+     node("MatMul", "x w", "y")], [value("x", (1, 10 ** 4))], [value("y", (1, 10 ** 4))],
+    [h.make_tensor("n", T.INT64, [2], [10 ** 4, 10 ** 4])]))
 case("13 much: merging nested messages", LIMIT)(merge_bomb)
 
 # ---- 20 names ------------------------------------------------------------------------------------

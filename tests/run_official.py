@@ -80,7 +80,8 @@ def judge(result, rows):
     row = rows.get((mode, name))
     if status == "pass":
         return ("failed", "passes, but status.txt has a row for it") if row else ("passed", "")
-    return ("skipped", reason) if row else ("failed", f"{status}: {reason}")
+    wrong = statuslist.excused(status, reason, row) if row else f"{status}: {reason}"
+    return ("failed", wrong) if wrong else ("skipped", reason)
 
 
 def summary(mode, judged, rows):
@@ -122,10 +123,11 @@ def run(args, work):
 def bless(results, rows, everything):
     ran = {(r[1], r[0]) for r in results}
     names = {c.name for c in everything}
-    rows = {key: row for key, row in rows.items() if key not in ran and key[1] in names}
-    rows.update({(r[1], r[0]): (r[2], r[3]) for r in results if r[2] != "pass"})
-    statuslist.rows_save(rows)
-    return rows
+    kept = {key: row for key, row in rows.items() if key not in ran and key[1] in names}
+    kept.update({(r[1], r[0]): statuslist.row_new(r[2], r[3], rows.get((r[1], r[0])))
+                 for r in results if r[2] != "pass" and not statuslist.internal(r[2], r[3])})
+    statuslist.rows_save(kept)
+    return kept
 
 
 def main():

@@ -212,6 +212,14 @@ static void bridge_arena(Emit *em) {
     text_s(p->t, "}\n\n");
 }
 
+/* Each extent is closed; their product could be beyond what is written out as a tree. */
+static const Expr *closed_count(Ctx *ctx, const Buf *b) {
+    const Expr *n = expr_i(ctx, 1);
+    for (int i = 0; i < b->rank; i++)
+        n = expr_mul(ctx, n, expr_over_dims(ctx, b->dim[i]));
+    return n;
+}
+
 /* Counts of the inputs, ranks and extents of the outputs, before the run. */
 static void bridge_shapes(Emit *em) {
     Printer *p = &em->pr;
@@ -224,7 +232,7 @@ static void bridge_shapes(Emit *em) {
         if (i < nin || !open) {
             text_f(p->t, "if (%s[%d].count %s ", i < nin ? "in" : "out", i < nin ? i : i - nin,
                    i < nin ? "!=" : "<");
-            print_expr(p, expr_over_dims(em->ctx, buf_count(em->ctx, b)), P_SHIFT);
+            print_expr(p, closed_count(em->ctx, b), P_SHIFT);
             text_f(p->t, ")\n");
             p->depth++;
             print_line(p, "%s", i < nin ? "return LCC_EDIM;" : "small = 1;");

@@ -19,13 +19,6 @@ void text_literal(Text *t, const char *s, size_t n) {
     text_c(t, '"');
 }
 
-static bool mentions_result(const Call *c, const Expr *e) {
-    for (int i = 0; i < c->result.len; i++)
-        if (expr_uses_sym(e, c->result.at[i]))
-            return true;
-    return false;
-}
-
 /* { data, count, {dims}, rank, type } */
 static void print_arg(Emit *em, const Call *c, const Buf *b, bool output) {
     Printer *p = &em->pr;
@@ -43,11 +36,13 @@ static void print_arg(Emit *em, const Call *c, const Buf *b, bool output) {
     if (cap)
         text_f(p->t, "(int64_t)%s", cap);
     else
-        print_expr(p, output && b->bound ? b->bound : buf_count(em->ctx, b), P_ASSIGN);
+        print_expr(
+            p, output && b->bound && b->space != SPACE_OUTPUT ? b->bound : buf_count(em->ctx, b),
+            P_ASSIGN);
     text_s(p->t, ", {");
     for (int i = 0; i < b->rank; i++) {
         text_s(p->t, i ? ", " : "");
-        if (output && mentions_result(c, b->dim[i]))
+        if (output && call_computes(c, b->dim[i]))
             text_s(p->t, "-1");
         else
             print_expr(p, b->dim[i], P_ASSIGN);
@@ -139,7 +134,7 @@ static void print_room(Emit *em, const Call *c) {
         const Buf *b = c->out.at[i];
         bool known = b && port_capacity(em, b);
         for (int k = 0; known && k < b->rank; k++)
-            known = !mentions_result(c, b->dim[k]);
+            known = !call_computes(c, b->dim[k]);
         if (!known)
             continue;
         for (int k = 0; k < b->rank; k++)
