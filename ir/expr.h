@@ -222,7 +222,10 @@ void names_bind(Names *n, Str name, void *obj, char kind); /* for parsing: 's' S
 void *names_find(Names *n, Str name, char kind);
 
 void expr_print(Text *t, Names *names, const Expr *e);
-Str expr_str(Ctx *ctx, const Expr *e); /* with fresh names; for messages */
+/* With fresh names; for messages. What is long there, too long with its shared nodes written out again
+ * and again, is only named. */
+Str expr_str(Ctx *ctx, const Expr *e);
+bool expr_is_long(const Expr *e);
 /* The lexer shared by all texts. */
 typedef struct Lex {
     Ctx *ctx;

@@ -179,7 +179,7 @@ void expr_print(Text *t, Names *names, const Expr *e) {
     print(t, names, e, 0);
 }
 
-#define MESSAGE_MAX 2000 /* nodes; as a tree, shared nodes may have no end */
+#define MESSAGE_MAX 2000
 
 /* Nodes of e as a tree, up to `limit`. */
 static int tree_size(const Expr *e, int limit) {
@@ -189,9 +189,13 @@ static int tree_size(const Expr *e, int limit) {
     return n;
 }
 
+bool expr_is_long(const Expr *e) {
+    return tree_size(e, MESSAGE_MAX) >= MESSAGE_MAX;
+}
+
 Str expr_str(Ctx *ctx, const Expr *e) {
     Text t = text_new(ctx);
-    if (tree_size(e, MESSAGE_MAX) >= MESSAGE_MAX)
+    if (expr_is_long(e))
         return str_f(ctx, "%s of more than %d nodes", op_text((Op)e->op), MESSAGE_MAX);
     expr_print(&t, names_new(ctx), e);
     return str_n(ctx, t.at, t.len);

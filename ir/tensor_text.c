@@ -177,6 +177,8 @@ void def_print(Text *t, Names *names, const Def *d) {
 }
 
 Str def_str(Ctx *ctx, const Def *d) {
+    if (expr_is_long(d->value))
+        return str_f(ctx, "%s = %s", d->buf->name, expr_str(ctx, d->value));
     Text t = text_new(ctx);
     Print p = put_new(&t);
     map_put(p.declared, d, d->buf);

@@ -30,7 +30,7 @@ static Info *visit(Letting *l, const Expr *e) {
         return info;
     info = ctx_new(l->ctx, Info);
     info->tree = 1;
-    info->loads = e->op == OP_LOAD || e->op == OP_MLOAD;
+    info->loads = e->op == OP_LOAD; /* a masked one is safe anywhere */
     for (int i = 0; i < e->nkid; i++) {
         Info *kid = visit(l, e->kid[i]);
         kid->uses++;
@@ -48,13 +48,17 @@ static void mark_always(Letting *l, const Expr *e) {
         return;
     info->always = true;
     bool lazy = e->op == OP_SELECT || e->op == OP_AND || e->op == OP_OR;
+    if (type_lanes(e->type) > 1) /* of vectors only a select by one condition for all lanes */
+        lazy = e->op == OP_SELECT && e->kid[0]->op == OP_BCAST;
     for (int i = 0; i < (lazy ? 1 : e->nkid); i++)
         mark_always(l, e->kid[i]);
 }
 
+/* Vectors of indices stay where they are: that an access is contiguous shows in its index. */
 static bool worth_a_name(const Expr *e, const Info *info) {
-    return info->uses > 1 && info->tree >= SHARE_MIN && e->nkid > 0 && type_lanes(e->type) == 1 &&
-           (info->always || !info->loads);
+    bool index = type_lanes(e->type) > 1 && type_dtype(e->type) == T_I64;
+    return info->uses > 1 && info->tree >= SHARE_MIN && e->nkid > 0 && !index &&
+           e->op != OP_BCAST && (info->always || !info->loads);
 }
 
 static const Expr *named(Letting *l, const Expr *e) {
@@ -75,9 +79,10 @@ static const Expr *with_names(Letting *l, Map *done, const Expr *e) {
             kid[i] = with_names(l, done, e->kid[i]);
         changed |= kid[i] != e->kid[i];
     }
-    to = !changed           ? e
-         : e->op == OP_LOAD ? expr_load(l->ctx, e->u.buf, e->nkid, kid)
-                            : expr_op(l->ctx, (Op)e->op, e->type, e->nkid, kid);
+    to = !changed            ? e
+         : e->op == OP_LOAD  ? expr_load(l->ctx, e->u.buf, e->nkid, kid)
+         : e->op == OP_MLOAD ? expr_mload(l->ctx, e->u.buf, kid[0], e->nkid - 1, kid + 1)
+                             : expr_op(l->ctx, (Op)e->op, e->type, e->nkid, kid);
     map_put(done, e, (void *)(uintptr_t)to);
     return to;
 }
@@ -104,13 +109,6 @@ static void name_shared(Letting *l) {
         l->end = &let->next;
         info->let = s;
     }
-}
-
-static bool has_masked_load(const Letting *l) {
-    for (int i = 0; i < l->order.len; i++)
-        if (l->order.at[i]->op == OP_MLOAD)
-            return true;
-    return false;
 }
 
 /* Nodes of e as a tree, counted no further than `most`. */
@@ -143,8 +141,6 @@ static Stmt *let_statement(Ctx *ctx, Stmt *s) {
         Info *info = visit(&l, *root[i]);
         info->uses++;
     }
-    if (has_masked_load(&l))
-        return s;
     for (int i = 0; i < n; i++)
         mark_always(&l, *root[i]);
     l.end = &l.lets;

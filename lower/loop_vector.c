@@ -7,13 +7,58 @@
  *   after   y[ramp(i*16, 1):16] = max(x[ramp(i*16, 1):16], bcast(0):16) */
 #include "lower/lower.h"
 
+/* Where an expression is asked for: at the top, or in an arm of a lazy op, where loads may be out of bounds
+ * in the lanes (or the iterations) that do not take the arm. */
+typedef struct Place {
+    const struct Place *outer;
+    const Expr *mask; /* asked for in these lanes; NULL: all */
+    Map *sure;        /* Expr → itself: what these lanes compute in any case */
+    Map *safe;        /* Expr → "yes" or "no": are all its loads sure? */
+    Map *done;        /* Expr → its vector */
+} Place;
+
 typedef struct Vectoring {
     Lower *lo;
     Ctx *ctx;
     Sym *var;
     int lanes;
+    const Place *at;
     bool ok;
 } Vectoring;
+
+static bool is_lazy(const Expr *e) {
+    return e->op == OP_SELECT || e->op == OP_AND || e->op == OP_OR;
+}
+
+static void note_sure(Ctx *ctx, Map *sure, const Expr *e) {
+    if (!expr_uses_buf(e, NULL) || map_get(sure, e))
+        return;
+    map_put(sure, e, (void *)(uintptr_t)e);
+    for (int i = 0; i < (is_lazy(e) ? 1 : e->nkid); i++)
+        note_sure(ctx, sure, e->kid[i]);
+}
+
+static Place place_new(Ctx *ctx, const Place *outer, const Expr *mask, const Expr *e) {
+    Place p = {outer, mask, map_new(ctx), map_new(ctx), map_new(ctx)};
+    note_sure(ctx, p.sure, e);
+    return p;
+}
+
+static bool is_safe(const Place *p, const Expr *e) {
+    static const char *const WORDS[] = {"no", "yes"};
+    if (!expr_uses_buf(e, NULL))
+        return true;
+    const char *known = map_get(p->safe, e);
+    if (known)
+        return known == WORDS[1];
+    bool safe = e->op != OP_LOAD;
+    for (const Place *o = p; o && !safe; o = o->outer)
+        safe = map_get(o->sure, e) != NULL;
+    for (int i = 0; i < e->nkid && safe; i++)
+        safe = is_safe(p, e->kid[i]);
+    map_put(p->safe, e, (void *)(uintptr_t)WORDS[safe]);
+    return safe;
+}
 
 static const Expr *widen(Vectoring *v, const Expr *e) {
     return type_lanes(e->type) == v->lanes ? e : expr_bcast(v->ctx, e, v->lanes);
@@ -31,16 +76,20 @@ static const Expr *vector_expr(Vectoring *v, const Expr *e);
 
 static const Expr *vector_load(Vectoring *v, const Expr *e) {
     int64_t stride;
-    const Expr *at = ramp(v, e->kid[0], &stride);
-    if (!at) {
+    const Expr *at = expr_uses_sym(e->kid[0], v->var) ? ramp(v, e->kid[0], &stride) : e->kid[0];
+    const Place *p = v->at;
+    for (const Place *o = p; o; o = o->outer) /* the widest that loads it in any case */
+        p = map_get(o->sure, e) ? o : p;
+    const Expr *mask = e->u.buf->space == SPACE_REG ? NULL : p->mask;
+    if (!at || (mask && expr_uses_buf(at, NULL))) {
         v->ok = false;
         return e;
     }
-    return expr_load(v->ctx, e->u.buf, 1, &at);
+    return mask ? expr_mload(v->ctx, e->u.buf, mask, 1, &at) : expr_load(v->ctx, e->u.buf, 1, &at);
 }
 
-/* A condition over the lanes that is the same for all of them, as a scalar; NULL when it may differ. a < b with a
- * growing by 1 a lane is uniform when b - a at lane 0 is a multiple of the lanes. */
+/* A condition over the lanes that is the same for all of them, as a scalar; NULL when it may differ.
+ * a < b with a growing by 1 a lane is uniform when b - a at lane 0 is a multiple of the lanes. */
 static const Expr *uniform(Vectoring *v, const Expr *e) {
     const Expr *coef, *rest, *kid[2];
     int64_t c;
@@ -69,71 +118,70 @@ static const Expr *uniform(Vectoring *v, const Expr *e) {
     return c == -1 ? expr_lt(v->ctx, zero, edge) : expr_le(v->ctx, edge, zero);
 }
 
-/* Notes the loads that evaluating e always performs: what AND, OR and SELECT may skip is left out. */
-static void sure_loads(Map *sure, const Expr *e) {
-    bool lazy = e->op == OP_AND || e->op == OP_OR || e->op == OP_SELECT;
-    if (e->op == OP_LOAD)
-        map_put(sure, e, (void *)(uintptr_t)e);
-    for (int i = 0; i < (lazy ? 1 : e->nkid); i++)
-        sure_loads(sure, e->kid[i]);
-}
-
-typedef struct Arms {
-    const Map *sure;
-    bool found;
-} Arms;
-
-static void find_load(void *data, const Expr *e) {
-    Arms *arms = data;
-    arms->found |= e->op == OP_LOAD && e->u.buf->space != SPACE_REG && !map_get(arms->sure, e);
-}
-
-/* Lanes that do not take an arm must not perform its loads, and a vector performs them all: only loads that the
- * condition performs as well are safe. */
-static bool arms_load(Ctx *ctx, const Expr *e) {
-    Map *sure = map_new(ctx);
-    Arms arms = {sure, false};
-    sure_loads(sure, e->kid[0]);
-    for (int i = 1; i < e->nkid; i++)
-        expr_walk(ctx, e->kid[i], find_load, &arms);
-    return arms.found;
-}
-
-static const Expr *vector_select(Vectoring *v, const Expr *e) {
-    const Expr *same = uniform(v, e->kid[0]);
-    if (!same && arms_load(v->ctx, e)) {
-        v->ok = false;
-        return e;
+/* The operands of a lazy op; what only some lanes load is loaded in these lanes only.
+ *   select(c, x[i], 0) → select(c, x[c ? ramp], 0) */
+static void vector_lazy(Vectoring *v, const Expr *e, const Expr **kid) {
+    const Place *outer = v->at;
+    /* is the condition itself asked for in some lanes only? */
+    bool here = outer->mask && expr_uses_buf(e->kid[0], NULL);
+    const Expr *same = here ? NULL : uniform(v, e->kid[0]);
+    const Expr *c = kid[0] = widen(v, same ? same : vector_expr(v, e->kid[0]));
+    /* by a condition that is the same for all lanes a select performs one arm */
+    bool differs = e->op != OP_SELECT || !same;
+    for (int i = 1; i < e->nkid && v->ok; i++) {
+        const Expr *mask = outer->mask;
+        if (differs) {
+            const Expr *on = e->op == OP_OR || i == 2 ? expr_not(v->ctx, c) : c;
+            mask = mask ? expr_and(v->ctx, mask, on) : on;
+        }
+        Place inner = {.outer = NULL};
+        if (!is_safe(outer, e->kid[i])) {
+            inner = place_new(v->ctx, outer, mask, e->kid[i]);
+            v->at = &inner;
+        }
+        kid[i] = widen(v, vector_expr(v, e->kid[i]));
+        v->at = outer;
     }
-    const Expr *c = same ? expr_bcast(v->ctx, same, v->lanes) : widen(v, vector_expr(v, e->kid[0]));
-    const Expr *a = widen(v, vector_expr(v, e->kid[1])), *b = widen(v, vector_expr(v, e->kid[2]));
-    return v->ok ? expr_select(v->ctx, c, a, b) : e;
 }
 
-static const Expr *vector_expr(Vectoring *v, const Expr *e) {
-    if (e->op == OP_SELECT && v->ok && expr_uses_sym(e, v->var) && type_dtype(e->type) != T_I64)
-        return vector_select(v, e);
-    if (!v->ok || !expr_uses_sym(e, v->var))
-        return e;
-    if (e->op == OP_LOAD)
-        return vector_load(v, e);
+static const Expr *vector_op(Vectoring *v, const Expr *e) {
+    bool loads = expr_uses_buf(e, NULL);
     int64_t stride;
-    if (type_dtype(e->type) == T_I64) {
+    if (type_dtype(e->type) == T_I64 && !(v->at->mask && loads)) {
         const Expr *at = ramp(v, e, &stride);
         v->ok &= at != NULL;
         return at ? at : e;
     }
-    const Expr *kid[4];
-    bool lazy = (e->op == OP_AND || e->op == OP_OR) && arms_load(v->ctx, e);
-    if (e->nkid > 3 || e->nkid < 1 || lazy) {
+    const Expr *kid[3];
+    if (e->nkid > 3 || e->nkid < 1) {
         v->ok = false;
         return e;
     }
-    for (int i = 0; i < e->nkid; i++)
-        kid[i] = widen(v, vector_expr(v, e->kid[i]));
+    if (is_lazy(e) && loads)
+        vector_lazy(v, e, kid);
+    else
+        for (int i = 0; i < e->nkid; i++)
+            kid[i] = widen(v, vector_expr(v, e->kid[i]));
     Type t = TYPE_VEC(type_dtype(e->type), v->lanes);
     v->ok &= v->lo->target->spells(v->lo->machine, e->op, t);
     return v->ok ? expr_op(v->ctx, e->op, t, e->nkid, kid) : e;
+}
+
+static const Expr *vector_expr(Vectoring *v, const Expr *e) {
+    if (!v->ok || (!expr_uses_sym(e, v->var) && !(v->at->mask && expr_uses_buf(e, NULL))))
+        return e;
+    const Expr *done = map_get(v->at->done, e);
+    if (!done) {
+        done = e->op == OP_LOAD ? vector_load(v, e) : vector_op(v, e);
+        map_put(v->at->done, e, (void *)(uintptr_t)done);
+    }
+    return done;
+}
+
+static const Expr *vector_value(Vectoring *v, const Expr *e) {
+    Place top = place_new(v->ctx, NULL, NULL, e);
+    v->at = &top;
+    return widen(v, vector_expr(v, e));
 }
 
 /* Rewrites a copy of the list; v->ok says whether it is any good. */
@@ -155,7 +203,7 @@ static void vector_stmts(Vectoring *v, Stmt *s) {
             *at = ramp(v, s->index[0], &stride);
             v->ok &= *at && stride == 1;
             if (v->ok)
-                s->a = widen(v, vector_expr(v, s->a));
+                s->a = vector_value(v, s->a);
             s->index = at;
             break;
         }
@@ -184,7 +232,7 @@ static void vector_walk(Lower *lo, Stmt *s) {
         int64_t n;
         if (s->op != STMT_FOR || s->run != RUN_VECTOR || !expr_is_int(s->a, &n))
             continue;
-        Vectoring v = {lo, lo->ctx, s->var, (int)n, true};
+        Vectoring v = {lo, lo->ctx, s->var, (int)n, NULL, true};
         Stmt *body = stmt_copy(lo->ctx, s->body), *next = s->next;
         vector_stmts(&v, body);
         if (!v.ok) {
