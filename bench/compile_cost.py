@@ -64,7 +64,7 @@ def slowest_passes(lcc, model, options, folder):
     """The three passes that take longest, as text, for what misses its goal."""
     done = subprocess.run([lcc, model, *options, "--time", "-o", os.path.join(folder, "model.c")],
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    rows = re.findall(r"^\s*([0-9.]+) ms\s+(\w+)", done.stderr.decode(errors="replace"), re.M)
+    rows = re.findall(r"^\s*([0-9.]+) ms(?:\s+\d+ KiB)?\s+(\w+)", done.stderr.decode(errors="replace"), re.M)
     rows = sorted(((float(ms), name) for ms, name in rows), reverse=True)[:3]
     return ", ".join(f"{name} {ms:.0f} ms" for ms, name in rows)
 
