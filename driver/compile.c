@@ -67,7 +67,9 @@ bool compile_import(Args *a, const char *path, Compiled *c) {
     ctx->pass = "onnx_load";
     if (a->opt.max_memory)
         arena_limit(ctx->arena, a->opt.max_memory);
-    Onnx__ModelProto *proto = onnx_load(ctx, path, &c->file);
+    Onnx__ModelProto *proto = a->in_memory
+                                  ? onnx_load_bytes(ctx, path, a->bytes, a->nbytes, &c->file)
+                                  : onnx_load(ctx, path, &c->file);
     if (!proto || !stage_done(a, ctx->pass, start, NULL))
         return false;
     limit_memory(a, c);

@@ -11,7 +11,8 @@ typedef struct Words {
     const char **at;
     int len, cap, nflags;
 } Words;
-bool words_read(Ctx *ctx, Words *w, int argc, char **argv);
+/* flags: those of $LCC_FLAGS, or NULL. */
+bool words_read(Ctx *ctx, Words *w, const char *flags, int argc, char **argv);
 
 typedef struct Args {
     Ctx *ctx;
@@ -22,6 +23,10 @@ typedef struct Args {
     bool help, version, print_outputs, dep, per_node;
     const char *dep_file, *dep_target, *json, *color;
     const char *data, *save, *save_as, *jit, *tolerance, *tol, *against;
+    bool library;   /* called by lepton.c: the environment says nothing */
+    bool in_memory; /* the model is bytes, not a file */
+    const void *bytes;
+    size_t nbytes;
     Str scratch; /* temporary folder; whoever ends early removes it (scratch_remove) */
 } Args;
 

@@ -53,6 +53,16 @@ void run_limit(Args *a) {
         arena_limit(a->ctx->arena, (size_t)pages * (size_t)size);
 }
 
+/* The three functions of the bridge, as the loader found them. */
+static bool jit_bind(Args *a, Jit *j, void *signature, void *arena, void *run) {
+    if (!signature || !arena || !run)
+        return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "the compiled model has no bridge");
+    memcpy(&j->signature, &signature, sizeof signature);
+    memcpy(&j->arena_bytes, &arena, sizeof arena);
+    memcpy(&j->run, &run, sizeof run);
+    return true;
+}
+
 /* ---- tcc --------------------------------------------------------------------------------------------- */
 
 #ifdef LCC_HAVE_TCC
@@ -100,12 +110,8 @@ static bool load_tcc(Args *a, Compiled *c, Jit *j) {
     if (tcc_set_output_type(s, TCC_OUTPUT_MEMORY) < 0 || tcc_compile_string(s, whole.at) < 0 ||
         !tcc_symbols(s, &c->out) || tcc_relocate(s, TCC_RELOCATE_AUTO) < 0)
         return a->ctx->diag.errors ? false : diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc failed");
-    void *arena = tcc_get_symbol(s, "lepton_arena_bytes"), *run = tcc_get_symbol(s, "lepton_run");
-    if (!arena || !run)
-        return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "tcc: the model has no bridge");
-    memcpy(&j->arena_bytes, &arena, sizeof arena);
-    memcpy(&j->run, &run, sizeof run);
-    return true;
+    return jit_bind(a, j, tcc_get_symbol(s, "lepton_signature"),
+                    tcc_get_symbol(s, "lepton_arena_bytes"), tcc_get_symbol(s, "lepton_run"));
 }
 
 #else
@@ -133,12 +139,8 @@ static bool load_cc(Args *a, Compiled *c, Jit *j) {
         return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "cannot load the compiled model: %s",
                           dlerror());
     scratch_remove(a);
-    void *arena = dlsym(j->handle, "lepton_arena_bytes"), *run = dlsym(j->handle, "lepton_run");
-    if (!arena || !run)
-        return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "the compiled model has no bridge");
-    memcpy(&j->arena_bytes, &arena, sizeof arena);
-    memcpy(&j->run, &run, sizeof run);
-    return true;
+    return jit_bind(a, j, dlsym(j->handle, "lepton_signature"),
+                    dlsym(j->handle, "lepton_arena_bytes"), dlsym(j->handle, "lepton_run"));
 }
 
 bool jit_load(Args *a, Compiled *c, Jit *j) {
@@ -182,7 +184,7 @@ static void *aligned(Ctx *ctx, size_t n) {
 }
 
 /* Makes room for what the last call said; false when nothing was missing. */
-static bool grow(Ctx *ctx, const Program *p, LeptonTensor *out) {
+static bool grow(Ctx *ctx, const Program *p, lepton_tensor *out) {
     bool grew = false;
     for (int i = 0; i < p->outputs.len; i++) {
         Dtype type = type_dtype(p->outputs.at[i].buf->type);
@@ -206,8 +208,8 @@ bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, cons
              OnnxTensor *out) {
     Ctx *ctx = a->ctx;
     const Program *p = c->prog;
-    LeptonTensor *from = ctx_newn(ctx, LeptonTensor, p->inputs.len);
-    LeptonTensor *to = ctx_newn(ctx, LeptonTensor, p->outputs.len);
+    lepton_tensor *from = ctx_newn(ctx, lepton_tensor, p->inputs.len);
+    lepton_tensor *to = ctx_newn(ctx, lepton_tensor, p->outputs.len);
     for (int i = 0; i < p->inputs.len; i++) {
         from[i].data = (void *)(uintptr_t)in[i].data;
         from[i].count = in[i].count;

@@ -1,6 +1,7 @@
 /* The command line, by the table options.def. */
 #include "driver/driver.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum Kind { TEXT, CHOICE, MAYBE, FLAG, COUNT, SIZE, DIM, SHAPE };
@@ -203,7 +204,7 @@ bool args_parse(Ctx *ctx, Args *a, int argc, char **argv) {
     Words w = {0};
     a->ctx = ctx;
     ctx->opt = &a->opt;
-    if (!words_read(ctx, &w, argc, argv))
+    if (!words_read(ctx, &w, a->library ? NULL : getenv("LCC_FLAGS"), argc, argv))
         return false;
     for (int i = 0; i < w.len; i++) {
         if (i >= w.nflags && !strcmp(w.at[i], "--")) {

@@ -3,6 +3,7 @@
 #define LCC_RUN_H
 
 #include "driver/driver.h"
+#include "driver/lepton.h"
 
 /* ---- trees: sequences and optionals over the flat tensors of a program (docs/bridge.md) ------------ */
 
@@ -64,17 +65,12 @@ bool inputs_flatten(Args *a, const Compiled *c, const Given *given, OnnxTensor *
 
 /* ---- running ------------------------------------------------------------------------------------------ */
 
-typedef struct LeptonTensor {
-    void *data;
-    int64_t count, dims[8];
-    int32_t rank, reserved;
-} LeptonTensor;
-
 typedef struct Jit {
     const char *kind; /* "tcc", "cc" */
     void *handle;
+    const char *(*signature)(void);
     size_t (*arena_bytes)(const int64_t *dims);
-    int (*run)(const int64_t *dims, const LeptonTensor *in, LeptonTensor *out, void *arena,
+    int (*run)(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out, void *arena,
                size_t arena_bytes);
 } Jit;
 /* --jit, or what there is; sets the target that goes with it. False: reported. */

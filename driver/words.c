@@ -71,8 +71,7 @@ static bool word_add(Ctx *ctx, Words *w, const char *word, int depth) {
     return text_words(ctx, w, t.at, word, depth + 1);
 }
 
-bool words_read(Ctx *ctx, Words *w, int argc, char **argv) {
-    const char *flags = getenv("LCC_FLAGS");
+bool words_read(Ctx *ctx, Words *w, const char *flags, int argc, char **argv) {
     if (flags && !text_words(ctx, w, flags, "$LCC_FLAGS", 0))
         return false;
     w->nflags = w->len;

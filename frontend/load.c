@@ -93,26 +93,43 @@ static int folder_open(Ctx *ctx, const char *path) {
     return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-Onnx__ModelProto *onnx_load(Ctx *ctx, const char *path, OnnxFile *info) {
-    bool standard = strcmp(path, "-") == 0;
-    unsigned char *at;
+static void info_start(Ctx *ctx, const char *path, OnnxFile *info) {
     memset(info, 0, sizeof *info);
     info->folder = -1;
     info->path = str(ctx, path);
-    ctx->file = standard ? str(ctx, "stdin") : info->path;
-    if (!file_read(ctx, path, &at, &info->bytes))
-        return NULL;
+    ctx->file = strcmp(path, "-") == 0 ? str(ctx, "stdin") : info->path;
+}
+
+static Onnx__ModelProto *unpack_model(Ctx *ctx, unsigned char *at, OnnxFile *info) {
     sha256_hex(at, info->bytes, info->sha256);
     info->by_name = map_new(ctx);
-    Onnx__ModelProto *model =
-        file_unpack(ctx, path, at, info->bytes, &onnx__model_proto__descriptor, "an ONNX model");
-    if (model && !model->graph) {
-        not_this(ctx, NULL, at, info->bytes, "an ONNX model", "it has no graph");
+    Onnx__ModelProto *model = file_unpack(ctx, info->path, at, info->bytes,
+                                          &onnx__model_proto__descriptor, "an ONNX model");
+    if (!model || model->graph)
+        return model;
+    not_this(ctx, NULL, at, info->bytes, "an ONNX model", "it has no graph");
+    return NULL;
+}
+
+Onnx__ModelProto *onnx_load(Ctx *ctx, const char *path, OnnxFile *info) {
+    unsigned char *at;
+    info_start(ctx, path, info);
+    if (!file_read(ctx, path, &at, &info->bytes))
         return NULL;
-    }
-    if (model && !standard)
+    Onnx__ModelProto *model = unpack_model(ctx, at, info);
+    if (model && strcmp(path, "-") != 0)
         info->folder = folder_open(ctx, path);
     return model;
+}
+
+Onnx__ModelProto *onnx_load_bytes(Ctx *ctx, const char *name, const void *bytes, size_t n,
+                                  OnnxFile *info) {
+    info_start(ctx, name, info);
+    info->bytes = n;
+    if (n)
+        return unpack_model(ctx, ctx_copy(ctx, bytes, n), info);
+    diag_error(ctx, EXIT_MALFORMED, NULL, "the model is empty");
+    return NULL;
 }
 
 void onnx_close(OnnxFile *info) {

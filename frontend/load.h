@@ -32,6 +32,9 @@ typedef struct OnnxFile {
  * result has a graph; nothing else about it is checked. `bytes` fields point into the file's
  * image, strings are NUL-terminated and hold no other NUL. Unknown fields are dropped. */
 Onnx__ModelProto *onnx_load(Ctx *ctx, const char *path, OnnxFile *info);
+/* The same from memory: n bytes, copied; `name` is what messages call them. No external data is allowed. */
+Onnx__ModelProto *onnx_load_bytes(Ctx *ctx, const char *name, const void *bytes, size_t n,
+                                  OnnxFile *info);
 /* Unmaps external files and closes the folder; harmless on a zeroed struct and when called twice. */
 void onnx_close(OnnxFile *info);
 
