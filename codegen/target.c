@@ -23,7 +23,7 @@ const Target *target_find(const char *name, const Machine **machine) {
 const Machine *target_machine(int i) {
     for (int t = 0; t < NTARGET; t++)
         for (const Machine *m = TARGETS[t]->machines; m->name; m++)
-            if (i-- == 0)
+            if (!m->hidden && i-- == 0)
                 return m;
     return NULL;
 }
@@ -39,4 +39,12 @@ const char *target_nearest(const char *name) {
         }
     }
     return nearest;
+}
+
+bool machine_has(const Machine *m, const char *instr) {
+    size_t n = strlen(instr);
+    for (const char *at = m->instr; *at; at += strcspn(at, " "), at += *at == ' ')
+        if (!strncmp(at, instr, n) && (at[n] == 0 || at[n] == ' '))
+            return true;
+    return false;
 }

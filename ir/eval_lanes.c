@@ -538,17 +538,18 @@ static void ramp(const Instr *in, Reg *dst, Reg *const *kid) {
         dst->why[l] = kid[0]->bad ? kid[0]->why[0] : kid[1]->why[0];
 }
 
-/* z[l] + sum of x[4l + j] * y[4l + j], wrapping in i32. */
+/* z[l] + sum of x[4l + j] * y[4l + j], wrapping in i32; x of four lanes is repeated. */
 static void dot4(const Instr *in, Reg *dst, Reg *const *kid) {
+    int all = 4 * in->lanes, wrap_at[2] = {in->kid[0].lanes == 4 ? 4 : all, all};
     dst->bad = false;
     for (int l = 0; l < in->lanes; l++) {
         uint64_t sum = (uint64_t)kid[2]->v.i[l];
         uint16_t why = kid[2]->bad ? kid[2]->why[l] : 0;
         for (int j = 4 * l; j < 4 * l + 4; j++) {
-            sum += (uint64_t)(kid[0]->v.i[j] * kid[1]->v.i[j]);
+            sum += (uint64_t)(kid[0]->v.i[j % wrap_at[0]] * kid[1]->v.i[j]);
             for (int k = 0; k < 2; k++)
                 if (!why && kid[k]->bad)
-                    why = kid[k]->why[j];
+                    why = kid[k]->why[j % wrap_at[k]];
         }
         dst->v.i[l] = (int64_t)sum;
         dst->why[l] = why;

@@ -144,6 +144,32 @@ static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
     }
 }
 
+/* Groups of four along one RED axis: side by side in x, packable in w; the last group may be fetched whole. */
+static void choose_group(Ctx *ctx, Roles *r) {
+    Narrow8 nw;
+    const Def *d = r->acc;
+    if (!narrow_match(d, &nw) || d->when || !narrow_ready(&nw) || nw.w != r->lanes_load ||
+        uses_axis(nw.x, d, r->n) || (r->m >= 0 && uses_axis(nw.w, d, r->m)))
+        return;
+    for (int i = 0; i < d->naxis && r->k < 0; i++) {
+        int64_t stride, n, size;
+        const Axis *a = &d->axis[i];
+        if (a->kind != AXIS_RED || !expr_is_int(a->var->extent, &n) || !packable(nw.w, d, i) ||
+            !load_stride(ctx, nw.x, d, i, &stride) || stride != 1)
+            continue;
+        if (n % NARROW_GROUP) {
+            const Buf *b = nw.x->u.buf;
+            const Expr *all = b->size ? b->size : buf_count(ctx, b);
+            Sym *longer = sym_axis(ctx, a->var->name, expr_i(ctx, n + NARROW_GROUP - n % NARROW_GROUP));
+            const Expr *to = expr_sym(ctx, longer);
+            const Expr *at = expr_subst(ctx, buf_offset(ctx, b, nw.x->kid), 1, &a->var, &to);
+            if (!expr_is_int(all, &size) || expr_range(ctx, at).max >= size)
+                continue;
+        }
+        r->k = i;
+    }
+}
+
 /* Output axes that are neither rows nor lanes, outermost in storage first. */
 static void list_outer(Ctx *ctx, Roles *r) {
     const Def *d = r->acc ? r->acc : r->root;
@@ -170,7 +196,7 @@ static void list_outer(Ctx *ctx, Roles *r) {
 
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
-    *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1};
+    *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1};
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
     if (r->kind != CLASS_MAP)
         return;
@@ -184,6 +210,7 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
         if (def_is_contraction(ctx, r->acc) && r->acc->value->op == OP_MUL) {
             r->kind = loads.window ? CLASS_WINDOW : CLASS_CONTRACTION;
             choose_rows(ctx, r, &loads);
+            choose_group(ctx, r);
         }
         for (int i = 0; i < r->acc->naxis; i++)
             if (r->acc->axis[i].kind == AXIS_RED)

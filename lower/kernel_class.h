@@ -25,10 +25,21 @@ typedef struct Roles {
     int red[RANK_MAX * 2], nred;        /* RED axes in their order */
     const Expr *lanes_load, *rows_load; /* the LOAD that uses n; the one that uses m (NULL: none) */
     bool lanes_contiguous;              /* lanes_load has stride 1 along n */
+    int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
 } Roles;
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
 
 /* The axis of a Buf that is contiguous in storage: its last, or what `where` says; -1 when none is. */
 int buf_inner_axis(Ctx *ctx, const Buf *b);
+
+/* kernel_narrow.c: a product of 8-bit integers, (i32(x) + cx)*(i32(w) + cw): x and w LOADs, w of a constant. */
+typedef struct Narrow8 {
+    const Expr *x, *w;
+    int64_t cx, cw;
+} Narrow8;
+enum { NARROW_GROUP = 4 }; /* products an instruction adds to one lane */
+bool narrow_product(const Expr *value, Narrow8 *n);
+bool narrow_match(const Def *d, Narrow8 *n); /* a sum of such products? */
+bool narrow_ready(const Narrow8 *n);         /* in the form kernel_narrow leaves behind? */
 
 #endif

@@ -17,6 +17,8 @@
 typedef struct Halo {
     int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
     bool channels_last;
+    bool padded;      /* lo and hi are there for the sake of what they hold: */
+    const Expr *fill; /* NULL: 0 */
 } Halo;
 
 typedef struct Layouts {
@@ -121,6 +123,21 @@ static const Expr *zero_window(Ctx *ctx, const Def *d) {
             return load;
     }
     return NULL;
+}
+
+/* The same for a sum of products of 8-bit integers: where x is its zero point, nothing is added. *fill says what
+ * the halo must hold. */
+static const Expr *border_window(const Layouts *l, const Def *d, const Expr **fill) {
+    Ctx *ctx = l->lo->ctx;
+    Narrow8 n;
+    *fill = NULL;
+    if (!machine_has(l->lo->machine, "dot4") || !narrow_match(d, &n))
+        return zero_window(ctx, d);
+    if (!d->when || !terms_bound(ctx, d->when, n.x) || !always_inside(ctx, n.w) ||
+        -n.cx < type_min(type_dtype(n.x->type)) || -n.cx > type_max(type_dtype(n.x->type)))
+        return NULL;
+    *fill = expr_int(ctx, n.x->type, -n.cx);
+    return n.x;
 }
 
 /* The smallest n in 0..REACH_MAX with e <= n for all values of its symbols; -1: none is proved. */
@@ -231,17 +248,24 @@ static void give_halo(Layouts *l, Kernel *k) {
     Ctx *ctx = l->lo->ctx;
     for (int i = 0; i < k->defs.len; i++) {
         Def *d = k->defs.at[i];
-        const Expr *load = def_is_reduction(d) && !d->at && !d->scan ? zero_window(ctx, d) : NULL;
+        const Expr *fill = NULL;
+        const Expr *load =
+            def_is_reduction(d) && !d->at && !d->scan ? border_window(l, d, &fill) : NULL;
         Halo need = {0};
         if (!load || !is_input(k, load->u.buf) || !reach(ctx, d, load, &need))
             continue;
         Buf *b = load->u.buf;
-        if (!is_free(l, b)) {
+        const Halo *has = map_get(l->halos, b);
+        if (!is_free(l, b) || (has && has->padded && has->fill != fill)) {
             Buf *copy = copy_before(l, k, b);
             reread(ctx, k, b, copy);
+            if (has)
+                halo_of(l, copy)->channels_last = has->channels_last;
             b = copy;
         }
         Halo *h = halo_of(l, b);
+        h->fill = fill;
+        h->padded = true;
         for (int a = 0; a < b->rank; a++) {
             h->lo[a] = need.lo[a] > h->lo[a] ? need.lo[a] : h->lo[a];
             h->hi[a] = need.hi[a] > h->hi[a] ? need.hi[a] : h->hi[a];
@@ -272,6 +296,43 @@ static void prefer_channels(Layouts *l, Kernel *k) {
     halo_of(l, out)->channels_last = true;
 }
 
+/* A sum of products of 8-bit integers takes groups of four along the channels, or along the last dimension:
+ * they lie side by side, with room for the last group. */
+static void group_inputs(Layouts *l, Kernel *k) {
+    Ctx *ctx = l->lo->ctx;
+    Narrow8 n;
+    const Def *d = NULL;
+    for (int i = 0; i < k->defs.len && !d; i++)
+        d = narrow_match(k->defs.at[i], &n) ? k->defs.at[i] : NULL;
+    if (!d || !is_input(k, n.x->u.buf) || n.x->u.buf->rank == 0)
+        return;
+    Buf *b = n.x->u.buf, *out = kernel_root(k)->buf;
+    int g = b->rank - 1;
+    int64_t extent = 0, dim;
+    if (b->rank == 4 && n.x->kid[1]->op == OP_SYM && expr_is_int(b->dim[1], &dim) && dim > 2)
+        g = 1;
+    for (int i = 0; i < d->naxis; i++)
+        if (d->axis[i].kind == AXIS_RED && expr_uses_sym(n.x->kid[g], d->axis[i].var))
+            expr_is_int(d->axis[i].var->extent, &extent);
+    Range r = expr_range(ctx, n.x->kid[g]);
+    if (!extent || !expr_is_int(b->dim[g], &dim) || r.max > 2 * dim)
+        return;
+    int64_t room = r.max + (NARROW_GROUP - extent % NARROW_GROUP) % NARROW_GROUP - dim + 1;
+    bool free = is_free(l, b);
+    if (out->rank == 4 && is_free(l, out) && expr_is_int(out->dim[1], &dim) && dim >= NARROW_GROUP)
+        halo_of(l, out)->channels_last = true;
+    if (room <= 0 && (free ? false : g != 1) && !(free && g == 1))
+        return;
+    if (!free) {
+        Buf *copy = copy_before(l, k, b);
+        reread(ctx, k, b, copy);
+        b = copy;
+    }
+    Halo *h = halo_of(l, b);
+    h->channels_last |= g == 1;
+    h->hi[g] = room > h->hi[g] ? room : h->hi[g];
+}
+
 /* ---- storage --------------------------------------------------------------------------------- */
 
 static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
@@ -290,7 +351,7 @@ static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
     }
     b->where = at;
     b->size = stride;
-    b->fill = padded ? expr_const(ctx, type_dtype(b->type), 0) : NULL;
+    b->fill = !padded ? NULL : h->fill ? h->fill : expr_const(ctx, type_dtype(b->type), 0);
 }
 
 bool layout_choose(Lower *lo) {
@@ -308,6 +369,8 @@ bool layout_choose(Lower *lo) {
     }
     for (int i = 0; i < n; i++)
         prefer_channels(&l, lo->module->kernels.at[i]);
+    for (int i = 0; i < n && machine_has(lo->machine, "dot4"); i++)
+        group_inputs(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < n; i++)
         give_halo(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < lo->module->kernels.len; i++) {

@@ -5,7 +5,7 @@
  *
  *   before  for n < 16 vector { y[i*16 + n] = max(x[i*16 + n], 0) }
  *   after   y[ramp(i*16, 1):16] = max(x[ramp(i*16, 1):16], bcast(0):16) */
-#include "lower/lower.h"
+#include "lower/sched_in.h"
 
 /* Where an expression is asked for: at the top, or in an arm of a lazy op, where loads may be out of bounds
  * in the lanes (or the iterations) that do not take the arm. */
@@ -225,8 +225,24 @@ static bool uses_registers(Stmt *s) {
     return found;
 }
 
+/* Two nested vector loops are one instruction, or are written out. */
+static bool is_nested(Lower *lo, Stmt *s) {
+    if (s->op != STMT_FOR || s->run != RUN_VECTOR || s->body->op != STMT_FOR ||
+        s->body->run != RUN_VECTOR)
+        return false;
+    Stmt *one = loop_dot4(lo, s), *next = s->next;
+    s->run = s->body->run = RUN_UNROLL;
+    if (one) {
+        *s = *one;
+        s->next = next;
+    }
+    return true;
+}
+
 static void vector_walk(Lower *lo, Stmt *s) {
     for (; s; s = s->next) {
+        if (is_nested(lo, s))
+            continue;
         vector_walk(lo, s->body);
         vector_walk(lo, s->orelse);
         int64_t n;

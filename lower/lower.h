@@ -21,7 +21,11 @@ typedef struct Machine {
     int kc;             /* rows of a packed panel that stay in L1/L2 */
     int64_t l1, l2;
     bool fma;
+    const char *instr; /* instructions for contractions of narrow types, by the word `tensorize` knows
+                          them by, separated by spaces; "": none */
+    bool hidden;       /* found by name, not listed */
 } Machine;
+bool machine_has(const Machine *m, const char *instr);
 
 struct Out;
 typedef struct Target {
@@ -34,7 +38,7 @@ typedef struct Target {
 } Target;
 /* codegen/backends.def; NULL when unknown. `native` is resolved by the driver from cpuid. */
 const Target *target_find(const char *name, const Machine **machine);
-/* All machines of all targets in order; NULL ends. */
+/* All machines of all targets that are listed, in order; NULL ends. */
 const Machine *target_machine(int i);
 /* Machine whose name is nearest to a mistyped one. */
 const char *target_nearest(const char *name);
@@ -92,6 +96,7 @@ bool kernel_inline(Lower *lo); /* maps and views go into their readers where tha
 bool kernel_partition(
     Lower *lo); /* Items → kernels: a root and what is computed inside its loops */
 bool layout_choose(Lower *lo);
+bool kernel_narrow(Lower *lo); /* zero points leave the sums */
 bool sched_choose(Lower *lo);
 bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);

@@ -11,6 +11,7 @@ static StepFn *const APPLY[STEP_COUNT] = {
     [STEP_COMPUTE_AT] = sched_compute_at,
     [STEP_STAGE] = sched_stage,
     [STEP_PACK] = sched_pack,
+    [STEP_INTERLEAVE] = sched_pack,
     [STEP_TENSORIZE] = sched_tensorize,
 };
 

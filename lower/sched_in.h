@@ -15,5 +15,11 @@ bool step_fails(Ctx *ctx, Str *why, const char *fmt, ...) LCC_PRINTF(3, 4);
 typedef bool StepFn(Ctx *ctx, Func *f, const Step *step, Str *why);
 StepFn sched_split, sched_fuse, sched_reorder, sched_unroll, sched_vectorize, sched_parallel,
     sched_compute_at, sched_stage, sched_pack, sched_tensorize;
+/* May a loop run past its extent up to a multiple of `by`, since what it adds there is zero? */
+bool loop_may_overrun(Ctx *ctx, const Stmt *loop, int64_t by);
+/* Marks the loop of four products inside a loop of lanes for dot4; false with *why when there is none. */
+bool loop_takes_dot4(const Stmt *loop, Str *why, Ctx *ctx);
+/* The store of a dot4 that two nested vector loops amount to; NULL when they do not. */
+Stmt *loop_dot4(Lower *lo, const Stmt *outer);
 
 #endif

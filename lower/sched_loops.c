@@ -97,10 +97,13 @@ static bool split_one(Ctx *ctx, Stmt *s, const Step *step, Str *why) {
         return step_fails(ctx, why, "%s of extent %s is not known to divide by %lld; say tail=peel",
                           s->label, expr_str(ctx, extent), (long long)by);
     bool guard = !divides && step->tail == TAIL_GUARD;
-    const Expr *times = guard ? expr_ceildiv(ctx, extent, by) : expr_fdiv(ctx, extent, factor);
+    bool round = !divides && step->tail == TAIL_ROUNDUP;
+    if (round && !loop_may_overrun(ctx, s, by))
+        return step_fails(ctx, why, "what %s adds behind its end is not known to be zero", s->label);
+    const Expr *times = guard || round ? expr_ceildiv(ctx, extent, by) : expr_fdiv(ctx, extent, factor);
     const Expr *base = expr_mul(ctx, times, factor);
     Stmt *rest =
-        divides || guard ? NULL : peel_rest(ctx, s, step, base, expr_mod(ctx, extent, factor));
+        divides || guard || round ? NULL : peel_rest(ctx, s, step, base, expr_mod(ctx, extent, factor));
     Sym *outer = sym_axis(ctx, step->word[0], times);
     const Expr *start = expr_mul(ctx, expr_sym(ctx, outer), factor);
     Stmt *inner = loop_over(ctx, s, step->word[1], factor, start);
@@ -130,8 +133,8 @@ bool sched_split(Ctx *ctx, Func *f, const Step *step, Str *why) {
     LoopList loops = loops_find(ctx, f, &step->loop[0]);
     if (step->nnum != 1 || step->num[0] < 1 || step->nword != 2)
         return step_fails(ctx, why, "split needs a positive factor and two names");
-    if (step->tail != TAIL_NONE && step->tail != TAIL_PEEL && step->tail != TAIL_GUARD)
-        return step_fails(ctx, why, "split knows tail=peel and tail=guard");
+    if (step->tail == TAIL_MASK || step->tail == TAIL_SHIFT)
+        return step_fails(ctx, why, "split knows tail=peel, tail=guard and tail=roundup");
     for (int i = 0; i < loops.len; i++)
         if (!split_one(ctx, loops.at[i], step, why))
             return false;
@@ -174,6 +177,11 @@ static int ref_index(const Func *f, const Stmt *s, const Step *step) {
     return -1;
 }
 
+/* Integers wrap, so that their sums and products come out the same in any order. */
+static bool any_order(const Stmt *a, const Stmt *b) {
+    return a->def && a->def == b->def && !a->def->at && type_is_int(type_dtype(a->def->buf->type));
+}
+
 /* Moves the named loops of one perfectly nested chain into the step's order, in the places they hold. */
 static bool reorder_chain(Ctx *ctx, const Func *f, Stmt *top, const Step *step, Str *why) {
     Stmt *place[64], moved[64];
@@ -190,7 +198,8 @@ static bool reorder_chain(Ctx *ctx, const Func *f, Stmt *top, const Step *step, 
     }
     for (int i = 1; i < n; i++)
         for (int j = i; j > 0 && at[j - 1] > at[j]; j--) {
-            if (moved[j].kind == AXIS_RED && moved[j - 1].kind == AXIS_RED)
+            if (moved[j].kind == AXIS_RED && moved[j - 1].kind == AXIS_RED &&
+                !any_order(&moved[j], &moved[j - 1]))
                 return step_fails(ctx, why, "%s and %s reduce: their order is part of the meaning",
                                   moved[j - 1].label, moved[j].label);
             if (moved[j].kind == AXIS_SEQ || moved[j - 1].kind == AXIS_SEQ)

@@ -2,7 +2,9 @@
  * blocks. The data moves at compile time (const_pack).
  *
  *   before  t[m,n] = t[m,n] + x[m,k] * w[k,n]      pack w at t.n by 16
- *   after   w's where: (n // 16)*K*16 + k*16 + n % 16 */
+ *   after   w's where: (n // 16)*K*16 + k*16 + n % 16
+ * interleave w at t.n t.k by 16 4:
+ *           w's where: (n // 16)*(K // 4)*64 + (k // 4)*64 + n % 16*4 + k % 4 */
 #include "lower/sched_in.h"
 
 typedef struct PackFind {
@@ -13,11 +15,13 @@ typedef struct PackFind {
     VEC(Sym *) loops; /* around the load, outermost first */
     VEC(Sym *) stack;
     const Sym *block; /* the loop given */
+    const Sym *group; /* interleave: the second one */
 } PackFind;
 
 static void pack_node(void *data, const Expr *e) {
     PackFind *p = data;
-    if (e->op != OP_LOAD || step_name(p->ctx, e->u.buf->name) != p->name || p->load)
+    if (e->op != OP_LOAD || e->u.buf->space != SPACE_CONST || p->load ||
+        step_name(p->ctx, e->u.buf->name) != p->name)
         return;
     p->load = e;
     p->buf = e->u.buf;
@@ -25,13 +29,15 @@ static void pack_node(void *data, const Expr *e) {
         vec_push(p->ctx, &p->loops, p->stack.at[i]);
 }
 
-static void pack_search(PackFind *p, const Stmt *s, const LoopRef *ref) {
+static void pack_search(PackFind *p, const Stmt *s, const LoopRef ref[2]) {
     for (; s && !p->load; s = s->next) {
         bool loop = s->op == STMT_FOR;
         if (loop)
             vec_push(p->ctx, &p->stack, s->var);
         if (loop && s->label == ref->axis && s->def && s->def->name == ref->def)
             p->block = s->var;
+        if (loop && s->label == ref[1].axis && s->def && s->def->name == ref[1].def)
+            p->group = s->var;
         if (s->a)
             expr_walk(p->ctx, s->a, pack_node, p);
         pack_search(p, s->body, ref);
@@ -53,14 +59,20 @@ static int dim_place(const PackFind *p, int dim) {
     return -1;
 }
 
-/* where = blocks of the lane dimension outermost, the others by loop order, the lane inside its block last. */
-static void set_where(Ctx *ctx, PackFind *p, Buf *b, int lane, int64_t block) {
+typedef struct Blocks {
+    int lane, group; /* dimensions; group -1: none */
+    int64_t by, of;  /* lanes in a block, elements in a group */
+} Blocks;
+
+/* where = blocks of the lane dimension outermost, the others by loop order, the lane inside its block last; behind
+ * it the element of a group. */
+static void set_where(Ctx *ctx, PackFind *p, Buf *b, const Blocks *k) {
     int order[RANK_MAX], n = 0;
     b->dimvar = ctx_newn(ctx, Sym *, b->rank);
     for (int i = 0; i < b->rank; i++)
         b->dimvar[i] = sym_axis(ctx, str(ctx, "i"), b->dim[i]);
     for (int i = 0; i < b->rank; i++)
-        if (i != lane)
+        if (i != k->lane)
             order[n++] = i;
     for (int i = 1; i < n; i++)
         for (int j = i; j > 0 && dim_place(p, order[j - 1]) > dim_place(p, order[j]); j--) {
@@ -68,32 +80,49 @@ static void set_where(Ctx *ctx, PackFind *p, Buf *b, int lane, int64_t block) {
             order[j] = order[j - 1];
             order[j - 1] = t;
         }
-    const Expr *size = expr_i(ctx, block), *v = expr_sym(ctx, b->dimvar[lane]);
-    const Expr *at = expr_mod(ctx, v, size), *stride = size;
+    const Expr *size = expr_i(ctx, k->by), *of = expr_i(ctx, k->of);
+    const Expr *v = expr_sym(ctx, b->dimvar[k->lane]);
+    const Expr *at = expr_mul(ctx, expr_mod(ctx, v, size), of), *stride = expr_mul(ctx, size, of);
+    if (k->group >= 0)
+        at = expr_add(ctx, at, expr_mod(ctx, expr_sym(ctx, b->dimvar[k->group]), of));
     for (int i = n; i-- > 0;) {
-        at = expr_add(ctx, at, expr_mul(ctx, expr_sym(ctx, b->dimvar[order[i]]), stride));
-        stride = expr_mul(ctx, stride, b->dim[order[i]]);
+        bool group = order[i] == k->group;
+        const Expr *u = expr_sym(ctx, b->dimvar[order[i]]), *dim = b->dim[order[i]];
+        at = expr_add(ctx, at, expr_mul(ctx, group ? expr_fdiv(ctx, u, of) : u, stride));
+        stride = expr_mul(ctx, stride, group ? expr_ceildiv(ctx, dim, k->of) : dim);
     }
     b->where = expr_add(ctx, at, expr_mul(ctx, expr_fdiv(ctx, v, size), stride));
-    b->size = expr_mul(ctx, stride, expr_ceildiv(ctx, b->dim[lane], block));
+    b->size = expr_mul(ctx, stride, expr_ceildiv(ctx, b->dim[k->lane], k->by));
     b->fill = expr_const(ctx, type_dtype(b->type), 0);
 }
 
+/* The dimension whose index uses a loop; -1: none. */
+static int dim_of(const PackFind *p, const Sym *loop) {
+    int dim = -1;
+    for (int i = 0; i < p->buf->rank && loop; i++)
+        if (expr_uses_sym(p->load->kid[i], loop))
+            dim = i;
+    return dim;
+}
+
+/* pack, and interleave with a second loop. */
 bool sched_pack(Ctx *ctx, Func *f, const Step *step, Str *why) {
     PackFind p = {.ctx = ctx, .name = step->def};
-    pack_search(&p, f->body, &step->loop[0]);
+    bool grouped = step->op == STEP_INTERLEAVE;
+    LoopRef ref[2] = {step->loop[0], grouped ? step->loop[1] : (LoopRef){NULL, NULL}};
+    pack_search(&p, f->body, ref);
     if (!p.load || p.buf->space != SPACE_CONST || p.buf->where)
         return step_fails(ctx, why, "%s is not a constant in its own order here", step->def);
-    int lane = -1;
-    for (int i = 0; i < p.buf->rank && p.block; i++)
-        if (expr_uses_sym(p.load->kid[i], p.block))
-            lane = i;
-    if (lane < 0 || step->nnum != 1 || step->num[0] < 1)
+    Blocks k = {dim_of(&p, p.block), grouped ? dim_of(&p, p.group) : -1, 1, 1};
+    bool numbers = step->nnum == 1 + grouped && step->num[0] > 0 && step->num[grouped] > 0;
+    if (k.lane < 0 || !numbers || (grouped && (k.group < 0 || k.group == k.lane)))
         return step_fails(ctx, why, "%s does not use the loop %s", step->def, step->loop[0].axis);
     Buf *packed = buf_const(ctx, p.buf->name, p.buf->data, 0, NULL);
     packed->rank = p.buf->rank;
     packed->dim = p.buf->dim;
-    set_where(ctx, &p, packed, lane, step->num[0]);
+    k.by = step->num[0];
+    k.of = grouped ? step->num[1] : 1;
+    set_where(ctx, &p, packed, &k);
     Buf *pair[2] = {p.buf, packed};
     stmt_map(ctx, f->body, repack_load, pair);
     for (int i = 0; i < f->params.len; i++)

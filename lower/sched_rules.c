@@ -6,10 +6,12 @@
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), regs, fma, f32, strict,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
+ * dot4 (a sum of 8-bit products that the machine's instruction can do), narrow (a machine for such sums),
  * inner (Defs beside the accumulator and the root), and for a candidate tile
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
- * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind; chosen names and W are numbers.
+ * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind, `acc.rest` those of `acc.red`
+ * that are not k; chosen names and W are numbers.
  * The first rule whose class, guard and steps fit wins. */
 #include "lower/sched_rules.h"
 
@@ -76,6 +78,8 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "has_m", r->m >= 0);
     bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
     bind_flag(mt, "has_n", r->n >= 0);
+    bind_flag(mt, "dot4", r->k >= 0 && machine_has(mach, "dot4"));
+    bind_flag(mt, "narrow", mach->instr[0] != 0);
     bind_flag(mt, "guarded",
               r->n >= 0 && r->acc && r->acc->when &&
                   expr_uses_sym(r->acc->when, r->acc->axis[r->n].var));
@@ -180,6 +184,10 @@ static bool choose_tile(Matching *mt, const Rule *rule) {
 /* The axis of d at the place of acc's axis: root and acc share their leading axes by position. */
 static void role_text(const Matching *mt, Text *t, const Def *d, const char *role) {
     const Roles *r = &mt->roles;
+    int rest[RANK_MAX * 2], nrest = 0;
+    for (int i = 0; i < r->nred; i++)
+        if (r->red[i] != r->k)
+            rest[nrest++] = r->red[i];
     const struct {
         const char *name;
         const int *axis;
@@ -187,6 +195,8 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
     } lists[] = {{"m", &r->m, r->m >= 0},
                  {"n", &r->n, r->n >= 0},
                  {"outer", r->outer, r->nouter},
+                 {"k", &r->k, r->k >= 0},
+                 {"rest", rest, nrest},
                  {"red", r->red, r->nred}};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         if (strcmp(role, lists[i].name) != 0)

@@ -110,9 +110,14 @@ static void contract(void *data, Stmt *s) {
 
 bool sched_tensorize(Ctx *ctx, Func *f, const Step *step, Str *why) {
     LoopList loops = loops_find(ctx, f, &step->loop[0]);
-    if (step->nword != 1 || strcmp(step->word[0], "fma") != 0)
-        return step_fails(ctx, why, "there is no instruction %s", step->nword ? step->word[0] : "");
+    const char *instr = step->nword == 1 ? step->word[0] : "";
+    bool dot4 = !strcmp(instr, "dot4");
+    if (!dot4 && strcmp(instr, "fma") != 0)
+        return step_fails(ctx, why, "there is no instruction %s", instr);
     for (int i = 0; i < loops.len; i++)
-        stmt_walk(loops.at[i]->body, contract, ctx);
+        if (!dot4)
+            stmt_walk(loops.at[i]->body, contract, ctx);
+        else if (!loop_takes_dot4(loops.at[i], why, ctx))
+            return false;
     return sched_vectorize(ctx, f, step, why);
 }

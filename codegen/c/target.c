@@ -6,9 +6,12 @@
     { __VA_ARGS__ }
 static const Machine MACHINES[] = {
 #define MACHINE(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma)                       \
-    {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma},
+    {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, "", false},
+#define NARROW(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr)                 \
+    {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr, true},
 #include "codegen/c/machines.def"
 #undef MACHINE
+#undef NARROW
     {.name = NULL}};
 
 /* Every scalar op has a spelling. Vectors are GNU vectors: a power of two of lanes; what has no instruction goes
@@ -18,8 +21,9 @@ static bool c_spells(const Machine *mach, Op op, Type t) {
     char kind = type_kind(type_dtype(t));
     if (lanes == 1)
         return true;
-    return mach->vec > 0 && (lanes & (lanes - 1)) == 0 && lanes <= 64 && kind != 'S' &&
-           kind != 'C' && op != OP_DOT4;
+    if (op == OP_DOT4)
+        return machine_has(mach, "dot4") && 4 * lanes == mach->vec;
+    return mach->vec > 0 && (lanes & (lanes - 1)) == 0 && lanes <= 64 && kind != 'S' && kind != 'C';
 }
 
 const Target target_c = {"c", MACHINES, embed_rules_sched, c_emit, c_spells};
