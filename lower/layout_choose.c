@@ -307,10 +307,10 @@ static void group_inputs(Layouts *l, Kernel *k) {
     if (!d || !is_input(k, n.x->u.buf) || n.x->u.buf->rank == 0)
         return;
     Buf *b = n.x->u.buf, *out = kernel_root(k)->buf;
-    int g = b->rank - 1;
     int64_t extent = 0, dim;
-    if (b->rank == 4 && n.x->kid[1]->op == OP_SYM && expr_is_int(b->dim[1], &dim) && dim > 2)
-        g = 1;
+    bool free = is_free(l, b), channels = b->rank == 4 && n.x->kid[1]->op == OP_SYM &&
+                                          expr_is_int(b->dim[1], &dim) && dim > 2;
+    int g = channels ? 1 : b->rank - 1;
     for (int i = 0; i < d->naxis; i++)
         if (d->axis[i].kind == AXIS_RED && expr_uses_sym(n.x->kid[g], d->axis[i].var))
             expr_is_int(d->axis[i].var->extent, &extent);
@@ -318,10 +318,9 @@ static void group_inputs(Layouts *l, Kernel *k) {
     if (!extent || !expr_is_int(b->dim[g], &dim) || r.max > 2 * dim)
         return;
     int64_t room = r.max + (NARROW_GROUP - extent % NARROW_GROUP) % NARROW_GROUP - dim + 1;
-    bool free = is_free(l, b);
     if (out->rank == 4 && is_free(l, out) && expr_is_int(out->dim[1], &dim) && dim >= NARROW_GROUP)
         halo_of(l, out)->channels_last = true;
-    if (room <= 0 && (free ? false : g != 1) && !(free && g == 1))
+    if (room <= 0 && !channels)
         return;
     if (!free) {
         Buf *copy = copy_before(l, k, b);
@@ -329,7 +328,7 @@ static void group_inputs(Layouts *l, Kernel *k) {
         b = copy;
     }
     Halo *h = halo_of(l, b);
-    h->channels_last |= g == 1;
+    h->channels_last |= channels;
     h->hi[g] = room > h->hi[g] ? room : h->hi[g];
 }
 
