@@ -99,8 +99,8 @@ static bool has_lanes(const Def *d, const Expr *x, const Expr *w) {
 }
 
 static bool is_sum(const Def *d) {
-    return !d->at && !d->scan && d->combine == OP_ADD && d->buf->ndef == 1 &&
-           def_is_reduction(d) && d->value->op == OP_MUL;
+    return !d->at && !d->scan && d->combine == OP_ADD && d->buf->ndef == 1 && def_is_reduction(d) &&
+           d->value->op == OP_MUL;
 }
 
 /* A Def like the reduction d, of i32, over those output axes that `keep` uses (NULL: all). */
@@ -158,7 +158,8 @@ static const Expr *as_i32(Ctx *ctx, const Expr *q) {
 /* The product of dequantised numbers in d as a product of integers; *scale what leaves the sum. */
 static const Expr *integer_product(Ctx *ctx, const Def *d, const Expr **scale) {
     Real a, b;
-    if (d->buf->type != T_F32 || !few_terms(d) || !match_real(followed(ctx, d->value->kid[0]), &a) ||
+    if (d->buf->type != T_F32 || !few_terms(d) ||
+        !match_real(followed(ctx, d->value->kid[0]), &a) ||
         !match_real(followed(ctx, d->value->kid[1]), &b))
         return NULL;
     if (a.load->u.buf->space == SPACE_CONST) {
@@ -192,10 +193,8 @@ static void split_sum(Raising *r, Def *d) {
     int64_t plain = n.w->type == T_U8 ? -128 : 0;
     if (n.cw == plain)
         return;
-    const Expr *x =
-        expr_add(ctx, expr_cast(ctx, T_I32, n.x), expr_int(ctx, T_I32, n.cx));
-    const Expr *w =
-        expr_add(ctx, expr_cast(ctx, T_I32, n.w), expr_int(ctx, T_I32, plain));
+    const Expr *x = expr_add(ctx, expr_cast(ctx, T_I32, n.x), expr_int(ctx, T_I32, n.cx));
+    const Expr *w = expr_add(ctx, expr_cast(ctx, T_I32, n.w), expr_int(ctx, T_I32, plain));
     const Expr *keep = d->when ? expr_select(ctx, d->when, x, expr_int(ctx, T_I32, 0)) : x;
     reduction_like(r, d, "xw", expr_mul(ctx, x, w), NULL, &main);
     reduction_like(r, d, "x", x, keep, &other);

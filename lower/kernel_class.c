@@ -160,7 +160,8 @@ static void choose_group(Ctx *ctx, Roles *r) {
         if (n % NARROW_GROUP) {
             const Buf *b = nw.x->u.buf;
             const Expr *all = b->size ? b->size : buf_count(ctx, b);
-            Sym *longer = sym_axis(ctx, a->var->name, expr_i(ctx, n + NARROW_GROUP - n % NARROW_GROUP));
+            Sym *longer =
+                sym_axis(ctx, a->var->name, expr_i(ctx, n + NARROW_GROUP - n % NARROW_GROUP));
             const Expr *to = expr_sym(ctx, longer);
             const Expr *at = expr_subst(ctx, buf_offset(ctx, b, nw.x->kid), 1, &a->var, &to);
             if (!expr_is_int(all, &size) || expr_range(ctx, at).max >= size)

@@ -66,8 +66,8 @@ static void pad_const(Ctx *ctx, Buf *b) {
     for (int i = b->rank; i-- > 0;) {
         b->dimvar[i] = sym_axis(ctx, str(ctx, "i"), b->dim[i]);
         at = expr_add(ctx, at, expr_mul(ctx, expr_sym(ctx, b->dimvar[i]), stride));
-        const Expr *whole = expr_mul(ctx, expr_ceildiv(ctx, b->dim[i], PAD_LANES),
-                                     expr_i(ctx, PAD_LANES));
+        const Expr *whole =
+            expr_mul(ctx, expr_ceildiv(ctx, b->dim[i], PAD_LANES), expr_i(ctx, PAD_LANES));
         stride = expr_mul(ctx, stride, i == b->rank - 1 ? whole : b->dim[i]);
     }
     b->where = at;
@@ -109,8 +109,8 @@ static const Expr *weight_sum(Ctx *ctx, const Def *d, const Expr *w, int64_t c) 
             n++;
         }
     sum->combine = OP_ADD;
-    sum->value = expr_subst(
-        ctx, expr_mul(ctx, expr_int(ctx, T_I32, c), expr_cast(ctx, T_I32, w)), n, from, to);
+    sum->value = expr_subst(ctx, expr_mul(ctx, expr_int(ctx, T_I32, c), expr_cast(ctx, T_I32, w)),
+                            n, from, to);
     Eval *ev = eval_new(ctx);
     if (!eval_def(ev, sum))
         return NULL;

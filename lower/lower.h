@@ -21,9 +21,10 @@ typedef struct Machine {
     int kc;             /* rows of a packed panel that stay in L1/L2 */
     int64_t l1, l2;
     bool fma;
-    const char *instr; /* instructions for contractions of narrow types, by the word `tensorize` knows
+    const char
+        *instr;  /* instructions for contractions of narrow types, by the word `tensorize` knows
                           them by, separated by spaces; "": none */
-    bool hidden;       /* found by name, not listed */
+    bool hidden; /* found by name, not listed */
 } Machine;
 bool machine_has(const Machine *m, const char *instr);
 

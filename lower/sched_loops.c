@@ -99,11 +99,14 @@ static bool split_one(Ctx *ctx, Stmt *s, const Step *step, Str *why) {
     bool guard = !divides && step->tail == TAIL_GUARD;
     bool round = !divides && step->tail == TAIL_ROUNDUP;
     if (round && !loop_may_overrun(ctx, s, by))
-        return step_fails(ctx, why, "what %s adds behind its end is not known to be zero", s->label);
-    const Expr *times = guard || round ? expr_ceildiv(ctx, extent, by) : expr_fdiv(ctx, extent, factor);
+        return step_fails(ctx, why, "what %s adds behind its end is not known to be zero",
+                          s->label);
+    const Expr *times =
+        guard || round ? expr_ceildiv(ctx, extent, by) : expr_fdiv(ctx, extent, factor);
     const Expr *base = expr_mul(ctx, times, factor);
-    Stmt *rest =
-        divides || guard || round ? NULL : peel_rest(ctx, s, step, base, expr_mod(ctx, extent, factor));
+    Stmt *rest = divides || guard || round
+                     ? NULL
+                     : peel_rest(ctx, s, step, base, expr_mod(ctx, extent, factor));
     Sym *outer = sym_axis(ctx, step->word[0], times);
     const Expr *start = expr_mul(ctx, expr_sym(ctx, outer), factor);
     Stmt *inner = loop_over(ctx, s, step->word[1], factor, start);

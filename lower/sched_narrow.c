@@ -64,7 +64,8 @@ bool loop_takes_dot4(const Stmt *loop, Str *why, Ctx *ctx) {
         return true;
     if (in->next || in->kind != AXIS_RED || !expr_is(in->a, NARROW_GROUP) || in->body->next ||
         !narrow_added(in->body, &n))
-        return step_fails(ctx, why, "inside %s is no sum of %d products", loop->label, NARROW_GROUP);
+        return step_fails(ctx, why, "inside %s is no sum of %d products", loop->label,
+                          NARROW_GROUP);
     in->run = RUN_VECTOR;
     return true;
 }
@@ -104,8 +105,8 @@ Stmt *loop_dot4(Lower *lo, const Stmt *outer) {
     kid[1] = row(ctx, n.w->u.buf, w, NARROW_GROUP * (int)lanes);
     kid[2] = row(ctx, s->buf, acc, (int)lanes);
     const Expr *at = expr_ramp(ctx, acc, expr_i(ctx, 1), (int)lanes);
-    Stmt *store = stmt_store(ctx, s->buf, 1, &at,
-                             expr_op(ctx, OP_DOT4, TYPE_VEC(T_I32, lanes), 3, kid));
+    Stmt *store =
+        stmt_store(ctx, s->buf, 1, &at, expr_op(ctx, OP_DOT4, TYPE_VEC(T_I32, lanes), 3, kid));
     store->def = s->def;
     store->loc = s->loc;
     return store;

@@ -192,12 +192,8 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
         const char *name;
         const int *axis;
         int n;
-    } lists[] = {{"m", &r->m, r->m >= 0},
-                 {"n", &r->n, r->n >= 0},
-                 {"outer", r->outer, r->nouter},
-                 {"k", &r->k, r->k >= 0},
-                 {"rest", rest, nrest},
-                 {"red", r->red, r->nred}};
+    } lists[] = {{"m", &r->m, r->m >= 0}, {"n", &r->n, r->n >= 0}, {"outer", r->outer, r->nouter},
+                 {"k", &r->k, r->k >= 0}, {"rest", rest, nrest},   {"red", r->red, r->nred}};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         if (strcmp(role, lists[i].name) != 0)
             continue;
