@@ -32,7 +32,7 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
 /* The axis of a Buf that is contiguous in storage: its last, or what `where` says; -1 when none is. */
 int buf_inner_axis(Ctx *ctx, const Buf *b);
 
-/* kernel_narrow.c: a product of 8-bit integers, (i32(x) + cx)*(i32(w) + cw): x and w LOADs, w of a constant. */
+/* kernel_integer.c: a product of 8-bit integers, (i32(x) + cx)*(i32(w) + cw): x and w LOADs, w of a constant. */
 typedef struct Narrow8 {
     const Expr *x, *w;
     int64_t cx, cw;
@@ -40,6 +40,6 @@ typedef struct Narrow8 {
 enum { NARROW_GROUP = 4 }; /* products an instruction adds to one lane */
 bool narrow_product(const Expr *value, Narrow8 *n);
 bool narrow_match(const Def *d, Narrow8 *n); /* a sum of such products? */
-bool narrow_ready(const Narrow8 *n);         /* in the form kernel_narrow leaves behind? */
+bool narrow_ready(const Narrow8 *n);         /* in the form kernel_integer leaves behind? */
 
 #endif

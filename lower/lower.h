@@ -98,7 +98,7 @@ bool kernel_inline(Lower *lo); /* maps and views go into their readers where tha
 bool kernel_partition(
     Lower *lo); /* Items → kernels: a root and what is computed inside its loops */
 bool layout_choose(Lower *lo);
-bool kernel_narrow(Lower *lo); /* zero points leave the sums */
+bool kernel_integer(Lower *lo); /* zero points leave the sums */
 bool sched_choose(Lower *lo);
 bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);

@@ -143,7 +143,7 @@ static bool narrow_def(Ctx *ctx, Def *d) {
     return true;
 }
 
-bool kernel_narrow(Lower *lo) {
+bool kernel_integer(Lower *lo) {
     Ctx *ctx = lo->ctx;
     if (!machine_has(lo->machine, "dot4") || lo->o0)
         return true;
