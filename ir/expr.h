@@ -183,6 +183,18 @@ const Expr *expr_map(Ctx *ctx, const Expr *e, ExprFn fn, void *data);
 /* Rules of simplify.rules to a fixed point (constructors already did the cheap part). */
 const Expr *expr_simplify(Ctx *ctx, const Expr *e);
 
+/* A text of rules in the form of simplify.rules, for a pass of its own: its sections and letters mean what the
+ * caller says. Internal error when it does not parse. */
+struct RuleSet *expr_rules_read(Ctx *ctx, const char *file, const char *text);
+typedef struct RuleUse {
+    bool (*section)(void *data, char first); /* do rules of the section that starts so count? */
+    bool (*letter)(void *data, char letter, const Expr *e); /* may the letter stand for e? */
+    void *data;
+} RuleUse;
+/* The first rule that fits e itself (not its kids) applied once; else e. use NULL: as simplify.rules. */
+const Expr *expr_rules_apply(Ctx *ctx, const struct RuleSet *rules, const Expr *e,
+                             const RuleUse *use);
+
 /* ---- integer ranges ---------------------------------------------------------------------------- */
 
 typedef struct Range {

@@ -26,7 +26,7 @@ struct Pat {
 
 typedef struct Rule Rule;
 struct Rule {
-    char class; /* first letter of the section's name: a b f, i = index, n = int */
+    char class; /* first letter of the section's name; n = int */
     Pat *from, *to, *when;
     Rule *next;
 };
@@ -37,10 +37,13 @@ struct RuleSet {
 
 typedef struct Match {
     const Expr *letter[LETTERS];
+    const RuleUse *use; /* NULL: simplify.rules */
 } Match;
 
-static bool is_constant_letter(int letter) {
-    return letter >= 'c' - 'a' && letter <= 'e' - 'a';
+static bool may_stand_for(const Match *m, int letter, const Expr *e) {
+    if (m->use)
+        return m->use->letter(m->use->data, (char)('a' + letter), e);
+    return letter < 'c' - 'a' || letter > 'e' - 'a' || expr_is_const(e);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------- */
@@ -87,9 +90,10 @@ static Pat *parse_call(Lex *lex, const char *name) {
 
 static Pat *parse_word(Lex *lex) {
     char name[sizeof lex->tok];
+    int line = lex->line;
     memcpy(name, lex->tok, sizeof name);
     lex_next(lex);
-    if (lex_take(lex, "("))
+    if (lex->line == line && lex_take(lex, "("))
         return parse_call(lex, name);
     if (!strcmp(name, "inf"))
         return pat_number(lex, (double)INFINITY);
@@ -150,14 +154,14 @@ static char parse_class(Lex *lex) {
     return class;
 }
 
-static struct RuleSet *read_rules(Ctx *ctx) {
+struct RuleSet *expr_rules_read(Ctx *ctx, const char *file, const char *text) {
     struct RuleSet *set = ctx_new(ctx, struct RuleSet);
     Rule **last[OP_COUNT];
     for (int i = 0; i < OP_COUNT; i++)
         last[i] = &set->of[i];
     Lex lex;
     char class = 'a';
-    lex_init(&lex, ctx, "simplify.rules", embed_simplify_rules);
+    lex_init(&lex, ctx, file, text);
     while (lex.kind) {
         if (lex_take(&lex, "[")) {
             class = parse_class(&lex);
@@ -171,7 +175,7 @@ static struct RuleSet *read_rules(Ctx *ctx) {
         if (lex_take(&lex, "when"))
             r->when = parse_pat(&lex, 0);
         if (lex.failed || r->from->what != PAT_OP)
-            internal_error(ctx, "simplify.rules: %s", ctx->diag.text.at);
+            internal_error(ctx, "%s: %s", file, ctx->diag.text.at);
         *last[r->from->op] = r;
         last[r->from->op] = &r->next;
     }
@@ -209,7 +213,7 @@ static bool match(const Pat *p, const Expr *e, Match *m) {
         return is_number(e, p->number);
     if (p->what == PAT_LETTER) {
         const Expr **at = &m->letter[p->letter];
-        if (*at || (is_constant_letter(p->letter) && !expr_is_const(e)))
+        if (*at || !may_stand_for(m, p->letter, e))
             return *at == e;
         *at = e;
         return true;
@@ -314,10 +318,12 @@ static bool holds(Ctx *ctx, const Pat *when, const Match *m) {
                                      : has_inverse(ctx, e);
 }
 
-static const Expr *apply_rules(Ctx *ctx, const Expr *e) {
-    for (const Rule *r = ctx->rules->of[e->op]; r; r = r->next) {
-        Match m = {{NULL}};
-        if (!class_fits(r->class, e) || !match(r->from, e, &m))
+const Expr *expr_rules_apply(Ctx *ctx, const struct RuleSet *rules, const Expr *e,
+                             const RuleUse *use) {
+    for (const Rule *r = rules->of[e->op]; r; r = r->next) {
+        Match m = {{NULL}, use};
+        bool fits = use ? use->section(use->data, r->class) : class_fits(r->class, e);
+        if (!fits || !match(r->from, e, &m))
             continue;
         if (!r->when || holds(ctx, r->when, &m)) {
             const Expr *to = build(ctx, r->to, &m, e->type);
@@ -396,7 +402,7 @@ static const Expr *simplify(Ctx *ctx, const Expr *e, int *budget) {
         return expr_info(e)->simple;
     const Expr *now = simplify_kids(ctx, e, budget);
     if (now == e) {
-        now = apply_rules(ctx, e);
+        now = expr_rules_apply(ctx, ctx->rules, e, NULL);
         if (now == e)
             now = apply_proofs(ctx, e);
     }
@@ -410,6 +416,6 @@ static const Expr *simplify(Ctx *ctx, const Expr *e, int *budget) {
 const Expr *expr_simplify(Ctx *ctx, const Expr *e) {
     int budget = BUDGET;
     if (!ctx->rules)
-        ctx->rules = read_rules(ctx);
+        ctx->rules = expr_rules_read(ctx, "simplify.rules", embed_simplify_rules);
     return simplify(ctx, e, &budget);
 }
