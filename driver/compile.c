@@ -365,6 +365,15 @@ static bool is_stray(Args *a, const char *word) {
     return true;
 }
 
+/* The model's road to the Module. */
+static bool compile_model(Args *a, const char *model, Compiled *c) {
+    if (!compile_target(a, c, NULL))
+        return false;
+    if (a->opt.start_from)
+        return compile_resume(a, model, c);
+    return compile_import(a, model, c) && compile_define(a, c) && compile_lower(a, c);
+}
+
 int verb_compile(Args *a) {
     Ctx *ctx = a->ctx;
     Compiled c = {0};
@@ -374,9 +383,7 @@ int verb_compile(Args *a) {
         return model ? EXIT_USAGE : usage_error(a, "no model is given: lcc model.onnx -o model.c");
     if (a->words.len != 1)
         return usage_error(a, str_f(ctx, "one model at a time; got %d file names", a->words.len));
-    bool ok = job_read(a, model, &job) && compile_target(a, &c, NULL) &&
-              compile_import(a, model, &c) && compile_define(a, &c) && compile_lower(a, &c) &&
-              job_run(a, &c, &job);
+    bool ok = job_read(a, model, &job) && compile_model(a, model, &c) && job_run(a, &c, &job);
     if (ok)
         summary(a, &c, &job);
     onnx_close(&c.file);

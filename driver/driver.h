@@ -72,8 +72,10 @@ typedef struct Compiled {
 /* `name` NULL: --target, else c. Reports an unknown one. */
 bool compile_target(Args *a, Compiled *c, const char *name);
 bool compile_import(Args *a, const char *path, Compiled *c); /* to the Model */
-bool compile_define(Args *a, Compiled *c);                   /* to the Program */
-bool compile_lower(Args *a, Compiled *c);                    /* to the Module */
+bool compile_resume(Args *a, const char *path,
+                    Compiled *c);          /* a text of --start-from, to the Module */
+bool compile_define(Args *a, Compiled *c); /* to the Program */
+bool compile_lower(Args *a, Compiled *c);  /* to the Module */
 /* To texts in c->out, for a file named `output`; weights as asked, or `weights` where auto. */
 bool compile_emit(Args *a, Compiled *c, const char *output, const char *weights);
 int64_t module_weights(const Module *m);         /* bytes of all constants */
@@ -88,7 +90,7 @@ typedef struct Clock {
 /* After a step of the front end or the backend: --time, --dump, --stop-after. `state` may be NULL.
  * False: stop (without an error, or one was reported). */
 bool stage_done(Args *a, const char *name, Clock start, const Text *state);
-bool stage_check(Args *a); /* do --dump and --stop-after name passes? */
+bool stage_check(Args *a); /* do --dump, --stop-after and --start-from name passes? */
 void stage_names(Text *t); /* for --help */
 Clock clock_start(const Args *a);
 

@@ -63,8 +63,10 @@ static bool name_check(Ctx *ctx, const char *option, const char *name, size_t le
 }
 
 bool stage_check(Args *a) {
-    const char *stop = a->opt.stop_after;
+    const char *stop = a->opt.stop_after, *start = a->opt.start_from;
     if (stop && !name_check(a->ctx, "--stop-after", stop, strlen(stop)))
+        return false;
+    if (start && !name_check(a->ctx, "--start-from", start, strlen(start)))
         return false;
     for (const char *at = a->opt.dump; at && *at;) {
         size_t n = strcspn(at, ",");

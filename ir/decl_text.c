@@ -11,14 +11,14 @@
 static const char *const SPACES[] = {"input", "output", "const",  "arena",
                                      "local", "reg",    "scalar", "heap"};
 static const char *const WORDS[] = {
-    "sym",      "dim",     "bind",   "run",    "where", "size",   "fill",  "bound",  "offset",
-    "splat",    "seq",     "red",    "ways",   "init",  "when",   "as",    "scan",   "add",
-    "mul",      "and",     "or",     "band",   "bor",   "bxor",   "_",     "kernel", "loops",
-    "schedule", "program", "for",    "if",     "else",  "let",    "alloc", "call",   "check",
-    "while",    "assign",  "sync",   "in",     "out",   "temp",   "param", "flat",   "parallel",
-    "unroll",   "vector",  "result", "attr",   "fattr", "sattr",  "loop",  "args",   "results",
-    "host",     "tail",    "input",  "output", "const", "arena",  "local", "reg",    "scalar",
-    "heap",     "rule",    "at",     "by",     "with",  "module", "plan",  "entry"};
+    "sym",      "dim",      "bind",    "run",    "where", "halo",  "size",  "fill",  "bound",
+    "offset",   "splat",    "seq",     "red",    "ways",  "init",  "when",  "as",    "scan",
+    "add",      "mul",      "and",     "or",     "band",  "bor",   "bxor",  "_",     "kernel",
+    "loops",    "schedule", "program", "for",    "if",    "else",  "let",   "alloc", "call",
+    "check",    "while",    "assign",  "sync",   "in",    "out",   "temp",  "param", "flat",
+    "parallel", "unroll",   "vector",  "result", "attr",  "fattr", "sattr", "loop",  "args",
+    "results",  "host",     "tail",    "arena",  "rule",  "at",    "by",    "with",  "module",
+    "plan",     "entry"};
 
 Names *text_names(Ctx *ctx) {
     Names *n = names_new(ctx);
@@ -33,6 +33,7 @@ Print put_new(Text *t) {
     Print p = {.ctx = t->ctx, .t = t, .names = text_names(t->ctx)};
     p.declared = map_new(t->ctx);
     p.def_names = map_new(t->ctx);
+    p.words = text_names(t->ctx);
     return p;
 }
 
@@ -147,6 +148,9 @@ void put_buf(Print *p, const Buf *b, Space usual) {
     text_c(p->t, ']');
     if (b->where)
         print_where(p, b);
+    for (int i = 0; b->halo && i < b->rank; i++)
+        text_f(p->t, "%s%lld..%lld%s", i ? ", " : " halo (", (long long)b->halo[i],
+               (long long)b->halo[b->rank + i], i + 1 < b->rank ? "" : ")");
     for (int i = 0; i < 4; i++)
         if (part[i]) {
             text_f(p->t, " %s ", word[i]);
@@ -364,10 +368,23 @@ static bool parse_where(Parse *p, Buf *b) {
     return lex_need(&p->lex, ")") && (b->where = take_expr(p)) != NULL;
 }
 
+static bool parse_halo(Parse *p, Buf *b) {
+    b->halo = ctx_newn(p->ctx, int64_t, 2 * b->rank);
+    if (!b->where || !lex_need(&p->lex, "("))
+        return lex_error(&p->lex, "a halo without an order of storage");
+    for (int i = 0; i < b->rank; i++)
+        if ((i && !lex_need(&p->lex, ",")) || !take_int(p, &b->halo[i]) ||
+            !lex_need(&p->lex, "..") || !take_int(p, &b->halo[b->rank + i]))
+            return false;
+    return lex_need(&p->lex, ")");
+}
+
 static bool parse_attrs(Parse *p, Buf *b) {
     const Expr **part[] = {&b->size, &b->fill, &b->bound, &b->offset};
     static const char *const word[] = {"size", "fill", "bound", "offset"};
     if (lex_take(&p->lex, "where") && !parse_where(p, b))
+        return false;
+    if (lex_take(&p->lex, "halo") && !parse_halo(p, b))
         return false;
     for (int i = 0; i < 4; i++)
         if (lex_take(&p->lex, word[i]) && (*part[i] = take_expr(p)) == NULL)
@@ -402,6 +419,17 @@ static bool parse_data(Parse *p, Buf *b) {
     return true;
 }
 
+/* Zeros, where a text leaves the data out: it still says what is done with it. */
+static void blank_data(Parse *p, Buf *b) {
+    int64_t count;
+    Dtype t = type_dtype(b->type);
+    if (!buf_static(b, &count))
+        return;
+    void *data = ctx_allocn(p->ctx, (size_t)count, (size_t)type_bytes(t));
+    b->data = const_new(p->ctx, t, count, data);
+    p->blank++;
+}
+
 Buf *take_buf(Parse *p, Str name, Space usual) {
     const Expr **dim = NULL;
     int space = parse_space(p);
@@ -420,6 +448,8 @@ Buf *take_buf(Parse *p, Str name, Space usual) {
     names_bind(p->names, name, b, 'b');
     if (!parse_attrs(p, b) || (lex_take(&p->lex, "=") && !parse_data(p, b)))
         return NULL;
+    if (b->space == SPACE_CONST && !b->data)
+        blank_data(p, b);
     return b;
 }
 

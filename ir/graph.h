@@ -110,6 +110,7 @@ typedef struct Model {
     VEC(struct Opset) opsets;
     VEC(Function *) functions;
     int64_t ir_version;
+    int blank; /* tensors whose data a text left out; they are zero */
     char sha256[65];
 } Model;
 

@@ -3,7 +3,7 @@
  * Precondition: none; errors carry file and line. Beyond what is printed it reads ONNX's own type names and
  * calls as operands:   y = Add(Mul(x, x), b)   →   t = Mul(x, x)   y = Add(t, b)
  * Names are unique in a graph and are looked up outwards. What was printed reads back equal, except data
- * that was left out ({...}), which is an error. */
+ * that was left out ({...}), which becomes zeros. */
 #include "ir/graph.h"
 
 #include <math.h>
@@ -182,17 +182,19 @@ static const Literal *parse_data(Parse *p, const TypeInfo *t, Str name) {
     lit->rank = t->rank < 0 ? 0 : t->rank;
     for (int i = 0; i < lit->rank; i++) {
         lit->dim[i] = t->dim[i];
-        if (t->dim[i] < 0 || !mul_ok(count, t->dim[i], &count) || count > 1 << 20)
+        if (t->dim[i] < 0 || !mul_ok(count, t->dim[i], &count))
             lex_error(&p->lex, "data needs constant dimensions");
     }
     if (!lex_need(&p->lex, "{") || t->kind != VALUE_TENSOR || type_kind(t->type) == 'C')
         lex_error(&p->lex, "data of a tensor is expected");
     if (p->lex.failed)
         return NULL;
-    if (lex_is(&p->lex, ".."))
-        lex_error(&p->lex, "this data was left out when the text was printed");
+    bool blank = lex_take(&p->lex, "..") && lex_need(&p->lex, ".");
+    if (!blank && count > 1 << 20)
+        return lex_error(&p->lex, "more data than a text holds"), NULL;
     void *data = ctx_allocn(p->ctx, (size_t)count, (size_t)type_bytes(t->type));
-    for (int64_t i = 0; i < count && !p->lex.failed; i++) {
+    p->model->blank += blank;
+    for (int64_t i = 0; !blank && i < count && !p->lex.failed; i++) {
         if (i)
             lex_need(&p->lex, ",");
         parse_element(p, t->type, data, i);

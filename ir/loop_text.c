@@ -254,6 +254,7 @@ void put_kernel(Print *p, const Kernel *k) {
     p->indent = 1;
     p->root = k->defs.len ? k->defs.at[k->defs.len - 1] : NULL;
     p->def_names = map_new(p->ctx);
+    p->words = text_names(p->ctx);
     for (int i = 0; i < k->syms.len; i++)
         declare_syms(p, expr_sym(p->ctx, k->syms.at[i]));
     for (int i = 0; i < k->ins.len; i++)

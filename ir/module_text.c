@@ -209,9 +209,8 @@ Module *module_parse(Ctx *ctx, const char *file, const char *text) {
     while (p.lex.kind)
         if (!parse_part(&p, m))
             return NULL;
-    if (p.lex.failed)
+    if (p.lex.failed || !take_tables(&p, m->prog))
         return NULL;
-    take_tables(&p, m->prog);
     for (int i = 0; i < p.file->kernels.len; i++) {
         Kernel *k = p.file->kernels.at[i];
         if (!k->func || k->func->kernel == k)

@@ -340,13 +340,26 @@ bool take_port(Parse *p, Program *prog) {
     return lex_need(&p->lex, "results") && (prog->results = take_str(p)) != NULL;
 }
 
-void take_tables(Parse *p, Program *prog) {
+static bool is_input(const Program *prog, const Buf *b) {
+    for (int i = 0; i < prog->inputs.len; i++)
+        if (prog->inputs.at[i].buf == b)
+            return true;
+    return false;
+}
+
+bool take_tables(Parse *p, Program *prog) {
+    prog->blank = p->blank;
     for (int i = 0; i < p->syms.len; i++)
         if (p->syms.at[i]->kind == SYM_DIM)
             vec_push(p->ctx, &prog->dims, p->syms.at[i]);
     for (int i = 0; i < p->order.len; i++)
         if (p->order.at[i]->space == SPACE_CONST)
             vec_push(p->ctx, &prog->consts, p->order.at[i]);
+    for (int i = 0; i < p->order.len; i++)
+        if (p->order.at[i]->space == SPACE_INPUT && !is_input(prog, p->order.at[i]))
+            return lex_error(&p->lex, "'%s' is an input, but no `in` line names it",
+                             p->order.at[i]->name);
+    return true;
 }
 
 Program *program_parse(Ctx *ctx, const char *file, const char *text) {
@@ -360,6 +373,5 @@ Program *program_parse(Ctx *ctx, const char *file, const char *text) {
     while (!lex_take(&p.lex, "}"))
         if (!(at_port(&p) ? take_port(&p, prog) : parse_item(&p, prog->main)))
             return NULL;
-    take_tables(&p, prog);
-    return prog;
+    return take_tables(&p, prog) ? prog : NULL;
 }

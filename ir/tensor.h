@@ -67,6 +67,9 @@ struct Buf {
      * outside the logical box hold (NULL: nothing promised). Set by layout_choose and by steps. */
     Sym **dimvar;
     const Expr *where, *size, *fill;
+    int64_t
+        *halo; /* how many elements of fill stand before [0..rank) and behind [rank..2*rank) each
+                      dimension; NULL: none, or not to be written by the kernel */
     /* upper bound of the element count for data-dependent extents (NULL: the shape itself bounds it) */
     const Expr *bound;
     /* placement by memory_plan: byte offset in the arena (constant, or over DIM symbols) */
@@ -221,6 +224,7 @@ typedef struct Program {
     VEC(Buf *) consts; /* in order of first use */
     Block *main;
     Str args, results; /* JSON trees over the flat ports (docs/bridge.md) */
+    int blank;         /* constants whose data a text left out; they are zero */
 } Program;
 
 Item *item_new(Ctx *ctx, Block *b, ItemKind kind); /* appended */

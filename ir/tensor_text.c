@@ -132,7 +132,7 @@ static void put_equation(Print *p, const Def *d) {
 void put_def_line(Print *p, const Def *d) {
     put_equation(p, d);
     bool own = d->name != d->buf->name;
-    Str name = own ? names_of(p->names, d, d->name) : names_of(p->names, d->buf, d->buf->name);
+    Str name = own ? names_of(p->words, d, d->name) : names_of(p->names, d->buf, d->buf->name);
     if (own)
         text_f(p->t, " as %s", name);
     if (d->name) /* steps name the Def before a buffer of the same name */

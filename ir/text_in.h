@@ -4,7 +4,8 @@
  *   sym     := "sym" name ("dim"|"bind"|"run") bound ".." bound ["%" int] ["=" expr]; bound := int | "*"
  *   buffer  := name [space] type "[" expr,… "]" {attr} ["=" ("splat" expr | "{" expr,… "}")]
  *   space   := input | output | const | arena | local | reg | scalar | heap
- *   attr    := "where" "(" name,… ")" expr | "size" expr | "fill" expr | "bound" expr | "offset" expr
+ *   attr    := "where" "(" name,… ")" expr | "halo" "(" int ".." int,… ")" | "size" expr | "fill" expr
+ *            | "bound" expr | "offset" expr
  *   origin  := "@" [op] string       the node, and the op, it came from
  * Names of ONNX that are no words are "strings". */
 #ifndef LCC_TEXT_IN_H
@@ -25,8 +26,10 @@ typedef struct Print {
     Map *declared;    /* Buf, Sym: their declaration was printed; Def: it introduces its Buf */
     VEC(Buf *) order; /* buffers declared by a line of their own, in order */
     const Def *root;  /* loops of it are named without it */
-    Map *def_names;   /* Def and buffer names (Str) → the printed Str, for schedules */
-    bool shared;      /* the sections of a module: declarations hold for all that follow */
+    Names
+        *words; /* of Defs that have another name than their Buf; they are apart from all others */
+    Map *def_names; /* Def and buffer names (Str) → the printed Str, for schedules */
+    bool shared;    /* the sections of a module: declarations hold for all that follow */
 } Print;
 
 Names *text_names(Ctx *ctx); /* with the grammar's words reserved */
@@ -72,6 +75,7 @@ typedef struct Parse {
     LccText *file;    /* functions by name; NULL in a program */
     Map *origins;     /* Str → Node */
     bool shared;      /* see Print */
+    int blank;        /* constants whose data was left out */
 } Parse;
 
 void take_init(Parse *p, Ctx *ctx, const char *file, const char *text);
@@ -98,7 +102,7 @@ bool take_bufs(Parse *p, BufList *v);
 const Node *take_origin(Parse *p, Loc *loc);
 bool take_port(Parse *p, Program *prog); /* in, out, args or results */
 bool at_port(const Parse *p);
-void take_tables(Parse *p, Program *prog); /* dims, consts: what was declared */
+bool take_tables(Parse *p, Program *prog); /* dims, consts: what was declared */
 /* One item; an IF or a LOOP without its bodies, and it is given back (else NULL). */
 bool take_item(Parse *p, Block *b, Item **it);
 bool take_kernel(Parse *p);

@@ -14,8 +14,8 @@ bool kernel_loops(Lower *lo) {
 static bool add_borders(Lower *lo, Func *f) {
     for (int i = 0; i < f->kernel->outs.len; i++) {
         Buf *b = f->kernel->outs.at[i];
-        if (b->fill && b->space == SPACE_ARENA)
-            f->body = stmt_join(loop_border(lo, b), f->body);
+        if (b->halo && b->space == SPACE_ARENA)
+            f->body = stmt_join(loop_border(lo->ctx, b), f->body);
     }
     return true;
 }

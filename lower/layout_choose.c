@@ -9,6 +9,7 @@
 #include "lower/uses.h"
 
 #include <math.h>
+#include <string.h>
 
 #define GROWTH_MAX 2.0 /* a halo may not make a buffer larger than this times its elements */
 #define SYMBOLIC 32.0  /* what an unknown extent counts as there */
@@ -351,14 +352,18 @@ static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
     b->where = at;
     b->size = stride;
     b->fill = !padded ? NULL : h->fill ? h->fill : expr_const(ctx, type_dtype(b->type), 0);
+    if (!padded)
+        return;
+    b->halo = ctx_newn(ctx, int64_t, 2 * b->rank);
+    memcpy(b->halo, h->lo, (size_t)b->rank * sizeof *b->halo);
+    memcpy(b->halo + b->rank, h->hi, (size_t)b->rank * sizeof *b->halo);
 }
 
 bool layout_choose(Lower *lo) {
     Ctx *ctx = lo->ctx;
     if (lo->machine->vec == 0 || lo->o0)
         return true;
-    lo->halos = map_new(ctx);
-    Layouts l = {lo, map_new(ctx), map_new(ctx), lo->halos};
+    Layouts l = {lo, map_new(ctx), map_new(ctx), map_new(ctx)};
     block_walk(lo->prog->main, note_calls, &l);
     int n = lo->module->kernels.len;
     for (int i = 0; i < n; i++) {
@@ -384,20 +389,19 @@ bool layout_choose(Lower *lo) {
 /* ---- the halo's contents --------------------------------------------------------------------- */
 
 /* Loops that write b's fill to every stored element outside its logical box; flat indices. */
-Stmt *loop_border(Lower *l, Buf *b) {
-    Ctx *ctx = l->ctx;
-    const Halo *h = map_get(l->halos, b);
+Stmt *loop_border(Ctx *ctx, Buf *b) {
+    const int64_t *lo = b->halo, *hi = b->halo + b->rank;
     Stmt *all = NULL;
     for (int d = 0; d < b->rank; d++)
         for (int side = 0; side < 2; side++) {
-            int64_t width = side ? h->hi[d] : h->lo[d];
+            int64_t width = side ? hi[d] : lo[d];
             const Expr *index[RANK_MAX];
             Sym *var[RANK_MAX];
             if (width == 0)
                 continue;
             for (int i = 0; i < b->rank; i++) {
-                const Expr *whole = expr_add(ctx, b->dim[i], expr_i(ctx, h->lo[i] + h->hi[i]));
-                const Expr *start = i == d && side ? b->dim[d] : expr_i(ctx, -h->lo[i]);
+                const Expr *whole = expr_add(ctx, b->dim[i], expr_i(ctx, lo[i] + hi[i]));
+                const Expr *start = i == d && side ? b->dim[d] : expr_i(ctx, -lo[i]);
                 var[i] = sym_axis(ctx, str(ctx, "h"), i == d ? expr_i(ctx, width) : whole);
                 index[i] = expr_add(ctx, expr_sym(ctx, var[i]), start);
             }

@@ -53,7 +53,7 @@ typedef struct Options {
     const char *weights;   /* c string incbin file obj auto */
     double weights_growth; /* 0: the target's default */
     const char *cc;        /* C compiler for so, obj, exe */
-    const char *dump, *stop_after;
+    const char *dump, *stop_after, *start_from;
     const char *rule, *tune_file;
     const char *math; /* lcc fast */
     bool o0, strict, min_ram, time, json, quiet, make_dep;
@@ -66,6 +66,10 @@ typedef struct Options {
 
 /* Runs every pass; honours opt->dump, stop_after, time. NULL after an error. */
 Module *lower_program(Ctx *ctx, Program *p, const Target *target, const Machine *machine);
+/* The same from a pass on, for what a text held: `m` is NULL before kernel_partition has run. Reports when
+ * the pass needs more than there is. */
+Module *lower_from(Ctx *ctx, const char *pass, Program *p, Module *m, const Target *target,
+                   const Machine *machine);
 
 /* State of one lowering, passed to every pass. */
 typedef struct Lower {
@@ -76,7 +80,6 @@ typedef struct Lower {
     Module *module; /* from kernel_partition on */
     bool strict, o0;
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
-    Map *halos;        /* layout_choose: Buf → what surrounds it in storage */
     int nkernel;       /* for names */
 } Lower;
 
@@ -120,7 +123,7 @@ bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
 bool loop_flatten(Ctx *ctx, Func *f);
 /* layout_choose.c: writes the fill around a buffer that has a halo; to stand before its producer's loops. */
-Stmt *loop_border(Lower *lo, Buf *b);
+Stmt *loop_border(Ctx *ctx, Buf *b);
 /* Offset in elements of a logical index: b->where, or row-major. */
 const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);
 bool loop_hoist(Ctx *ctx, Func *f);

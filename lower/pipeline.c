@@ -11,10 +11,11 @@ static const Pass PASSES[] = {
 #undef PASS
 };
 
+enum { NPASS = (int)(sizeof PASSES / sizeof PASSES[0]) };
 enum { FRONT_STAGES = 3 }; /* dumps of the front end come first */
 
 const Pass *pass_table(int *count) {
-    *count = (int)(sizeof PASSES / sizeof PASSES[0]);
+    *count = NPASS;
     return PASSES;
 }
 
@@ -68,18 +69,65 @@ static bool run_pass(Lower *lo, int i) {
     return !opt || !wanted(opt->dump, p->name) || dump(lo, i + FRONT_STAGES + 1, p->name);
 }
 
+static int pass_index(const char *name) {
+    int i = 0;
+    while (i < NPASS && strcmp(PASSES[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static bool plan_has_loops(const Plan *plan, bool flat) {
+    for (int i = 0; i < plan->items.len; i++) {
+        const PlanItem *pi = &plan->items.at[i];
+        if (pi->kernel && (!pi->kernel->func || pi->kernel->func->flat != flat))
+            return false;
+        for (int b = 0; b < 2; b++)
+            if (pi->body[b] && !plan_has_loops(pi->body[b], flat))
+                return false;
+    }
+    return true;
+}
+
+/* What pass i reads and the text does not have; NULL: nothing is missing. */
+static const char *missing(const Lower *lo, int i) {
+    const Module *m = lo->module;
+    int host = pass_index("host_plan");
+    if (i <= pass_index("kernel_partition"))
+        return m ? "a program" : NULL;
+    if (i > host)
+        return m && m->entry ? NULL : "a module with its entry function";
+    if (!m || !m->plan)
+        return "a module with its plan";
+    if (i > pass_index("sched_choose") && !plan_has_loops(m->plan, i == host))
+        return i == host ? "flat loops for every kernel" : "scheduled loops for every kernel";
+    return NULL;
+}
+
 Module *lower_program(Ctx *ctx, Program *p, const Target *target, const Machine *machine) {
+    return lower_from(ctx, PASSES[0].name, p, NULL, target, machine);
+}
+
+Module *lower_from(Ctx *ctx, const char *pass, Program *p, Module *m, const Target *target,
+                   const Machine *machine) {
     const Options *opt = ctx->opt;
     Lower *lo = ctx_new(ctx, Lower);
     lo->ctx = ctx;
     lo->target = target;
     lo->machine = machine;
     lo->prog = p;
+    lo->module = m;
+    lo->plan = m ? m->plan : NULL;
+    lo->nkernel = m ? m->kernels.len : 0;
     lo->strict = opt && opt->strict;
     lo->o0 = opt && opt->o0;
-    int n;
-    pass_table(&n);
-    for (int i = 0; i < n; i++) {
+    int first = pass_index(pass), last = pass_index("const_pack"); /* packed data is in no text */
+    first = first > last ? last : first;
+    const char *lacks = missing(lo, first);
+    if (lacks) {
+        diag_error(ctx, EXIT_USAGE, NULL, "--start-from=%s needs %s", pass, lacks);
+        return NULL;
+    }
+    for (int i = first; i < NPASS; i++) {
         if (!run_pass(lo, i))
             return NULL;
         if (opt && opt->stop_after && !strcmp(opt->stop_after, PASSES[i].name)) {

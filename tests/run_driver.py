@@ -452,6 +452,41 @@ def stages(c):
 
 
 @test()
+def resuming(c):
+    """A text of --dump goes on from any pass to the same program."""
+    w = numpy_helper.from_array(np.arange(12, dtype=np.float32).reshape(3, 4) / 8, "w")
+    nodes = [h.make_node("MatMul", ["x", "w"], ["t"], "fc"), h.make_node("Relu", ["t"], ["u"], "act"),
+             h.make_node("Softmax", ["u"], ["y"], "soft")]
+    c.write("m.onnx", model(nodes, [info("x", ["N", 3])], [info("y", ["N", 4])], [w]))
+    c.says(["m.onnx", "-q", "--target=avx2", "-o", "d/m.c"], IO)
+    os.mkdir(c.path("d"))
+    c.says(["m.onnx", "-q", "--target=avx2", "-o", "d/m.c", "--dump=all"], OK)
+
+    def code():  # without the header comment, which names the input, and the numbers of equal names
+        return re.sub(rb"([a-z])(_\d+)+\b", rb"\1", c.read("d/m.c").split(b"*/", 1)[1])
+
+    direct = code()
+    texts = [f for f in c.files() if f.endswith(".lcc")]
+    for text, after in zip(texts, texts[1:]):
+        os.remove(c.path("d/m.c"))
+        name = after[3:-4]
+        c.says([text, "-q", "--target=avx2", "-o", "d/m.c", f"--start-from={name}"], OK)
+        c.ok(f"{text} from {name}", code() == direct, code()[:300])
+    named = {f[3:-4]: f for f in texts}
+    p = c.lcc(named["graph_prune"], "--start-from=kernel_inline", "--stop-after=kernel_partition")
+    c.ok("from here to there", p.returncode == OK and p.stdout.startswith(b"module "), p.stdout + p.stderr)
+    c.says([named["graph_define"], "--start-from=sched_choose"], USAGE, "--start-from=sched_choose needs a module with its plan")
+    c.says([named["layout_choose"], "--start-from=kernel_loops"], USAGE, "needs scheduled loops for every kernel")
+    c.says([named["layout_choose"], "--start-from=graph_define"], USAGE, "--start-from=graph_define needs a graph")
+    c.says(["m.onnx", "--start-from=graph_fold"], USAGE, "reads a text that --dump wrote")
+    c.says(["m.onnx", "--start-from=graph_fild"], USAGE, "did you mean graph_fold?")
+    c.write("bad.lcc", "program \"m\" {\n  x f32[2]\n  y f32[2] { i<2 } = z[i]\n}\n")
+    c.says(["bad.lcc", "--start-from=graph_fold"], MALFORMED, "bad.lcc:3: error: ")
+    c.write("bad.lcc", "program \"m\" {\n  x f32[2]\n  y f32[2] { i<2 } = x[i + 5]\n  in \"x\" x\n  out \"y\" y\n}\n")
+    c.says(["bad.lcc", "--start-from=graph_fold"], MALFORMED, "'x' is used outside")
+
+
+@test()
 def colours(c):
     c.write("bad.onnx", b"no model")
     for args, env, coloured in (([], {}, False), (["--color=always"], {}, True), (["--color=always"], {"NO_COLOR": "1"}, True),
