@@ -1,5 +1,5 @@
 # What `cmake --install` puts where: the library's public header, the CMake package that gives
-# lcc_add_model(), the pkg-config file, the Python package.
+# lcc_add_model(), the pkg-config file, the Python package, the manual page, completions for shells.
 include(CMakePackageConfigHelpers)
 
 if(EXISTS ${PROJECT_SOURCE_DIR}/driver/lepton.h)
@@ -28,5 +28,12 @@ if(EXISTS ${PROJECT_SOURCE_DIR}/python/lepton)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/python/lepton
     DESTINATION ${CMAKE_INSTALL_DATADIR}/lcc/python
     FILES_MATCHING PATTERN "*.py" PATTERN "*.txt" PATTERN "__pycache__" EXCLUDE)
+endif()
+if(TARGET lcc AND NOT CMAKE_CROSSCOMPILING)
+  set(manual ${GENERATED}/lcc)
+  install(FILES ${manual}.man DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 RENAME lcc.1)
+  install(FILES ${manual}.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME lcc)
+  install(FILES ${manual}.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _lcc)
+  install(FILES ${manual}.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME lcc.fish)
 endif()
 install(FILES LICENSE NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)

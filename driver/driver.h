@@ -22,7 +22,7 @@ typedef struct Args {
     VEC(const char *) words; /* positional arguments after the verb */
     bool help, version, print_outputs, dep, per_node;
     const char *dep_file, *dep_target, *json, *color;
-    const char *data, *save, *save_as, *jit, *tolerance, *tol, *against;
+    const char *data, *save, *save_as, *jit, *tolerance, *tol, *against, *manual;
     bool library;   /* called by lepton.c: the environment says nothing */
     bool in_memory; /* the model is bytes, not a file */
     const void *bytes;
@@ -32,7 +32,9 @@ typedef struct Args {
 
 /* Fills a from the command line. False: a usage error was reported. */
 bool args_parse(Ctx *ctx, Args *a, int argc, char **argv);
+/* help.c: --help (`all`) or just the usage; the manual page or completions: man, bash, zsh, fish. */
 void help_print(Text *t, bool all);
+void manual_print(Text *t, const char *form);
 
 /* shapes.c: decimal at *at, moved behind it; the values of --dim and --shape, and a shape as text. */
 bool parse_int(const char **at, int64_t *v);

@@ -20,9 +20,9 @@ struct lepton_model {
 static bool options_check(Args *a) {
     bool other = a->help || a->version || a->print_outputs || a->dep || a->dep_file ||
                  a->dep_target || a->data || a->save || a->save_as || a->json || a->color ||
-                 a->tolerance || a->tol || a->against || a->per_node || a->opt.output ||
-                 a->opt.emit || a->opt.dump || a->opt.stop_after || a->opt.time || a->opt.verbose ||
-                 a->opt.quiet;
+                 a->manual || a->tolerance || a->tol || a->against || a->per_node ||
+                 a->opt.output || a->opt.emit || a->opt.dump || a->opt.stop_after || a->opt.time ||
+                 a->opt.verbose || a->opt.quiet;
     if (a->words.len || a->verb)
         return diag_error(a->ctx, EXIT_USAGE, NULL, "%s is no option",
                           a->verb ? a->verb : a->words.at[0]);

@@ -14,6 +14,12 @@ static int dispatch(Ctx *ctx, Args *a, int argc, char **argv) {
         printf("lcc %s\n", LCC_VERSION);
         return EXIT_OK;
     }
+    if (a->manual) {
+        Text t = text_new(ctx);
+        manual_print(&t, a->manual);
+        fputs(t.at, stdout);
+        return EXIT_OK;
+    }
     if (a->help || argc < 2) {
         Text t = text_new(ctx);
         help_print(&t, a->help);

@@ -1,19 +1,8 @@
 /* The command line, by the table options.def. */
-#include "driver/driver.h"
+#include "driver/options.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum Kind { TEXT, CHOICE, MAYBE, FLAG, COUNT, SIZE, DIM, SHAPE };
-
-typedef struct OptRow {
-    const char *name;
-    char letter;
-    const char *arg;
-    enum Kind kind;
-    size_t field; /* offset in Args */
-    const char *section, *help;
-} OptRow;
 
 #define OPT(name, letter, arg, kind, field, section, help)                                         \
     {name, letter, arg, kind, offsetof(Args, field), section, help},
@@ -35,8 +24,12 @@ enum {
     NLATER = (int)(sizeof LATER_NAMES / sizeof LATER_NAMES[0])
 };
 
-/* "-MD", "--dim" */
-static const char *row_dashes(const OptRow *r) {
+const OptRow *option_table(int *count) {
+    *count = NROWS;
+    return ROWS;
+}
+
+const char *option_dashes(const OptRow *r) {
     return r->name[0] >= 'A' && r->name[0] <= 'Z' ? "-" : "--";
 }
 
@@ -111,7 +104,7 @@ static bool unknown_option(Ctx *ctx, const char *name, const char *dashes) {
             best = &ROWS[i];
     diag_error(ctx, EXIT_USAGE, NULL, "unknown option %s%s", dashes, name);
     if (word_distance(name, best->name) <= 3)
-        diag_note(ctx, "did you mean %s%s?", row_dashes(best), best->name);
+        diag_note(ctx, "did you mean %s%s?", option_dashes(best), best->name);
     else
         diag_note(ctx, "lcc --help lists the options");
     return false;
@@ -222,45 +215,4 @@ bool args_parse(Ctx *ctx, Args *a, int argc, char **argv) {
     }
     a->opt.flags = flags_text(ctx, a);
     return stage_check(a);
-}
-
-/* ---- help -------------------------------------------------------------------------------------------- */
-
-static void help_options(Text *t) {
-    const char *section = "";
-    for (int i = 0; i < NROWS; i++) {
-        const OptRow *r = &ROWS[i];
-        if (strcmp(section, r->section) != 0)
-            text_f(t, "\n%s\n", r->section);
-        section = r->section;
-        Str letter = r->letter ? str_f(t->ctx, "-%c, ", r->letter) : "    ";
-        Str value = !r->arg            ? ""
-                    : r->kind == MAYBE ? str_f(t->ctx, "[=%s]", r->arg)
-                    : row_dashes(r)[1] ? str_f(t->ctx, "=%s", r->arg)
-                                       : str_f(t->ctx, " %s", r->arg);
-        Str left = str_f(t->ctx, "%s%s%s%s", letter, row_dashes(r), r->name, value);
-        text_f(t, strlen(left) > 26 ? "  %s\n%30s%s\n" : "  %-27s%s%s\n", left, "", r->help);
-    }
-}
-
-void help_print(Text *t, bool all) {
-    int n;
-    const Verb *v = verb_table(&n);
-    text_s(t, "usage: lcc MODEL.onnx [--target=NAME] [-o OUT.c]\n");
-    for (int i = 0; i < n; i++)
-        text_f(t, "       lcc %s\n", v[i].usage);
-    text_s(t, "example: lcc model.onnx --target=avx2 -o model.c\n");
-    if (!all)
-        return;
-    text_s(t, "\nWithout a verb, MODEL becomes C. The verbs:\n");
-    for (int i = 0; i < n; i++)
-        text_f(t, "  %-9s%s\n", v[i].name, v[i].help);
-    help_options(t);
-    text_s(t, "\nPasses\n");
-    stage_names(t);
-    text_s(t, "\n@FILE stands for the words in FILE; $LCC_FLAGS holds options that come first. "
-              "Exit codes: 0 ok,\n"
-              "1 mismatch, 2 usage, 3 malformed model, 4 unsupported, 5 limit, 6 input/output, 7 "
-              "toolchain,\n"
-              "70 internal error.\n");
 }

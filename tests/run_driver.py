@@ -199,6 +199,19 @@ def help_text(c):
     words = set(re.findall(r"--?[A-Za-z][\w-]*", text))
     for name in built:
         c.ok(f"--help names {name}", ("-" if name[0].isupper() else "--") + name in words)
+    manual = {form: c.lcc(f"--manual={form}").stdout.decode() for form in ("man", "bash", "zsh", "fish")}
+    for name in built:
+        c.ok(f"the manual page names {name}", f"-{name}".replace("-", "\\-") + "\\fR" in manual["man"], name)
+        for form in ("bash", "zsh", "fish"):
+            c.ok(f"{form} completes {name}", re.search(rf"[- ]{name}[ =\['\"]", manual[form]), name)
+    with_bash = [shutil.which("bash")] if shutil.which("bash") else []
+    for line, word in ((["--targ"], "--target"), (["--target", "=", "av"], "avx2"), (["--jit", "t"], "tcc"),
+                       (["ch"], "check"), (["m.onnx", "-M"], "-MD"), (["--stop-after", "=", "memory"], "memory_plan")):
+        for bash in with_bash:
+            quoted = " ".join(f"'{w}'" for w in ["lcc", *line])
+            p = subprocess.run([bash, "-c", manual["bash"] + f"COMP_WORDS=({quoted}); COMP_CWORD={len(line)}; _lcc; "
+                                'echo "${COMPREPLY[@]}"'], stdout=subprocess.PIPE)
+            c.ok(f"bash: {line} gives {word}", word in p.stdout.decode().split(), p.stdout)
     for name in later:
         c.ok(f"--help does not name {name}", "--" + name not in words)
         c.says([f"--{name}=1", "m.onnx"], USAGE, f"--{name} is not built yet")

@@ -26,6 +26,14 @@ try "install" cmake --install "$BUILD" --prefix "$tmp/usr"
 try "the installed lcc runs" "$tmp/usr/bin/lcc" --version
 try "the version is CMake's" sh -c "'$tmp/usr/bin/lcc' --version | grep -F '$(sed -n 's/.*VERSION \([0-9.]*\) LANG.*/\1/p' CMakeLists.txt)'"
 
+for file in include/lepton.h share/man/man1/lcc.1 share/bash-completion/completions/lcc \
+    share/zsh/site-functions/_lcc share/fish/vendor_completions.d/lcc.fish share/doc/lcc/LICENSE share/doc/lcc/NOTICE; do
+    try "$file is installed" test -s "$tmp/usr/$file"
+done
+if command -v man >/dev/null; then
+    try "the manual page is well-formed" sh -c "! man --warnings -l '$tmp/usr/share/man/man1/lcc.1' 2>&1 >/dev/null | grep ."
+fi
+
 mkdir -p "$tmp/data"
 cat >"$tmp/make_data.py" <<'END'
 import sys
