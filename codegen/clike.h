@@ -90,6 +90,8 @@ const char *ctype_vector(Printer *p, Type t);
 /* Name of the helper that takes `lanes` neighbours out of a vector of `wide`, from an element on. */
 Str vector_part(Printer *p, Dtype t, int wide, int lanes);
 void print_vector(Printer *p, const Expr *e, int prec);
+/* Name of our own function for an op on f32 (codegen/c/math.c), made when needed; NULL when there is none. */
+Str math_function(Printer *p, Op op, int lanes);
 /* Name of the helper that no load may be moved across: what a compiler keeps from one iteration of a register
  * tile to the next, or loads ahead for the code behind it, costs the tile its registers. */
 Str vector_fence(Printer *p);

@@ -510,8 +510,15 @@ static void print_table(Printer *p, const Expr *e, int prec) {
         internal_error(p->ctx, "no C spelling for %s on %s", op_text((Op)e->op), type_text(t));
     bool wrap = calc != t && e->type == t, paren = !wrap && s->prec < prec;
     const char *close = wrap ? wrap_open(p, t, e->op) : paren ? ")" : "";
+    Str own = calc == T_F32 ? math_function(p, (Op)e->op, 1) : NULL;
     text_s(p->t, paren ? "(" : "");
-    print_spelled(p, s->text, calc, e, print_calc, s->prec);
+    if (own) {
+        text_f(p->t, "%s(", own);
+        print_calc(p, e->kid[0], P_ASSIGN);
+        text_c(p->t, ')');
+    } else {
+        print_spelled(p, s->text, calc, e, print_calc, s->prec);
+    }
     text_s(p->t, close);
 }
 

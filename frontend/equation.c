@@ -75,7 +75,8 @@ void eq_combine(Definer *d, Def *def, Op combine, const Expr *value, const Expr 
     def->combine = (uint8_t)combine;
     def->value = value;
     def->when = when;
-    if (contiguous && combine == OP_ADD && type_is_float(type_dtype(value->type)))
+    if (contiguous && (combine == OP_ADD || combine == OP_MAX || combine == OP_MIN) &&
+        type_is_float(type_dtype(value->type)))
         def->axis[def->naxis - 1].ways = REDUCE_WAYS;
 }
 

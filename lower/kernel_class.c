@@ -4,8 +4,8 @@
 #include "lower/kernel_class.h"
 
 const char *class_name(KernelClass c) {
-    static const char *const names[] = {"contraction", "window", "reduction",
-                                        "map",         "scan",   "update"};
+    static const char *const names[] = {"contraction", "window", "reduction", "map",
+                                        "scan",        "update", "chain"};
     return names[c];
 }
 
@@ -201,7 +201,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
     if (r->kind != CLASS_MAP)
         return;
-    r->acc = main_reduction(ctx, k);
+    bool chain = chain_roles(ctx, k, r);
+    r->acc = chain ? r->acc : main_reduction(ctx, k);
     expr_walk(ctx, r->acc ? r->acc->value : r->root->value, collect_load, &loads);
     choose_lanes(ctx, k, r, &loads);
     if (r->acc) {
@@ -213,6 +214,7 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
             choose_rows(ctx, r, &loads);
             choose_group(ctx, r);
         }
+        r->kind = chain ? CLASS_CHAIN : r->kind;
         for (int i = 0; i < r->acc->naxis; i++)
             if (r->acc->axis[i].kind == AXIS_RED)
                 r->red[r->nred++] = i;

@@ -5,13 +5,17 @@
 
 #include "lower/lower.h"
 
+struct Uses; /* lower/uses.h */
+typedef VEC(Def *) DefList;
+
 typedef enum KernelClass {
     CLASS_CONTRACTION, /* a reduction of products with reuse along both operands */
     CLASS_WINDOW,      /* the same, an operand read at axis + window */
     CLASS_REDUCTION,   /* any other reduction */
     CLASS_MAP,         /* no reduction */
     CLASS_SCAN,        /* a scan group */
-    CLASS_UPDATE       /* stores at computed places */
+    CLASS_UPDATE,      /* stores at computed places */
+    CLASS_CHAIN        /* a contraction of rows that come from another one, in its loops */
 } KernelClass;
 const char *class_name(KernelClass c);
 
@@ -26,8 +30,22 @@ typedef struct Roles {
     const Expr *lanes_load, *rows_load; /* the LOAD that uses n; the one that uses m (NULL: none) */
     bool lanes_contiguous;              /* lanes_load has stride 1 along n */
     int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
+    /* of a chain; acc and root are those of the contraction at its end */
+    Def *mid, *first, *dot; /* the rows acc reads; the map of the first contraction, and that one */
+    DefList stats;          /* computed for one row of mid, from first on */
+    DefList sums, wides;    /* of them the partial sums; mid and what is as wide */
+    DefList panels, leads;  /* operands of dot: for all rows, for a block of rows */
 } Roles;
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
+
+/* kernel_chain.c. The Defs of the program that a contraction draws into its kernel: Def → that contraction. */
+Map *chain_find(Lower *lo, struct Uses *uses);
+/* The contraction at the start of a kernel's chain, or NULL. */
+Def *chain_start(Ctx *ctx, const Kernel *k);
+/* Gives it a map of its own and an operand whose columns lie side by side. */
+void chain_normalise(Ctx *ctx, Kernel *k);
+/* Fills what Roles says of a chain; false when k is none. */
+bool chain_roles(Ctx *ctx, const Kernel *k, Roles *r);
 
 /* The axis of a Buf that is contiguous in storage: its last, or what `where` says; -1 when none is. */
 int buf_inner_axis(Ctx *ctx, const Buf *b);

@@ -104,8 +104,7 @@ static Def *split_ways(Ctx *ctx, Def *d, int w) {
 
 /* ---- root ------------------------------------------------------------------------------------------- */
 
-/* A reduction that would be the root computes a temporary instead; the new root copies it out. */
-static Def *wrap_reduction(Ctx *ctx, Def *d) {
+Def *def_wrap(Ctx *ctx, Def *d) {
     Buf *out = d->buf;
     Def *root = ctx_new(ctx, Def), *temp = def_clone(ctx, d);
     temp->buf = buf_new(ctx, str_f(ctx, "%s_r", out->name), type_dtype(out->type), SPACE_ARENA,
@@ -173,7 +172,7 @@ void kernel_normalise(Ctx *ctx, Kernel *k) {
         bool root = i == old.defs.len - 1;
         if (w >= 0 && !sum_of_few(ctx, d, w))
             vec_push(ctx, &k->defs, split_ways(ctx, d, w));
-        Def *wrap = root && !d->at && def_is_reduction(d) ? wrap_reduction(ctx, d) : NULL;
+        Def *wrap = root && !d->at && def_is_reduction(d) ? def_wrap(ctx, d) : NULL;
         vec_push(ctx, &k->defs, d);
         if (wrap)
             vec_push(ctx, &k->defs, wrap);

@@ -4,6 +4,7 @@
  *
  *   before  m[r] = max(k) x[r,k] ; y[r,k] = x[r,k] - m[r]
  *   after   kernel { m ; y }, m computed inside y's loop r */
+#include "lower/kernel_class.h"
 #include "lower/uses.h"
 
 #define LOCAL_MAX (64 * 1024) /* bytes of one inner buffer for one point of the shared axes */
@@ -14,6 +15,7 @@ typedef struct Partition {
     Lower *lo;
     Uses *uses;
     Map *kernel_of; /* Def → Kernel */
+    Map *chain;     /* Def → the contraction whose kernel it joins by rows */
 } Partition;
 
 typedef struct Find {
@@ -69,8 +71,7 @@ static void prefix_expr(void *data, const Expr *e) {
     expr_walk(p->ctx, e, prefix_node, p);
 }
 
-/* Leading axes that every load of b in the reader takes from the reader's own axes. */
-static int shared_prefix(Ctx *ctx, const Def *reader, const Buf *b) {
+int def_prefix(Ctx *ctx, const Def *reader, const Buf *b) {
     Prefix p = {ctx, reader, b, b->rank};
     def_exprs(reader, prefix_expr, &p);
     return p.depth;
@@ -90,7 +91,7 @@ int kernel_attach(Ctx *ctx, const Kernel *k, const Def *d) {
         for (int r = i + 1; r <= last; r++) {
             if (!def_reads(ctx, k->defs.at[r], b))
                 continue;
-            int p = shared_prefix(ctx, k->defs.at[r], b);
+            int p = def_prefix(ctx, k->defs.at[r], b);
             p = p < depth[r] ? p : depth[r];
             depth[i] = p < depth[i] ? p : depth[i];
         }
@@ -120,11 +121,18 @@ static void axis_use_node(void *data, const Expr *e) {
 }
 
 bool def_is_contraction(Ctx *ctx, const Def *d) {
-    if (!def_is_reduction(d))
+    const Expr *product = d->value;
+    while (product->op == OP_CAST)
+        product = product->kid[0];
+    if (!def_is_reduction(d) || product->op != OP_MUL)
         return false;
     AxisUse u = {ctx, d, 0, false};
-    expr_walk(ctx, d->value, axis_use_node, &u);
-    return u.loads >= 2 && u.reuse;
+    for (int side = 0, before = 0; side < 2; side++, before = u.loads) {
+        expr_walk(ctx, product->kid[side], axis_use_node, &u);
+        if (u.loads == before)
+            return false;
+    }
+    return u.reuse;
 }
 
 typedef struct Moved {
@@ -162,12 +170,14 @@ static bool region_fits(const Buf *b, int from) {
 
 static bool readers_agree(Partition *pt, const Def *d, const BufUse *use, const Kernel *k) {
     Ctx *ctx = pt->lo->ctx;
+    bool by_rows = map_get(pt->chain, d);
     const Block *block = uses_place(pt->uses, d)->block;
     for (int i = 0; i < use->readers.len; i++) {
         Def *r = use->readers.at[i];
         if (map_get(pt->kernel_of, r) != k || uses_place(pt->uses, r)->block != block)
             return false;
-        if (!def_is_reduction(d) && def_volume(ctx, r, true) > READS_MAX * def_volume(ctx, d, true))
+        if (!by_rows && !def_is_reduction(d) &&
+            def_volume(ctx, r, true) > READS_MAX * def_volume(ctx, d, true))
             return false;
     }
     return true;
@@ -201,8 +211,9 @@ static bool join_kernel(Partition *pt, Def *d) {
         !use->readers.len || d->buf->space != SPACE_ARENA || !may_move(pt, d))
         return false;
     Kernel *k = map_get(pt->kernel_of, use->readers.at[0]);
+    bool by_element = def_is_contraction(ctx, d) && !map_get(pt->chain, d);
     if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k) ||
-        (def_is_contraction(ctx, d) && !fits_tile(pt->lo, use->readers.at[0])))
+        (by_element && !fits_tile(pt->lo, use->readers.at[0])))
         return false;
     Kernel trial = *k;
     trial.defs.at = ctx_newn(ctx, Def *, k->defs.len + 1);
@@ -211,8 +222,8 @@ static bool join_kernel(Partition *pt, Def *d) {
         trial.defs.at[i + 1] = k->defs.at[i];
     trial.defs.len = trial.defs.cap = k->defs.len + 1;
     int depth = kernel_attach(ctx, &trial, d);
-    if (depth < 1 || !region_fits(d->buf, depth) ||
-        (depth < d->buf->rank && def_is_contraction(ctx, d)))
+    if (depth < 1 || (!map_get(pt->chain, d) && !region_fits(d->buf, depth)) ||
+        (depth < d->buf->rank && by_element))
         return false;
     k->defs.at = trial.defs.at;
     k->defs.len = k->defs.cap = trial.defs.len;
@@ -267,6 +278,8 @@ static bool close_plan(Lower *lo, Plan *plan) {
                 return false;
         if (!pi->kernel)
             continue;
+        if (lo->machine->vec > 0)
+            chain_normalise(lo->ctx, pi->kernel);
         kernel_normalise(lo->ctx, pi->kernel);
         kernel_close(lo->ctx, pi->kernel);
         pi->kernel->name = kernel_name(lo->ctx, pi->kernel, lo->nkernel++);
@@ -276,7 +289,8 @@ static bool close_plan(Lower *lo, Plan *plan) {
 }
 
 bool kernel_partition(Lower *lo) {
-    Partition pt = {lo, uses_build(lo->ctx, lo->prog), map_new(lo->ctx)};
+    Uses *uses = uses_build(lo->ctx, lo->prog);
+    Partition pt = {lo, uses, map_new(lo->ctx), chain_find(lo, uses)};
     lo->module = ctx_new(lo->ctx, Module);
     lo->module->prog = lo->prog;
     lo->plan = lo->module->plan = partition_block(&pt, lo->prog->main);

@@ -213,6 +213,60 @@ static void vector_stmts(Vectoring *v, Stmt *s) {
     }
 }
 
+/* ---- trees ------------------------------------------------------------------------------------------ */
+
+typedef struct Tree {
+    Ctx *ctx;
+    Op op;
+    Buf *buf;
+    const Expr *base; /* offset of the first leaf */
+    int leaves;
+} Tree;
+
+/* Is e leaf i of `half` trees over the leaves i, i + half, i + 2 half …? */
+static bool is_tree(Tree *t, const Expr *e, int i, int half) {
+    if (half == t->leaves)
+        return e->op == OP_LOAD && e->u.buf == t->buf && e->type == t->buf->type &&
+               e->kid[0] == expr_add(t->ctx, t->base, expr_i(t->ctx, i));
+    return e->op == t->op && is_tree(t, e->kid[0], i, 2 * half) &&
+           is_tree(t, e->kid[1], i + half, 2 * half);
+}
+
+/* ((x[0] + x[8]) + (x[4] + x[12])) + …: halves added again and again, which is what vadd means. */
+static const Expr *vector_tree(Ctx *ctx, const Expr *e, void *data) {
+    const Lower *lo = data;
+    const int most = lo->machine->vec / 4;
+    if ((e->op != OP_ADD && e->op != OP_MAX && e->op != OP_MIN) || e->type != T_F32)
+        return e;
+    const Expr *first = e;
+    Tree t = {.ctx = ctx, .op = (Op)e->op, .leaves = 1};
+    for (; first->op == t.op; first = first->kid[0])
+        t.leaves *= 2;
+    if (first->op != OP_LOAD || t.leaves < 4 || most < 4)
+        return e;
+    t.buf = first->u.buf;
+    t.base = first->kid[0];
+    if (!is_tree(&t, e, 0, 1))
+        return e;
+    int lanes = t.leaves < most ? t.leaves : most;
+    const Expr *part[16], *one = expr_i(ctx, 1);
+    int n = t.leaves / lanes;
+    for (int i = 0; i < n; i++) {
+        const Expr *at = expr_add(ctx, t.base, expr_i(ctx, i * lanes));
+        at = expr_ramp(ctx, at, one, lanes);
+        part[i] = expr_load(ctx, t.buf, 1, &at);
+    }
+    for (; n > 1; n /= 2)
+        for (int i = 0; i < n / 2; i++) {
+            const Expr *kid[2] = {part[i], part[i + n / 2]};
+            part[i] = expr_op(ctx, t.op, part[i]->type, 2, kid);
+        }
+    Op reduce = t.op == OP_ADD ? OP_VADD : t.op == OP_MAX ? OP_VMAX : OP_VMIN;
+    return expr_op(ctx, reduce, T_F32, 1, part);
+}
+
+/* ---- all ------------------------------------------------------------------------------------------- */
+
 static void find_registers(void *data, Stmt *s) {
     if (s->op == STMT_STORE && s->buf->space == SPACE_REG && s->nindex)
         *(bool *)data = true;
@@ -267,5 +321,7 @@ static void vector_walk(Lower *lo, Stmt *s) {
 
 bool loop_vector(Lower *lo, Func *f) {
     vector_walk(lo, f->body);
+    if (lo->machine->vec > 0)
+        stmt_map(lo->ctx, f->body, vector_tree, lo);
     return true;
 }

@@ -133,12 +133,17 @@ bool loop_expand(Lower *lo, Func *f);
 /* How many leading axes of the kernel's root an inner Def shares (so that it can be computed inside the
  * root's loops at that depth, each element once). -1 when d is the root or of another kernel. */
 int kernel_attach(Ctx *ctx, const Kernel *k, const Def *d);
+/* Leading axes that every load of b in the reader takes from the reader's own axes, by position. */
+int def_prefix(Ctx *ctx, const Def *reader, const Buf *b);
 /* The Def whose loops enclose all others: the last one (none in a scan group). */
 Def *kernel_root(const Kernel *k);
 /* Buffers and symbols the kernel's Defs mention: fills ins, outs, temps, syms, nodes. */
 void kernel_close(Ctx *ctx, Kernel *k);
 /* The normal form of kernel_close.c: reductions below a root that maps them, partial sums as an axis. */
 void kernel_normalise(Ctx *ctx, Kernel *k);
+/* A reduction that would be stored computes a temporary instead; the map that copies it out is returned and
+ * belongs behind it. */
+Def *def_wrap(Ctx *ctx, Def *d);
 /* A name as a word of the schedule text: letters, digits, _; at most 32 of them. */
 Str step_name(Ctx *ctx, Str name);
 Str kernel_name(Ctx *ctx, const Kernel *k, int number);

@@ -11,7 +11,9 @@
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
  * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind, `acc.rest` those of `acc.red`
- * that are not k; chosen names and W are numbers.
+ * that are not k. In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`, `sums`, `wides`,
+ * `panels` or `leads` is repeated for each Def of that list, the last first (`.last`: its last axis, `out.around`:
+ * the innermost of `outer`). Chosen names and W are numbers.
  * The first rule whose class, guard and steps fit wins. */
 #include "lower/sched_rules.h"
 
@@ -181,9 +183,20 @@ static bool choose_tile(Matching *mt, const Rule *rule) {
 
 /* ---- steps ----------------------------------------------------------------------------------- */
 
+/* All RED axes of a Def. */
+static void red_text(Text *t, const Def *d) {
+    const char *gap = "";
+    for (int a = 0; a < d->naxis; a++)
+        if (d->axis[a].kind == AXIS_RED) {
+            text_f(t, "%s%s.%s", gap, d->name, d->axis[a].var->name);
+            gap = " ";
+        }
+}
+
 /* The axis of d at the place of acc's axis: root and acc share their leading axes by position. */
 static void role_text(const Matching *mt, Text *t, const Def *d, const char *role) {
     const Roles *r = &mt->roles;
+    const int last = d->buf->rank - 1;
     int rest[RANK_MAX * 2], nrest = 0;
     for (int i = 0; i < r->nred; i++)
         if (r->red[i] != r->k)
@@ -192,8 +205,17 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
         const char *name;
         const int *axis;
         int n;
-    } lists[] = {{"m", &r->m, r->m >= 0}, {"n", &r->n, r->n >= 0}, {"outer", r->outer, r->nouter},
-                 {"k", &r->k, r->k >= 0}, {"rest", rest, nrest},   {"red", r->red, r->nred}};
+    } lists[] = {{"m", &r->m, r->m >= 0},
+                 {"n", &r->n, r->n >= 0},
+                 {"outer", r->outer, r->nouter},
+                 {"k", &r->k, r->k >= 0},
+                 {"rest", rest, nrest},
+                 {"around", r->outer + (r->nouter ? r->nouter - 1 : 0), r->nouter > 0},
+                 {"last", &last, last >= 0}};
+    if (!strcmp(role, "red")) {
+        red_text(t, d);
+        return;
+    }
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         if (strcmp(role, lists[i].name) != 0)
             continue;
@@ -217,13 +239,42 @@ static Str number_or_word(const Matching *mt, Str word) {
     return word;
 }
 
-static void word_text(const Matching *mt, Text *t, Str word) {
+/* A Def's name in rules: one Def, or the list a step is repeated for. */
+typedef struct DefRole {
+    const char *name;
+    const Def *def;
+    const DefList *list;
+} DefRole;
+
+enum { DEF_ROLES = 10 };
+
+static void def_roles(const Roles *r, DefRole out[DEF_ROLES]) {
+    const DefRole all[DEF_ROLES] = {
+        {"out", r->root, NULL},     {"acc", r->acc, NULL},      {"mid", r->mid, NULL},
+        {"first", r->first, NULL},  {"dot", r->dot, NULL},      {"stats", NULL, &r->stats},
+        {"sums", NULL, &r->sums},   {"wides", NULL, &r->wides}, {"panels", NULL, &r->panels},
+        {"leads", NULL, &r->leads},
+    };
+    memcpy(out, all, sizeof all);
+}
+
+/* The row of the word's part before the dot. */
+static const DefRole *def_role(const DefRole roles[DEF_ROLES], const char *word) {
+    const char *dot = strchr(word, '.');
+    size_t n = dot ? (size_t)(dot - word) : strlen(word);
+    for (int i = 0; i < DEF_ROLES; i++)
+        if (strlen(roles[i].name) == n && !strncmp(word, roles[i].name, n))
+            return &roles[i];
+    return NULL;
+}
+
+/* each: the Def of the list for which the step is written this time. */
+static void word_text(const Matching *mt, Text *t, Str word, const DefRole *roles,
+                      const Def *each) {
     const Roles *r = &mt->roles;
     const char *dot = strchr(word, '.');
-    size_t head = dot ? (size_t)(dot - word) : strlen(word);
-    const Def *d = head == 3 && !strncmp(word, "out", 3)   ? r->root
-                   : head == 3 && !strncmp(word, "acc", 3) ? r->acc
-                                                           : NULL;
+    const DefRole *role = def_role(roles, word);
+    const Def *d = role ? role->list ? each : role->def : NULL;
     const Expr *operand = !strcmp(word, "lanes")  ? r->lanes_load
                           : !strcmp(word, "rows") ? r->rows_load
                                                   : NULL;
@@ -233,23 +284,52 @@ static void word_text(const Matching *mt, Text *t, Str word) {
         text_s(t, d->name);
     else if (operand)
         text_s(t, step_name(mt->ctx, operand->u.buf->name));
-    else {
+    else
         text_s(t, number_or_word(mt, word));
+}
+
+static void step_write(const Matching *mt, Text *t, Str step, const DefRole *roles,
+                       const Def *each) {
+    for (const char *at = step; *at;) {
+        size_t n = 0;
+        while (word_char(at[n]))
+            n++;
+        if (n)
+            word_text(mt, t, str_n(mt->ctx, at, n), roles, each);
+        else
+            text_c(t, *at);
+        at += n ? n : 1;
     }
+}
+
+/* The list that a step is repeated for; NULL. */
+static const DefList *step_list(const Matching *mt, Str step, const DefRole *roles) {
+    for (const char *at = step; *at;) {
+        size_t n = 0;
+        while (word_char(at[n]))
+            n++;
+        const DefRole *role = n ? def_role(roles, str_n(mt->ctx, at, n)) : NULL;
+        if (role && role->list)
+            return role->list;
+        at += n ? n : 1;
+    }
+    return NULL;
 }
 
 /* The rule's steps with roles, operands and chosen numbers filled in. */
 static Str steps_text(const Matching *mt, const char *text) {
     Text t = text_new(mt->ctx);
-    for (const char *at = text; *at;) {
-        size_t n = 0;
-        while (word_char(at[n]))
-            n++;
-        if (n)
-            word_text(mt, &t, str_n(mt->ctx, at, n));
-        else
-            text_c(&t, *at);
-        at += n ? n : 1;
+    DefRole roles[DEF_ROLES];
+    def_roles(&mt->roles, roles);
+    while (*text) {
+        size_t n = strcspn(text, ";");
+        Str step = str_n(mt->ctx, text, n);
+        const DefList *list = step_list(mt, step, roles);
+        for (int i = list ? list->len : 1; i-- > 0;) {
+            text_s(&t, t.len ? " ; " : "");
+            step_write(mt, &t, step, roles, list ? list->at[i] : NULL);
+        }
+        text += n + (text[n] == ';');
     }
     return str(mt->ctx, t.at ? t.at : "");
 }
@@ -326,7 +406,7 @@ static void parse_rule(Ctx *ctx, const char **at, Rule *r) {
     static const char *const rule[] = {"rule", NULL};
     r->name = name(ctx, at);
     take(at, "for");
-    for (int c = 0; c <= CLASS_UPDATE; c++)
+    for (int c = 0; c <= CLASS_CHAIN; c++)
         if (take(at, class_name((KernelClass)c))) {
             r->classes |= 1u << c;
             c = -1;

@@ -533,9 +533,10 @@ void print_vector(Printer *p, const Expr *e, int prec) {
         return;
     } else {
         const Simd *s = find_simd(p, (Op)e->op, type_dtype(e->type), lanes);
+        Str own = type_dtype(e->type) == T_F32 ? math_function(p, (Op)e->op, lanes) : NULL;
         if (s)
             print_simd(p, s, e->kid);
         else
-            call_kids(p, vec_op(p, e), e->nkid, e->kid);
+            call_kids(p, own ? own : vec_op(p, e), e->nkid, e->kid);
     }
 }
