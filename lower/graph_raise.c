@@ -9,7 +9,8 @@
  *   after   t[m,n] = add(k) (i32(x[m,k]) - 3)*i32(w[k,n]) ; y[m,n] = f32(t[m,n])*(0.5*s[n])
  * A zero point of the weights leaves the sum as well: add(k) x*(w - z) = add(k) x*w - z*add(k) x. */
 #include "lower/kernel_class.h"
-#include "lower/uses.h"
+
+#include <string.h>
 
 #define VIEWS_MAX 16        /* maps followed from a load to where the number was dequantised */
 #define TERMS_MAX (1 << 15) /* of one sum: 255*255 times as much is below 2^31 */
@@ -19,10 +20,10 @@ typedef struct Raising {
     VEC(Item *) items; /* of the block, new ones in their places */
 } Raising;
 
-/* A dequantised number: f32(q)*scale; q an i8 or u8 load, or i32 of one plus a constant. */
+/* A dequantised number: f32(i32(load) + shift)*scale, of an i8 or u8 load. */
 typedef struct Real {
-    const Expr *q, *load, *scale;
-    int64_t shift; /* q = i32(load) + shift */
+    const Expr *load, *scale;
+    int64_t shift;
 } Real;
 
 static bool is_map(const Def *d) {
@@ -45,8 +46,26 @@ static const Expr *followed(Ctx *ctx, const Expr *e) {
     return e;
 }
 
-static bool match_integer(const Expr *q, Real *r) {
+/* The number that all elements of a constant are, loaded by e, perhaps cast. */
+static bool one_valued(Ctx *ctx, const Expr *e, int64_t *v) {
+    e = e->op == OP_CAST ? e->kid[0] : e;
+    if (e->op != OP_LOAD || e->u.buf->space != SPACE_CONST || !type_is_int(type_dtype(e->type)))
+        return false;
+    const Const *c = e->u.buf->data;
+    size_t bytes = (size_t)type_bytes(c->type);
+    const char *data = c->data;
+    for (int64_t i = 1; i < c->count && !c->splat; i++)
+        if (memcmp(data, data + (size_t)i * bytes, bytes) != 0)
+            return false;
+    return c->count > 0 && expr_is_int(const_at(ctx, c, 0), v);
+}
+
+static bool match_integer(Ctx *ctx, const Expr *q, Real *r) {
     r->shift = 0;
+    if (q->op == OP_SUB && one_valued(ctx, q->kid[1], &r->shift)) {
+        r->shift = -r->shift;
+        q = q->kid[0];
+    }
     for (int i = 0; i < 2 && q->op == OP_ADD; i++)
         if (expr_is_int(q->kid[i], &r->shift)) {
             q = q->kid[1 - i];
@@ -58,12 +77,11 @@ static bool match_integer(const Expr *q, Real *r) {
     return q->op == OP_LOAD && (q->type == T_I8 || q->type == T_U8);
 }
 
-static bool match_real(const Expr *e, Real *r) {
+static bool match_real(Ctx *ctx, const Expr *e, Real *r) {
     for (int i = 0; i < 2 && e->op == OP_MUL; i++) {
         const Expr *cast = e->kid[i];
-        if (cast->op != OP_CAST || cast->type != T_F32 || !match_integer(cast->kid[0], r))
+        if (cast->op != OP_CAST || cast->type != T_F32 || !match_integer(ctx, cast->kid[0], r))
             continue;
-        r->q = cast->kid[0];
         r->scale = e->kid[1 - i];
         return true;
     }
@@ -151,16 +169,16 @@ static void become_map(Ctx *ctx, Def *d, const Expr *e) {
     d->init = d->when = NULL;
 }
 
-static const Expr *as_i32(Ctx *ctx, const Expr *q) {
-    return q->type == T_I32 ? q : expr_cast(ctx, T_I32, q);
+static const Expr *as_i32(Ctx *ctx, const Real *r) {
+    return expr_add(ctx, expr_cast(ctx, T_I32, r->load), expr_int(ctx, T_I32, r->shift));
 }
 
 /* The product of dequantised numbers in d as a product of integers; *scale what leaves the sum. */
 static const Expr *integer_product(Ctx *ctx, const Def *d, const Expr **scale) {
     Real a, b;
     if (d->buf->type != T_F32 || !few_terms(d) ||
-        !match_real(followed(ctx, d->value->kid[0]), &a) ||
-        !match_real(followed(ctx, d->value->kid[1]), &b))
+        !match_real(ctx, followed(ctx, d->value->kid[0]), &a) ||
+        !match_real(ctx, followed(ctx, d->value->kid[1]), &b))
         return NULL;
     if (a.load->u.buf->space == SPACE_CONST) {
         Real t = a;
@@ -171,7 +189,7 @@ static const Expr *integer_product(Ctx *ctx, const Def *d, const Expr **scale) {
     if (a.load->u.buf->space == SPACE_CONST || b.load->u.buf->space != SPACE_CONST ||
         uses_red(d, *scale) || !has_lanes(d, a.load, b.load))
         return NULL;
-    return expr_mul(ctx, as_i32(ctx, a.q), as_i32(ctx, b.q));
+    return expr_mul(ctx, as_i32(ctx, &a), as_i32(ctx, &b));
 }
 
 static Def *raise_sum(Raising *r, Def *d) {
@@ -226,9 +244,9 @@ static bool match_quantise(const Expr *e, const Expr **v, const Expr **scale, in
 }
 
 /* Does the real stand for a load of type t with this scale and zero point? */
-static const Expr *same_quanta(const Expr *e, Dtype t, const Expr *scale, int64_t zero) {
+static const Expr *same_quanta(Ctx *ctx, const Expr *e, Dtype t, const Expr *scale, int64_t zero) {
     Real r;
-    bool same = match_real(e, &r) && r.scale == scale && r.scale->op == OP_FLT &&
+    bool same = match_real(ctx, e, &r) && r.scale == scale && r.scale->op == OP_FLT &&
                 r.shift == -zero && r.load->type == t;
     return same ? r.load : NULL;
 }
@@ -241,14 +259,14 @@ static void move_integers(Raising *r, Def *d) {
     if (!is_map(d) || !match_quantise(d->value, &v, &scale, &zero))
         return;
     Dtype t = type_dtype(d->buf->type);
-    if ((load = same_quanta(followed(ctx, v), t, scale, zero))) {
+    if ((load = same_quanta(ctx, followed(ctx, v), t, scale, zero))) {
         d->value = load;
         return;
     }
     Def *max = v->u.buf->def;
     if (!max || max->combine != OP_MAX || max->at || max->scan || max->init ||
         max->buf->ndef != 1 || max->buf->type != T_F32 || !def_is_reduction(max) ||
-        !(load = same_quanta(followed(ctx, max->value), t, scale, zero)))
+        !(load = same_quanta(ctx, followed(ctx, max->value), t, scale, zero)))
         return;
     const Expr *unused;
     Def *of = reduction_like(r, max, "int", load, NULL, &unused);

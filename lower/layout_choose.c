@@ -228,12 +228,16 @@ static const Expr *reload(Ctx *ctx, const Expr *e, void *data) {
     return e->op == OP_LOAD && e->u.buf == pair[0] ? buf_load(ctx, pair[1], e->kid) : e;
 }
 
+static void close_again(Ctx *ctx, Kernel *k) {
+    k->ins.len = k->outs.len = k->temps.len = k->syms.len = k->nodes.len = 0;
+    kernel_close(ctx, k);
+}
+
 static void reread(Ctx *ctx, Kernel *k, Buf *from, Buf *to) {
     Buf *pair[2] = {from, to};
     for (int i = 0; i < k->defs.len; i++)
         def_map(ctx, k->defs.at[i], reload, pair);
-    k->ins.len = k->outs.len = k->temps.len = k->syms.len = k->nodes.len = 0;
-    kernel_close(ctx, k);
+    close_again(ctx, k);
 }
 
 /* ---- one kernel ------------------------------------------------------------------------------ */
@@ -297,6 +301,41 @@ static void prefer_channels(Layouts *l, Kernel *k) {
     halo_of(l, out)->channels_last = true;
 }
 
+/* A kernel whose result cannot be laid out freely: its work goes into a new kernel in front of it that writes
+ * into the arena; what is left copies. Returns the new one. */
+static Kernel *store_apart(Layouts *l, Kernel *k) {
+    Ctx *ctx = l->lo->ctx;
+    Def *root = kernel_root(k);
+    Buf *out = root->buf;
+    Kernel *work = ctx_new(ctx, Kernel);
+    work->name = k->name;
+    work->defs = k->defs;
+    Def *d =
+        def_new(ctx, str_f(ctx, "%s_out", out->name), type_dtype(out->type), out->rank, out->dim);
+    Buf *apart = d->buf;
+    const Expr *index[RANK_MAX];
+    for (int i = 0; i < out->rank; i++)
+        index[i] = def_var(ctx, d, i);
+    root->buf = apart;
+    apart->def = root;
+    d->buf = out;
+    out->def = d;
+    d->value = buf_load(ctx, apart, index);
+    d->origin = root->origin;
+    k->defs.at = NULL;
+    k->defs.len = k->defs.cap = 0;
+    vec_push(ctx, &k->defs, d);
+    k->name = str_f(ctx, "k%02d_copy", l->lo->nkernel++);
+    kernel_normalise(ctx, k);
+    close_again(ctx, k);
+    close_again(ctx, work);
+    if (!insert_kernel(ctx, l->lo->plan, k, work))
+        internal_error(ctx, "kernel %s is not in the plan", k->name);
+    vec_push(ctx, &l->lo->module->kernels, work);
+    map_put(l->writer, apart, work);
+    return work;
+}
+
 /* A sum of products of 8-bit integers takes groups of four along the channels, or along the last dimension:
  * they lie side by side, with room for the last group. */
 static void group_inputs(Layouts *l, Kernel *k) {
@@ -307,7 +346,8 @@ static void group_inputs(Layouts *l, Kernel *k) {
         d = narrow_match(k->defs.at[i], &n) ? k->defs.at[i] : NULL;
     if (!d || !is_input(k, n.x->u.buf) || n.x->u.buf->rank == 0)
         return;
-    Buf *b = n.x->u.buf, *out = kernel_root(k)->buf;
+    Buf *b = n.x->u.buf;
+    Def *root = kernel_root(k);
     int64_t extent = 0, dim;
     bool free = is_free(l, b), channels = b->rank == 4 && n.x->kid[1]->op == OP_SYM &&
                                           expr_is_int(b->dim[1], &dim) && dim > 2;
@@ -319,8 +359,11 @@ static void group_inputs(Layouts *l, Kernel *k) {
     if (!extent || !expr_is_int(b->dim[g], &dim) || r.max > 2 * dim)
         return;
     int64_t room = r.max + (NARROW_GROUP - extent % NARROW_GROUP) % NARROW_GROUP - dim + 1;
-    if (out->rank == 4 && is_free(l, out) && expr_is_int(out->dim[1], &dim) && dim >= NARROW_GROUP)
-        halo_of(l, out)->channels_last = true;
+    if (root->buf->rank == 4 && !root->at && root->buf->ndef == 1 &&
+        expr_is_int(root->buf->dim[1], &dim) && dim >= NARROW_GROUP) {
+        k = is_free(l, root->buf) ? k : store_apart(l, k);
+        halo_of(l, root->buf)->channels_last = true;
+    }
     if (room <= 0 && !channels)
         return;
     if (!free) {
@@ -375,7 +418,7 @@ bool layout_choose(Lower *lo) {
         prefer_channels(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < n && machine_has(lo->machine, "dot4"); i++)
         group_inputs(&l, lo->module->kernels.at[i]);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < lo->module->kernels.len; i++)
         give_halo(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < lo->module->kernels.len; i++) {
         Buf *b = kernel_root(lo->module->kernels.at[i])->buf;
