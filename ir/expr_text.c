@@ -85,15 +85,25 @@ static bool is_minus(const Expr *e) {
     return is_op(e, OP_INT) && e->u.i < 0 && e->u.i != INT64_MIN;
 }
 
+/* A negative constant, or a product by one. */
+static bool is_negative(const Expr *e) {
+    return is_minus(e) || (is_op(e, OP_MUL) && is_minus(e->kid[1]));
+}
+
 /* b + c as b - |c|, which parses back to the same sum. True if printed. */
 static bool print_minus(Text *t, Names *names, const Expr *e) {
-    const Expr *r = e->kid[1];
-    bool product = is_op(r, OP_MUL) && is_minus(r->kid[1]);
-    if (!is_op(e, OP_ADD) || !is_index(e) || !(is_minus(r) || product))
+    const Expr *l = e->kid[0], *r = e->kid[1];
+    if (!is_op(e, OP_ADD) || !is_index(e))
         return false;
-    print(t, names, e->kid[0], PREC_SUM);
+    if (!is_negative(r)) { /* -x + y is written as y - x */
+        if (!is_negative(l) || is_op(l, OP_INT))
+            return false;
+        l = e->kid[1];
+        r = e->kid[0];
+    }
+    print(t, names, l, PREC_SUM);
     text_s(t, " - ");
-    if (!product) {
+    if (is_op(r, OP_INT)) {
         text_f(t, "%lld", -(long long)r->u.i);
         return true;
     }
