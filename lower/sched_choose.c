@@ -61,10 +61,16 @@ static bool try_schedule(Ctx *ctx, Kernel *k, Sched *s, Str rule, Str *why) {
     return false;
 }
 
+/* The schedule rule that --rule forces; NULL: none, or it names a rewrite of equations. */
+static const char *forced_rule(const Ctx *ctx) {
+    const char *rule = ctx->opt ? ctx->opt->rule : NULL;
+    return rule && !winograd_named(rule) ? rule : NULL;
+}
+
 static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
     Ctx *ctx = lo->ctx;
     Str why = NULL;
-    const char *only = ctx->opt ? ctx->opt->rule : NULL;
+    const char *only = forced_rule(ctx);
     for (int i = 0; i < rules->len && !lo->o0; i++) {
         const Rule *r = &rules->at[i];
         Sched *s = ctx_new(ctx, Sched);
@@ -83,7 +89,7 @@ static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
 
 /* --rule names one of them, or what is built in. */
 static bool rule_known(Ctx *ctx, const RuleList *rules) {
-    const char *only = ctx->opt ? ctx->opt->rule : NULL;
+    const char *only = forced_rule(ctx);
     bool known = !only || !strcmp(only, "nested") || !strcmp(only, "naive");
     Text names = text_new(ctx);
     for (int i = 0; i < rules->len; i++) {
@@ -93,7 +99,7 @@ static bool rule_known(Ctx *ctx, const RuleList *rules) {
     if (known)
         return true;
     diag_error(ctx, EXIT_USAGE, NULL, "--rule=%s: the target has no such rule", only);
-    diag_note(ctx, "it has %snested naive", names.at ? names.at : "");
+    diag_note(ctx, "it has %snested naive winograd2 winograd4", names.at ? names.at : "");
     return false;
 }
 

@@ -1,5 +1,8 @@
-/* graph_rewrite against the evaluator: random chains around sums of products, before and after. Bitwise equal
- * under --strict; else within the rounding of such sums, relative to the largest value.
+/* Rewrites of equations against the evaluator: random programs, before and after.
+ *
+ * graph_rewrite: chains around sums of products; bitwise equal under --strict, else within the rounding of such
+ * sums, relative to the largest value. kernel_winograd: convolutions of any size and border; F(2x2) bitwise on
+ * integers with weights that are multiples of 4, F(4x4) within 2e-5 of the largest value.
  *
  * Usage: rewrite_test [rounds [seed]]; the last line is `N passed, N failed`. */
 #include "lower/lower.h"
@@ -164,11 +167,81 @@ static void test_chain(uint64_t seed, bool strict) {
     ctx_free(ctx);
 }
 
+/* ---- windows ------------------------------------------------------------------------------------- */
+
+static Str window_text(Ctx *ctx, uint64_t seed) {
+    Gen g;
+    gen_start(&g, ctx, seed);
+    int c = 1 + (int)rnd(&g, 5), m = 1 + (int)rnd(&g, 5), batch = 1 + (int)rnd(&g, 2);
+    int size[2], pad[2], out[2];
+    Text t = text_new(ctx);
+    for (int i = 0; i < 2; i++) {
+        size[i] = 3 + (int)rnd(&g, 9);
+        pad[i] = (int)rnd(&g, 3);
+        out[i] = size[i] + pad[i] + (int)rnd(&g, 3) - 2; /* the far side has its own border */
+    }
+    text_f(&t, "program \"p\" {\n  x f32[%d, %d, %d, %d]\n", batch, c, size[0], size[1]);
+    text_f(&t, "  w const f32[%d, %d, 3, 3]\n  in \"x\" x\n", m, c);
+    text_f(&t, "  a f32[%d, %d, %d, %d] { n<%d, m<%d, p<%d, q<%d } = ", batch, m, out[0], out[1],
+           batch, m, out[0], out[1]);
+    text_f(&t, "add(c<%d, r<3, s<3 | %d <= p + r && p + r < %d && %d <= q + s && q + s < %d) ", c,
+           pad[0], size[0] + pad[0], pad[1], size[1] + pad[1]);
+    text_f(&t, "x[n, c, p + r - %d, q + s - %d]*w[m, c, r, s]\n", pad[0], pad[1]);
+    text_f(&t,
+           "  y output f32[%d, %d, %d, %d] { n<%d, m<%d, p<%d, q<%d } = max(a[n, m, p, q], -9.0)\n",
+           batch, m, out[0], out[1], batch, m, out[0], out[1]);
+    text_s(&t, "  out \"y\" y\n}\n");
+    return str(ctx, t.at);
+}
+
+static void round_to(void *data, int64_t n, float step) {
+    float *v = data;
+    for (int64_t i = 0; i < n; i++)
+        v[i] = rintf(v[i]) * step;
+}
+
+static void test_window(uint64_t seed, bool four) {
+    Ctx *ctx = ctx_create(0);
+    Options opt = {.rule = four ? "winograd4" : "winograd2"};
+    Gen g;
+    gen_start(&g, ctx, seed);
+    Str text = window_text(ctx, seed);
+    Tensor *out[2] = {NULL, NULL};
+    ctx->opt = &opt;
+    for (int i = 0; i < 2; i++) {
+        Program *p = program_parse(ctx, "window", text);
+        Lower lo = {.ctx = ctx, .prog = p};
+        if (!p)
+            break;
+        g.state = seed;
+        fill_consts(&g, p);
+        const Const *w = p->consts.at[0]->data;
+        if (!four)
+            round_to((void *)(uintptr_t)w->data, w->count, 4);
+        int items = p->main->items.len;
+        if (i && (!kernel_winograd(&lo) || p->main->items.len != items + 3))
+            break;
+        Eval *ev = eval_new(ctx);
+        bind_inputs(&g, ev, p);
+        Tensor *x = eval_tensor(ev, p->inputs.at[0].buf);
+        if (!four)
+            round_to(x->data, x->count, 1);
+        if (program_verify(ctx, p, "rewrite_test") && eval_block(ev, p->main))
+            out[i] = eval_tensor(ev, p->outputs.at[0].buf);
+    }
+    check(out[0] && out[1] && close_to(out[0], out[1], !four), opt.rule, seed);
+    if (!out[0] || !out[1] || !close_to(out[0], out[1], !four))
+        printf("%s%s", text, ctx->diag.text.at ? ctx->diag.text.at : "");
+    ctx_free(ctx);
+}
+
 int main(int argc, char **argv) {
     int rounds = argc > 1 ? atoi(argv[1]) : 1000;
     uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     for (int i = 0; i < rounds; i++)
         test_chain(seed + (uint64_t)i, i % 2 != 0);
+    for (int i = 0; i < rounds / 4; i++)
+        test_window(seed + (uint64_t)i, i % 2 != 0);
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }

@@ -1,0 +1,426 @@
+/* Winograd's minimal filtering for 3x3 windows of stride 1: F(m x m, 3x3) computes an m x m tile of outputs
+ * from an (m+2) x (m+2) tile of inputs d as A' [(G w G') * (B' d B)] A, with (m+2)^2 products a channel instead
+ * of 9 m^2. The product over channels becomes a plain contraction, one for each place of the tile; the weights
+ * are transformed now. Chosen by --rule=winograd2 or winograd4. Class approx (F(2x2) is exact on integers with
+ * weights that are multiples of 4). Precondition: graph_rewrite.
+ *
+ *   before  y[n,m,p,q] = add(c, r<3, s<3 | 0 <= p+r-1 < H && …) x[n,c,p+r-1,q+s-1]*w[m,c,r,s]
+ *   after   y.pad[n,l,c] = x with zeros around ; y.in[e,t,c] = B' pad B ; y.mul[e,t,m] = add(c) y.in*u
+ *           y[n,m,p,q] = A' y.mul A,  e = place in the tile, t = tile */
+#include "lower/uses.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { OUT_MAX = 4, IN_MAX = OUT_MAX + 2 };
+
+/* One algorithm: outputs and inputs along one side of a tile, and its three matrices. */
+typedef struct Filter {
+    const char *name;
+    int out, in;
+    double bt[IN_MAX][IN_MAX], g[IN_MAX][3], at[OUT_MAX][IN_MAX];
+} Filter;
+
+static const Filter FILTERS[] = {
+    {"winograd2",
+     2,
+     4,
+     {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}},
+     {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
+     {{1, 1, 1, 0}, {0, 1, -1, -1}}},
+    {"winograd4",
+     4,
+     6,
+     {{4, 0, -5, 0, 1, 0},
+      {0, -4, -4, 1, 1, 0},
+      {0, 4, -4, -1, 1, 0},
+      {0, -2, -1, 2, 1, 0},
+      {0, 2, -1, -2, 1, 0},
+      {0, 4, 0, -5, 0, 1}},
+     {{1 / 4.0, 0, 0},
+      {-1 / 6.0, -1 / 6.0, -1 / 6.0},
+      {-1 / 6.0, 1 / 6.0, -1 / 6.0},
+      {1 / 24.0, 1 / 12.0, 1 / 6.0},
+      {1 / 24.0, -1 / 12.0, 1 / 6.0},
+      {0, 0, 1}},
+     {{1, 1, 1, 1, 1, 0}, {0, 1, -1, 2, -2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, -1, 8, -8, 1}}},
+};
+
+/* A convolution: its two loads, and which axis of d is which. */
+typedef struct Window {
+    Lower *lo;
+    const Filter *f;
+    Def *d;
+    const Expr *x, *w;
+    int c, m, row[2], side[2]; /* axes of d: channels in and out, p and q, r and s */
+    int xc, xside[2];          /* dimensions of x: channels, rows and columns */
+    int wdim[4];               /* dimensions of w for m, c, r, s */
+    int64_t first[2];          /* x's index is p + r + first */
+    int64_t size[2], tiles[2]; /* extents of p and q; tiles along them */
+    int64_t pad[2];            /* elements of the padded rows and columns */
+} Window;
+
+/* ---- recognising -------------------------------------------------------------------------------- */
+
+static int axis_of(const Def *d, const Expr *e) {
+    for (int i = 0; i < d->naxis && e->op == OP_SYM; i++)
+        if (d->axis[i].var == e->u.sym)
+            return i;
+    return -1;
+}
+
+static bool is_red(const Def *d, int axis) {
+    return axis >= 0 && d->axis[axis].kind == AXIS_RED;
+}
+
+/* e = p + r + first for an output axis p and a RED axis r of extent 3. */
+static bool match_side(Window *v, int which, const Expr *e) {
+    Def *d = v->d;
+    int64_t one;
+    for (int r = d->buf->rank; r < d->naxis; r++)
+        for (int p = 0; p < d->buf->rank; p++) {
+            Sym *sym[2] = {d->axis[p].var, d->axis[r].var};
+            const Expr *coef[2], *rest;
+            if (expr_is(sym[1]->extent, 3) && expr_uses_sym(e, sym[0]) &&
+                expr_linear(v->lo->ctx, e, 2, sym, coef, &rest) && expr_is_int(coef[0], &one) &&
+                one == 1 && expr_is_int(coef[1], &one) && one == 1 &&
+                expr_is_int(rest, &v->first[which]) &&
+                expr_is_int(sym[0]->extent, &v->size[which])) {
+                v->row[which] = p;
+                v->side[which] = r;
+                return true;
+            }
+        }
+    return false;
+}
+
+/* x[…] with one index the channels, two of them sides of the window, and output axes or 0 else. */
+static bool match_input(Window *v) {
+    int sides = 0;
+    v->xc = -1;
+    for (int i = 0; i < v->x->nkid; i++) {
+        const Expr *e = v->x->kid[i];
+        int a = axis_of(v->d, e);
+        if (is_red(v->d, a) && v->xc < 0) {
+            v->xc = i;
+            v->c = a;
+        } else if (a < 0 && sides < 2 && match_side(v, sides, e)) {
+            v->xside[sides++] = i;
+        } else if ((a < 0 && !expr_is(e, 0)) || is_red(v->d, a)) {
+            return false;
+        }
+    }
+    return v->xc >= 0 && sides == 2 && v->row[0] != v->row[1] && v->side[0] != v->side[1] &&
+           v->d->naxis == v->d->buf->rank + 3 && v->c != v->side[0] && v->c != v->side[1];
+}
+
+/* w[m, c, r, s] in any order. */
+static bool match_weights(Window *v) {
+    int64_t n;
+    const Buf *b = v->w->u.buf;
+    int *const dim = v->wdim;
+    if (b->space != SPACE_CONST || !b->data || b->type != T_F32 || b->rank != 4 ||
+        !buf_static(b, &n))
+        return false;
+    for (int i = 0; i < 4; i++)
+        dim[i] = -1;
+    for (int i = 0; i < 4; i++) {
+        int a = axis_of(v->d, v->w->kid[i]);
+        int what = a == v->c ? 1 : a == v->side[0] ? 2 : a == v->side[1] ? 3 : a >= 0 ? 0 : -1;
+        if (what < 0 || dim[what] >= 0 || b->dim[i] != v->d->axis[a].var->extent)
+            return false;
+        dim[what] = i;
+        v->m = what == 0 ? a : v->m;
+    }
+    return v->m != v->row[0] && v->m != v->row[1] && !expr_uses_sym(v->x, v->d->axis[v->m].var);
+}
+
+/* The predicate says that the window is inside of x, no more and no less. */
+static bool match_border(const Window *v) {
+    Ctx *ctx = v->lo->ctx;
+    const Expr *need[4], *left[16];
+    int n = 0;
+    for (int i = 0; i < 2; i++) {
+        const Expr *at = v->x->kid[v->xside[i]];
+        need[2 * i] = expr_le(ctx, expr_i(ctx, 0), at);
+        need[2 * i + 1] = expr_lt(ctx, at, v->x->u.buf->dim[v->xside[i]]);
+    }
+    if (v->d->when)
+        left[n++] = v->d->when;
+    bool given[4] = {false};
+    while (n > 0) {
+        const Expr *e = left[--n];
+        int known = -1;
+        for (int i = 0; i < 4; i++)
+            known = e == need[i] ? i : known;
+        if (known >= 0)
+            given[known] = true;
+        else if (e->op == OP_AND && n < 14) {
+            left[n++] = e->kid[0];
+            left[n++] = e->kid[1];
+        } else
+            return false;
+    }
+    for (int i = 0; i < 4; i++)
+        if (!given[i] && !expr_proves(ctx, need[i]))
+            return false;
+    return true;
+}
+
+static bool match_window(Window *v) {
+    const Def *d = v->d;
+    int64_t h;
+    if (!def_is_reduction(d) || d->combine != OP_ADD || d->at || d->scan || d->init ||
+        d->buf->type != T_F32 || d->buf->ndef != 1 || d->value->op != OP_MUL)
+        return false;
+    for (int i = 0; i < 2; i++) {
+        v->x = d->value->kid[i];
+        v->w = d->value->kid[1 - i];
+        if (v->x->op == OP_LOAD && v->w->op == OP_LOAD && match_input(v) && match_weights(v))
+            break;
+        if (i == 1)
+            return false;
+    }
+    for (int i = 0; i < 2; i++) {
+        v->tiles[i] = (v->size[i] + v->f->out - 1) / v->f->out;
+        v->pad[i] = v->tiles[i] * v->f->out + 2;
+        if (!expr_is_int(v->x->u.buf->dim[v->xside[i]], &h) || v->size[i] < 1)
+            return false;
+    }
+    return expr_is_int(d->axis[v->c].var->extent, &h) && h > 0 &&
+           expr_is_int(d->axis[v->m].var->extent, &h) && h > 0 && match_border(v);
+}
+
+/* ---- building ----------------------------------------------------------------------------------- */
+
+/* Σ coef[i]*e[i] without the zeros, in order, but a positive one first. */
+static const Expr *combination(Ctx *ctx, int n, const double *coef, const Expr *const *e) {
+    const Expr *sum = NULL;
+    int first = 0;
+    while (first < n - 1 && coef[first] <= 0)
+        first++;
+    for (int k = 0; k <= n; k++) {
+        int i = k == 0 ? first : k - 1;
+        double size = fabs(coef[i]);
+        if (size == 0 || (k > 0 && i == first))
+            continue;
+        const Expr *term = size == 1 ? e[i] : expr_mul(ctx, e[i], expr_flt(ctx, T_F32, size));
+        sum = !sum ? term : coef[i] < 0 ? expr_sub(ctx, sum, term) : expr_add(ctx, sum, term);
+    }
+    return sum;
+}
+
+/* Row `which` of a matrix times e: one combination for every value of which. */
+static const Expr *chosen(Ctx *ctx, const Expr *which, int rows, int n,
+                          const double (*matrix)[IN_MAX], const Expr *const *e) {
+    const Expr *value = combination(ctx, n, matrix[rows - 1], e);
+    for (int i = rows - 1; i-- > 0;)
+        value = expr_select(ctx, expr_eq(ctx, which, expr_i(ctx, i)),
+                            combination(ctx, n, matrix[i], e), value);
+    return value;
+}
+
+/* The transform of both sides: rows of the matrix a and b against a square of elements. */
+static const Expr *square(Ctx *ctx, int rows, int n, const double (*matrix)[IN_MAX],
+                          const Expr *const side[2], const Expr *(*element)[IN_MAX]) {
+    const Expr *column[IN_MAX], *along[IN_MAX];
+    for (int j = 0; j < n; j++) {
+        for (int i = 0; i < n; i++)
+            column[i] = element[i][j];
+        along[j] = chosen(ctx, side[0], rows, n, matrix, column);
+    }
+    return chosen(ctx, side[1], rows, n, matrix, along);
+}
+
+static Def *new_def(const Window *v, const char *what, int rank, const Expr *const *dim) {
+    Def *d = def_new(v->lo->ctx, str_f(v->lo->ctx, "%s.%s", v->d->name, what), T_F32, rank, dim);
+    d->origin = v->d->origin;
+    d->loc = v->d->loc;
+    return d;
+}
+
+/* Product of the extents of x's remaining dimensions (the batch), and the index of one of them. */
+static const Expr *batch_count(const Window *v) {
+    const Expr *n = expr_i(v->lo->ctx, 1);
+    for (int i = 0; i < v->x->nkid; i++) {
+        int a = axis_of(v->d, v->x->kid[i]);
+        if (i != v->xc && a >= 0)
+            n = expr_mul(v->lo->ctx, n, v->d->axis[a].var->extent);
+    }
+    return n;
+}
+
+/* pad[n, l, c]: x with zeros around, channels innermost; l counts rows and columns. */
+static Def *pad_input(const Window *v) {
+    Ctx *ctx = v->lo->ctx;
+    const Expr *dim[3] = {batch_count(v), expr_i(ctx, v->pad[0] * v->pad[1]),
+                          v->d->axis[v->c].var->extent};
+    Def *pad = new_def(v, "pad", 3, dim);
+    const Expr *n = def_var(ctx, pad, 0), *l = def_var(ctx, pad, 1), *inside = NULL;
+    const Expr *width = expr_i(ctx, v->pad[1]), *at[RANK_MAX];
+    const Expr *side[2] = {expr_fdiv(ctx, l, width), expr_mod(ctx, l, width)};
+    for (int i = v->x->nkid; i-- > 0;) {
+        int a = axis_of(v->d, v->x->kid[i]);
+        at[i] = expr_i(ctx, 0);
+        if (i == v->xc) {
+            at[i] = def_var(ctx, pad, 2);
+        } else if (i == v->xside[0] || i == v->xside[1]) {
+            int s = i == v->xside[1];
+            at[i] = expr_add(ctx, side[s], expr_i(ctx, v->first[s]));
+            inside = expr_and(ctx, inside, expr_le(ctx, expr_i(ctx, 0), at[i]));
+            inside = expr_and(ctx, inside, expr_lt(ctx, at[i], v->x->u.buf->dim[i]));
+        } else if (a >= 0) {
+            at[i] = expr_mod(ctx, n, v->d->axis[a].var->extent);
+            n = expr_fdiv(ctx, n, v->d->axis[a].var->extent);
+        }
+    }
+    pad->value = expr_select(ctx, inside, buf_load(ctx, v->x->u.buf, at), expr_flt(ctx, T_F32, 0));
+    return pad;
+}
+
+/* in[e, t, c]: every tile of pad transformed. */
+static Def *transform_input(const Window *v, const Def *pad) {
+    Ctx *ctx = v->lo->ctx;
+    int64_t per = v->tiles[0] * v->tiles[1];
+    const Expr *dim[3] = {expr_i(ctx, v->f->in * v->f->in),
+                          expr_mul(ctx, pad->buf->dim[0], expr_i(ctx, per)), pad->buf->dim[2]};
+    Def *in = new_def(v, "in", 3, dim);
+    const Expr *t = def_var(ctx, in, 1), *width = expr_i(ctx, v->f->in), *element[IN_MAX][IN_MAX];
+    const Expr *side[2] = {expr_fdiv(ctx, def_var(ctx, in, 0), width),
+                           expr_mod(ctx, def_var(ctx, in, 0), width)};
+    const Expr *n = expr_fdiv(ctx, t, expr_i(ctx, per)), *of = expr_mod(ctx, t, expr_i(ctx, per));
+    const Expr *row = expr_fdiv(ctx, of, expr_i(ctx, v->tiles[1]));
+    const Expr *col = expr_mod(ctx, of, expr_i(ctx, v->tiles[1]));
+    const Expr *step = expr_i(ctx, v->f->out);
+    const Expr *start =
+        expr_add(ctx, expr_mul(ctx, expr_mul(ctx, row, step), expr_i(ctx, v->pad[1])),
+                 expr_mul(ctx, col, step));
+    for (int i = 0; i < v->f->in; i++)
+        for (int j = 0; j < v->f->in; j++) {
+            const Expr *at[3] = {n, expr_add(ctx, start, expr_i(ctx, i * v->pad[1] + j)),
+                                 def_var(ctx, in, 2)};
+            element[i][j] = buf_load(ctx, pad->buf, at);
+        }
+    in->value = square(ctx, v->f->in, v->f->in, v->f->bt, side, element);
+    return in;
+}
+
+/* u[e, c, m] = G w G', rounded once. */
+static Buf *transform_weights(const Window *v) {
+    Ctx *ctx = v->lo->ctx;
+    const Buf *b = v->w->u.buf;
+    int64_t dim[4], stride[4], n = v->f->in, out[3], count, at = 1;
+    const float *w = b->data->data;
+    buf_dims(b, dim);
+    for (int i = 4; i-- > 0; at *= dim[i])
+        stride[i] = at;
+    out[0] = n * n;
+    out[1] = dim[v->wdim[1]];
+    out[2] = dim[v->wdim[0]];
+    if (!mul_ok(out[0], out[1] * out[2], &count) || count > INT64_MAX / 8)
+        return NULL;
+    float *u = ctx_allocn(ctx, (size_t)count, sizeof *u), *to = u;
+    for (int64_t e = 0; e < out[0]; e++)
+        for (int64_t c = 0; c < out[1]; c++)
+            for (int64_t m = 0; m < out[2]; m++) {
+                double sum = 0;
+                for (int k = 0; k < 9; k++) {
+                    int64_t i = m * stride[v->wdim[0]] + c * stride[v->wdim[1]] +
+                                k / 3 * stride[v->wdim[2]] + k % 3 * stride[v->wdim[3]];
+                    sum += v->f->g[e / n][k / 3] * v->f->g[e % n][k % 3] *
+                           (double)w[b->data->splat ? 0 : i];
+                }
+                *to++ = (float)sum;
+            }
+    Buf *ub = buf_const(ctx, b->name, const_new(ctx, T_F32, count, u), 3, out);
+    vec_push(ctx, &v->lo->prog->consts, ub);
+    return ub;
+}
+
+/* mul[e, t, m] = add(c) in[e, t, c]*u[e, c, m]. */
+static Def *multiply(const Window *v, const Def *in, Buf *u) {
+    Ctx *ctx = v->lo->ctx;
+    const Expr *dim[3] = {in->buf->dim[0], in->buf->dim[1], u->dim[2]};
+    Def *mul = new_def(v, "mul", 3, dim);
+    const Expr *e = def_var(ctx, mul, 0), *t = def_var(ctx, mul, 1), *m = def_var(ctx, mul, 2);
+    const Expr *c = def_axis(ctx, mul, str(ctx, "c"), AXIS_RED, in->buf->dim[2]);
+    const Expr *at[3] = {e, t, c}, *by[3] = {e, c, m};
+    mul->combine = OP_ADD;
+    mul->value = expr_mul(ctx, buf_load(ctx, in->buf, at), buf_load(ctx, u, by));
+    return mul;
+}
+
+/* The convolution's own Def reads its outputs from the tiles. */
+static void transform_output(const Window *v, const Def *mul) {
+    Ctx *ctx = v->lo->ctx;
+    Def *d = v->d;
+    const Expr *n = expr_i(ctx, 0), *element[IN_MAX][IN_MAX], *side[2], *tile[2];
+    const Expr *step = expr_i(ctx, v->f->out);
+    for (int i = 0; i < v->x->nkid; i++) {
+        int a = axis_of(d, v->x->kid[i]);
+        if (i != v->xc && a >= 0)
+            n = expr_add(ctx, expr_mul(ctx, n, d->axis[a].var->extent), def_var(ctx, d, a));
+    }
+    for (int i = 0; i < 2; i++) {
+        side[i] = expr_mod(ctx, def_var(ctx, d, v->row[i]), step);
+        tile[i] = expr_fdiv(ctx, def_var(ctx, d, v->row[i]), step);
+    }
+    const Expr *t = expr_add(ctx, expr_mul(ctx, n, expr_i(ctx, v->tiles[0])), tile[0]);
+    t = expr_add(ctx, expr_mul(ctx, t, expr_i(ctx, v->tiles[1])), tile[1]);
+    for (int i = 0; i < v->f->in; i++)
+        for (int j = 0; j < v->f->in; j++) {
+            const Expr *at[3] = {expr_i(ctx, i * v->f->in + j), t, def_var(ctx, d, v->m)};
+            element[i][j] = buf_load(ctx, mul->buf, at);
+        }
+    d->value = square(ctx, v->f->out, v->f->in, v->f->at, side, element);
+    d->naxis = d->buf->rank;
+    d->combine = COMBINE_SET;
+    d->when = NULL;
+}
+
+/* ---- the pass ----------------------------------------------------------------------------------- */
+
+static void insert_def(Ctx *ctx, Block *b, int at, Def *d) {
+    Item *it = item_new(ctx, b, ITEM_DEF);
+    it->def = d;
+    it->origin = d->origin;
+    for (int i = b->items.len - 1; i > at; i--)
+        b->items.at[i] = b->items.at[i - 1];
+    b->items.at[at] = it;
+}
+
+static void rewrite_block(Lower *lo, const Filter *f, Block *b) {
+    for (int i = 0; i < b->items.len; i++) {
+        Item *it = b->items.at[i];
+        for (int k = 0; k < 2; k++)
+            if (it->body[k])
+                rewrite_block(lo, f, it->body[k]);
+        Window v = {.lo = lo, .f = f, .d = it->def, .m = -1};
+        Buf *u = it->kind == ITEM_DEF && match_window(&v) ? transform_weights(&v) : NULL;
+        if (!u)
+            continue;
+        Def *pad = pad_input(&v), *in = transform_input(&v, pad), *mul = multiply(&v, in, u);
+        transform_output(&v, mul);
+        insert_def(lo->ctx, b, i++, pad);
+        insert_def(lo->ctx, b, i++, in);
+        insert_def(lo->ctx, b, i++, mul);
+    }
+}
+
+static const Filter *filter_named(const char *rule) {
+    for (size_t i = 0; i < sizeof FILTERS / sizeof FILTERS[0]; i++)
+        if (rule && !strcmp(rule, FILTERS[i].name))
+            return &FILTERS[i];
+    return NULL;
+}
+
+bool winograd_named(const char *rule) {
+    return filter_named(rule) != NULL;
+}
+
+bool kernel_winograd(Lower *lo) {
+    const Filter *f = filter_named(lo->ctx->opt ? lo->ctx->opt->rule : NULL);
+    if (f && !lo->strict)
+        rewrite_block(lo, f, lo->prog->main);
+    return true;
+}
