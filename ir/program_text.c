@@ -1,7 +1,7 @@
 /* ir/program_text.c — whole Programs as text; print(parse(print(x))) == print(x).
  *
  *   program := "program" string "{" {"in" string name} item… {"out" string name}
- *              ["args" string] ["results" string] "}"
+ *              ["args" string] ["results" string] "}"            the trees where they are not plain lists
  *   item    := sym | buffer | def | scan | "bind" name "=" expr | "check" expr int | call
  *            | "if" expr block ["else" block] | "loop" name "while" expr block;   block := "{" item… "}"
  *   call    := "call" name "(" [name|_],… ")" "->" "(" name,… ")" ["attr" "(" expr,… ")"]
@@ -135,11 +135,22 @@ void put_port(Print *p, const char *word, const Port *port) {
     text_f(p->t, " %s", names_of(p->names, port->buf, port->buf->name));
 }
 
+/* The tree of tensors alone, one a port, which goes without saying. */
+static Str plain_tree(Ctx *ctx, int n, const Port *port) {
+    Text t = text_new(ctx);
+    for (int i = 0; i < n; i++)
+        text_f(&t, "%s{\"name\": \"%s\", \"tensor\": %d}", i ? ", " : "[", port[i].name, i);
+    text_s(&t, n ? "]" : "[]");
+    return str(ctx, t.at);
+}
+
 void put_trees(Print *p, const Program *prog) {
     const char *const word[] = {"args", "results"};
     Str tree[] = {prog->args, prog->results};
+    Str plain[] = {plain_tree(p->ctx, prog->inputs.len, prog->inputs.at),
+                   plain_tree(p->ctx, prog->outputs.len, prog->outputs.at)};
     for (int i = 0; i < 2; i++)
-        if (tree[i]) {
+        if (tree[i] && tree[i] != plain[i]) {
             put_line(p, "%s ", word[i]);
             put_str(p->t, tree[i]);
         }

@@ -106,9 +106,12 @@ static void put_equation(Print *p, const Def *d) {
     else
         put_name(p, d->buf, d->buf->name);
     p->names = local_names(p, d);
-    text_s(p->t, d->naxis ? " { " : " {");
+    bool axes = false;
+    for (int i = 0; i < d->naxis; i++)
+        axes |= !is_over(d, i);
+    text_s(p->t, axes ? " { " : " {");
     print_axes(p, d, false, true);
-    text_s(p->t, d->naxis ? " }" : "}");
+    text_s(p->t, axes ? " }" : "}");
     if (d->at) {
         text_s(p->t, " [");
         put_exprs(p, d->buf->rank, d->at);
@@ -275,9 +278,24 @@ static bool parse_after(Parse *p, Def *d) {
     return true;
 }
 
-/* Types that evaluation and lowering rely on. */
+static void check_rank(void *data, const Expr *e) {
+    Parse *p = data;
+    if (e->op == OP_LOAD && e->nkid != e->u.buf->rank)
+        lex_error(&p->lex, "'%s' of rank %d has %d indices", e->u.buf->name, e->u.buf->rank,
+                  e->nkid);
+}
+
+/* Types and ranks that evaluation and lowering rely on. */
 static bool fits_buf(Parse *p, const Def *d) {
     Type t = d->buf->type;
+    const Expr *part[] = {d->value, d->init, d->when};
+    for (int i = 0; i < 3; i++)
+        if (part[i])
+            expr_walk(p->ctx, part[i], check_rank, p);
+    for (int i = 0; d->at && i < d->buf->rank; i++)
+        expr_walk(p->ctx, d->at[i], check_rank, p);
+    if (p->lex.failed)
+        return false;
     if (d->value->type != t || (d->init && d->init->type != t))
         return lex_error(&p->lex, "the value's type is not that of '%s'", d->buf->name);
     if (d->when && d->when->type != T_BOOL)

@@ -15,10 +15,22 @@ static StepFn *const APPLY[STEP_COUNT] = {
     [STEP_TENSORIZE] = sched_tensorize,
 };
 
+/* A step that finds none of its loops would pass unnoticed. */
+static bool loops_exist(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    for (int i = 0; i < step->nloop; i++) {
+        const LoopRef *l = &step->loop[i];
+        if (!loops_find(ctx, f, l).len)
+            return step_fails(ctx, why, "there is no loop %s%s%s", l->def ? l->def : "",
+                              l->def ? "." : "", l->axis);
+    }
+    return true;
+}
+
 bool step_apply(Ctx *ctx, Func *f, const Step *step, Str *why) {
     Str reason = NULL;
-    bool ok = APPLY[step->op] ? APPLY[step->op](ctx, f, step, &reason)
-                              : step_fails(ctx, &reason, "no such step");
+    bool ok = !APPLY[step->op]
+                  ? step_fails(ctx, &reason, "no such step")
+                  : loops_exist(ctx, f, step, &reason) && APPLY[step->op](ctx, f, step, &reason);
     if (ok)
         return true;
     if (why)
