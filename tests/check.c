@@ -4,6 +4,7 @@
  * The last line is `N passed, N failed`. */
 #include "driver/driver.h"
 #include "lower/uses.h"
+#include "tests/check_eval.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ typedef struct State {
     Lower lo;
     LccText *text; /* kernels without a program */
     Text before;   /* the text so far: what a pass leaves as it is, is not shown again */
+    Results meant; /* what the text computed at first */
 } State;
 
 /* ---- files --------------------------------------------------------------------------------------- */
@@ -320,6 +322,63 @@ static bool state_verify(State *s, const char *when) {
     return !s->lo.prog || s->lo.module || program_verify(s->ctx, s->lo.prog, when);
 }
 
+/* ---- what it computes ------------------------------------------------------------------------------ */
+
+/* The Defs of the plan, where kernels stand. */
+static Block *plan_block(Ctx *ctx, const Plan *plan) {
+    Block *b = ctx_new(ctx, Block);
+    for (int i = 0; plan && i < plan->items.len; i++) {
+        const PlanItem *pi = &plan->items.at[i];
+        for (int k = 0; pi->kernel && k < pi->kernel->defs.len; k++)
+            item_new(ctx, b, ITEM_DEF)->def = pi->kernel->defs.at[k];
+        if (!pi->item)
+            continue;
+        Item *it = item_new(ctx, b, (ItemKind)pi->item->kind);
+        *it = *pi->item;
+        for (int k = 0; k < 2; k++)
+            it->body[k] = pi->body[k] ? plan_block(ctx, pi->body[k]) : NULL;
+    }
+    return b;
+}
+
+static Results state_eval(const State *s) {
+    Results all = {.known = true};
+    const Module *m = s->lo.module;
+    if (s->lo.prog) {
+        Program p = *s->lo.prog;
+        p.main = m ? plan_block(s->ctx, m->plan) : p.main;
+        return eval_ports(s->ctx, &p, m && m->entry ? m : NULL);
+    }
+    for (int i = 0; s->text && i < s->text->kernels.len; i++) {
+        Results r = eval_kernel(s->ctx, s->text->kernels.at[i], false);
+        all.known &= r.known;
+        for (int k = 0; k < r.at.len; k++)
+            vec_push(s->ctx, &all.at, r.at.at[k]);
+    }
+    all.known &= s->text != NULL;
+    return all;
+}
+
+/* Does the text mean what it meant at first, and do the loops compute what the equations say? */
+static bool means_the_same(State *s, const char *when) {
+    Ctx *ctx = s->ctx;
+    Diag diag = ctx->diag;
+    Results now = state_eval(s);
+    bool ok = results_agree(ctx, &s->meant, &now);
+    s->meant = s->meant.known ? s->meant : now;
+    for (int i = 0; s->lo.module && i < s->lo.module->kernels.len; i++) {
+        const Kernel *k = s->lo.module->kernels.at[i];
+        if (!k->func || k->func->kernel != k)
+            continue;
+        Results want = eval_kernel(ctx, k, false), got = eval_kernel(ctx, k, true);
+        ok &= results_agree(ctx, &want, &got) && want.known == got.known;
+    }
+    if (!ok)
+        printf("after %s it computes something else\n", when);
+    ctx->diag = diag;
+    return ok;
+}
+
 /* ---- one file ---------------------------------------------------------------------------------------- */
 
 /* One option of "; run:", spelled as for lcc. */
@@ -368,7 +427,7 @@ static bool run_passes(Golden *g, State *s) {
         if (!run_named(s, name) || !state_verify(s, name))
             return false;
         Text t = state_text(s);
-        g->bad |= !settle(g->ctx, &t);
+        g->bad |= !settle(g->ctx, &t) || !means_the_same(s, name);
         for (int k = 0; k < g->expect.len; k++)
             if (g->expect.at[k].after ? !strcmp(g->expect.at[k].after, name)
                                       : i + 1 == s->args.words.len)
@@ -380,10 +439,11 @@ static bool run_passes(Golden *g, State *s) {
 static bool golden_run(Golden *g) {
     State *s = ctx_new(g->ctx, State);
     s->ctx = s->lo.ctx = g->ctx;
-    if (!read_run(g, s) || !state_read(s, strrchr(g->path, '/') + 1, g->input.at))
+    if (!read_run(g, s) || !state_read(s, strrchr(g->path, '/') + 1, g->input.at) ||
+        (!s->text && !state_verify(s, "reading")))
         return false;
     s->before = state_text(s);
-    g->bad |= !settle(g->ctx, &s->before);
+    g->bad |= !settle(g->ctx, &s->before) || !means_the_same(s, "reading");
     return run_passes(g, s);
 }
 
