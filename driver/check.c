@@ -248,7 +248,7 @@ static bool check_sets(Check *ck, const char *model) {
     if (!sets_read(ck, model, &sets, &n))
         return false;
     if (a->per_node)
-        inners_mark(a, ck->c->prog, &inners);
+        inners_mark(a, ck->c->prog, &inners, !sets[0].folder && !a->against);
     for (int i = 0; a->per_node && i < n; i++)
         if (!(sets[i].inner = inners_eval(a, ck->c->prog, sets[i].in, sets[i].dims, &inners)))
             return false;

@@ -49,7 +49,8 @@ typedef struct Inners { /* a VEC(Inner) */
     Inner *at;
     int len, cap;
 } Inners;
-void inners_mark(Args *a, Program *p, Inners *list);
+/* outputs: the outputs too, where nothing else says what they should be. */
+void inners_mark(Args *a, Program *p, Inners *list, bool outputs);
 /* What the reference evaluator says about each (no data: it was not computed). NULL after an error. To be
  * asked before lowering changes the program. */
 OnnxValue *inners_eval(Args *a, const Program *p, const OnnxTensor *in, const int64_t *dims,

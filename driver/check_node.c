@@ -38,7 +38,8 @@ static bool is_port(const Program *p, const Buf *b) {
     return false;
 }
 
-void inners_mark(Args *a, Program *p, Inners *list) {
+void inners_mark(Args *a, Program *p, Inners *list, bool outputs) {
+    int n = p->outputs.len;
     for (int i = 0; i < p->main->items.len; i++) {
         const Item *it = p->main->items.at[i];
         Buf *b = it->kind == ITEM_DEF ? it->def->buf : NULL;
@@ -48,6 +49,10 @@ void inners_mark(Args *a, Program *p, Inners *list) {
         Inner x = {b->name, it->def->origin, b, p->outputs.len};
         b->space = SPACE_OUTPUT;
         vec_push(a->ctx, &p->outputs, port);
+        vec_push(a->ctx, list, x);
+    }
+    for (int i = 0; outputs && i < n; i++) {
+        Inner x = {p->outputs.at[i].name, NULL, p->outputs.at[i].buf, i};
         vec_push(a->ctx, list, x);
     }
 }

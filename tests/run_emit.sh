@@ -16,6 +16,7 @@ passed=0 failed=0 skipped=0
 # Vector machines are tested where they can run.
 machines=c
 if [ "$1" != quick ]; then
+    ! grep -qw sse2 /proc/cpuinfo || machines="$machines sse2"
     ! grep -qw avx2 /proc/cpuinfo || machines="$machines avx2"
     ! grep -qw avx512vl /proc/cpuinfo || machines="$machines avx512"
 fi

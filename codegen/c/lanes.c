@@ -415,7 +415,7 @@ static bool masked_access(Printer *p, Text *body, bool load, Dtype t, int lanes)
             text_f(body, "    return (%s)_mm%s_maskz_loadu_epi%d(m, p);\n", type, bits, 8 * size);
         else
             text_f(body, "    _mm%s_mask_storeu_epi%d(p, m, (%s)v);\n", bits, 8 * size, reg);
-    } else if (size == 4) {
+    } else if (size == 4 && has_avx(p)) {
         if (load)
             text_f(body,
                    "    return (%s)_mm%s_maskload_epi32((const int *)(const void *)p, (%s)m);\n",
