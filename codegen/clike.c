@@ -490,6 +490,11 @@ static void print_check(Printer *p, const Stmt *s) {
 
 void print_stmts(Printer *p, const Stmt *s) {
     for (; s; s = s->next) {
+        const Stmt *last = s->op == STMT_STORE ? print_transposed(p, s) : NULL;
+        if (last) {
+            s = last;
+            continue;
+        }
         switch (s->op) {
         case STMT_FOR:
             print_for(p, s);

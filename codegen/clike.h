@@ -96,5 +96,8 @@ Str math_function(Printer *p, Op op, int lanes);
  * tile to the next, or loads ahead for the code behind it, costs the tile its registers. */
 Str vector_fence(Printer *p);
 void print_vector_store(Printer *p, const Stmt *s);
+/* transpose.c: prints the stores from s on that fill a square block from strided loads; gives the last of them,
+ * or NULL. */
+const Stmt *print_transposed(Printer *p, const Stmt *s);
 
 #endif

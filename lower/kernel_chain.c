@@ -9,6 +9,8 @@
 #include "lower/kernel_class.h"
 #include "lower/uses.h"
 
+#include <string.h>
+
 #define BLOCK_MAX (64 * 1024) /* bytes of one block of rows of the values between */
 #define ROWS_MIN 4            /* fewer rows than this do not pay the transposed panel */
 
@@ -165,11 +167,29 @@ static void search_item(void *data, Block *b, Item *it) {
 
 Map *chain_find(Lower *lo, Uses *uses) {
     Search s = {.lo = lo, .uses = uses, .members = map_new(lo->ctx)};
-    block_walk(lo->prog->main, search_item, &s);
+    const char *only = lo->ctx->opt ? lo->ctx->opt->rule : NULL;
+    if (!only || !strcmp(only, "chain"))
+        block_walk(lo->prog->main, search_item, &s);
     return s.members;
 }
 
 /* ---- normal form ------------------------------------------------------------------------------------- */
+
+typedef struct Reading {
+    const Buf *buf;
+    bool found;
+} Reading;
+
+static void reading(void *data, Buf *b) {
+    Reading *r = data;
+    r->found |= b == r->buf;
+}
+
+static bool reads(Ctx *ctx, const Def *d, const Buf *b) {
+    Reading r = {b, false};
+    def_loads(ctx, d, reading, &r);
+    return r.found;
+}
 
 /* The operand along the columns, transposed: one row a term of the sum, so that columns lie side by side. */
 static Def *panel_of(Ctx *ctx, Def *d) {
@@ -200,6 +220,94 @@ static Def *panel_of(Ctx *ctx, Def *d) {
     return panel;
 }
 
+/* What every reader does to the first contraction before anything else (scale, mask). */
+typedef struct Score {
+    Ctx *ctx;
+    const Def *dot, *reader;
+    Def *map;         /* its value: over the map's axes, from loads of dot */
+    const Expr *at;   /* the column of dot that the reader loads */
+    const Expr *same; /* the map's value over the reader's axes */
+} Score;
+
+static void find_column(void *data, const Expr *e) {
+    Score *s = data;
+    if (e->op == OP_LOAD && e->u.buf == s->dot->buf)
+        s->at = e->kid[e->nkid - 1];
+}
+
+static bool reader_column(Score *s, const Def *reader) {
+    s->reader = reader;
+    s->at = NULL;
+    expr_walk(s->ctx, reader->value, find_column, s);
+    return s->at != NULL;
+}
+
+static const Expr *replace_score(Ctx *ctx, const Expr *e, void *data) {
+    const Score *s = data;
+    const Expr *at[RANK_MAX];
+    int rank = s->dot->buf->rank;
+    if (e != s->same)
+        return e;
+    for (int i = 0; i < rank; i++)
+        at[i] = i < rank - 1 ? def_var(ctx, s->reader, i) : s->at;
+    return buf_load(ctx, s->map->buf, at);
+}
+
+/* The reader's value by way of the map; NULL when it does something else to dot. */
+static const Expr *by_score(Score *s, const Def *reader) {
+    int rank = s->dot->buf->rank;
+    Sym *from[RANK_MAX];
+    const Expr *to[RANK_MAX];
+    if (!reader_column(s, reader) || reader->when || reader->init)
+        return NULL;
+    for (int i = 0; i < rank; i++) {
+        from[i] = s->map->axis[i].var;
+        to[i] = i < rank - 1 ? def_var(s->ctx, reader, i) : s->at;
+    }
+    s->same = expr_subst(s->ctx, s->map->value, rank, from, to);
+    const Expr *e = expr_map(s->ctx, reader->value, replace_score, s);
+    return expr_uses_buf(e, s->dot->buf) ? NULL : e;
+}
+
+/* A map of dot that takes what its first reader, a reduction, reduces. */
+static bool score_begin(Score *s, const Def *reader) {
+    int rank = s->dot->buf->rank;
+    Sym *from[RANK_MAX];
+    const Expr *to[RANK_MAX];
+    if (!def_is_reduction(reader) || !reader_column(s, reader) || s->at->op != OP_SYM)
+        return false;
+    s->map = def_new(s->ctx, str_f(s->ctx, "%s_score", s->dot->name), type_dtype(s->dot->buf->type),
+                     rank, s->dot->buf->dim);
+    s->map->origin = s->dot->origin;
+    s->map->loc = s->dot->loc;
+    for (int i = 0; i < rank; i++) {
+        from[i] = i < rank - 1 ? reader->axis[i].var : s->at->u.sym;
+        to[i] = def_var(s->ctx, s->map, i);
+    }
+    s->map->value = expr_subst(s->ctx, reader->value, rank, from, to);
+    for (int i = 0; i < reader->naxis; i++)
+        if (expr_uses_sym(s->map->value, reader->axis[i].var))
+            return false;
+    return reader->value->op != OP_LOAD;
+}
+
+/* Computes it once, in a map of its own; NULL when the readers do not agree. */
+static Def *score_of(Ctx *ctx, Kernel *k, const Def *dot) {
+    Score s = {.ctx = ctx, .dot = dot};
+    const Expr **value = ctx_newn(ctx, const Expr *, k->defs.len);
+    for (int i = 0; i < k->defs.len; i++) {
+        const Def *d = k->defs.at[i];
+        if (d == dot || !reads(ctx, d, dot->buf))
+            continue;
+        if ((!s.map && !score_begin(&s, d)) || !(value[i] = by_score(&s, d)))
+            return NULL;
+    }
+    for (int i = 0; i < k->defs.len; i++)
+        if (value[i])
+            k->defs.at[i]->value = value[i];
+    return s.map;
+}
+
 void chain_normalise(Ctx *ctx, Kernel *k) {
     DefList defs = {0};
     Def *start = chain_start(ctx, k);
@@ -208,12 +316,13 @@ void chain_normalise(Ctx *ctx, Kernel *k) {
     for (int i = 0; i < k->defs.len; i++) {
         Def *d = k->defs.at[i];
         Def *panel = d == start ? panel_of(ctx, d) : NULL;
+        Def *score = d == start ? score_of(ctx, k, d) : NULL;
         if (panel)
             vec_push(ctx, &defs, panel);
-        Def *copy = d == start ? def_wrap(ctx, d) : NULL;
+        score = d != start || score ? score : def_wrap(ctx, d);
         vec_push(ctx, &defs, d);
-        if (copy)
-            vec_push(ctx, &defs, copy);
+        if (score)
+            vec_push(ctx, &defs, score);
     }
     k->defs.at = defs.at;
     k->defs.len = k->defs.cap = defs.len;
@@ -231,22 +340,6 @@ Def *chain_start(Ctx *ctx, const Kernel *k) {
             return k->defs.at[i];
     }
     return NULL;
-}
-
-typedef struct Reading {
-    const Buf *buf;
-    bool found;
-} Reading;
-
-static void reading(void *data, Buf *b) {
-    Reading *r = data;
-    r->found |= b == r->buf;
-}
-
-static bool reads(Ctx *ctx, const Def *d, const Buf *b) {
-    Reading r = {b, false};
-    def_loads(ctx, d, reading, &r);
-    return r.found;
 }
 
 /* The only Def of the kernel that reads d; NULL when there are several. */

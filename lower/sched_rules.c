@@ -12,8 +12,8 @@
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
  * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind, `acc.rest` those of `acc.red`
  * that are not k. In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`, `sums`, `wides`,
- * `panels` or `leads` is repeated for each Def of that list, the last first (`.last`: its last axis, `out.around`:
- * the innermost of `outer`). Chosen names and W are numbers.
+ * `panels` or `leads` is repeated for each Def of that list, the last first (`.last`, `.terms`: its last axis
+ * and the one before, `out.around`: the innermost of `outer`). Chosen names and W are numbers.
  * The first rule whose class, guard and steps fit wins. */
 #include "lower/sched_rules.h"
 
@@ -196,7 +196,7 @@ static void red_text(Text *t, const Def *d) {
 /* The axis of d at the place of acc's axis: root and acc share their leading axes by position. */
 static void role_text(const Matching *mt, Text *t, const Def *d, const char *role) {
     const Roles *r = &mt->roles;
-    const int last = d->buf->rank - 1;
+    const int last = d->buf->rank - 1, terms = last - 1;
     int rest[RANK_MAX * 2], nrest = 0;
     for (int i = 0; i < r->nred; i++)
         if (r->red[i] != r->k)
@@ -211,6 +211,7 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
                  {"k", &r->k, r->k >= 0},
                  {"rest", rest, nrest},
                  {"around", r->outer + (r->nouter ? r->nouter - 1 : 0), r->nouter > 0},
+                 {"terms", &terms, terms >= 0},
                  {"last", &last, last >= 0}};
     if (!strcmp(role, "red")) {
         red_text(t, d);

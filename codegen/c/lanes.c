@@ -313,6 +313,10 @@ Str vec_minmax(Printer *p, Op op, Dtype t, int lanes) {
     vec_param(p, &params, &body, t, lanes, "b");
     if (t == T_BOOL) {
         text_f(&body, "    return (%s)(a %c b);\n", type, min ? '&' : '|');
+    } else if (type_is_float(t) && vec_minmax_simd(p, op, t, lanes)) { /* a NaN in b wins already */
+        Str select = vec_select(p, t, lanes), ne = vec_compare(p, OP_NE, t, lanes);
+        text_f(&body, "    return %s(%s(a, a), a, %s);\n", select, ne,
+               vec_minmax_simd(p, op, t, lanes));
     } else if (type_is_float(t)) { /* NaN wins */
         Str select = vec_select(p, t, lanes), ne = vec_compare(p, OP_NE, t, lanes);
         Str less = vec_compare(p, OP_LT, t, lanes);
@@ -356,7 +360,15 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
     if (t == T_BOOL)
         internal_error(p->ctx, "no %s of truths", op_text(op));
     int half = lanes / 2;
-    if (op == OP_VADD && t == T_F32 && register_bits(p, 4 * lanes)) {
+    if (half >= 4 && op != OP_VADD && type_is_float(t)) { /* halves as vectors */
+        Str part = vector_part(p, t, lanes, half), x = vec_arg(p, t, lanes, "a");
+        Str low = str_f(p->ctx, "%s(%s, 0)", part, x),
+            high = str_f(p->ctx, "%s(%s, %d)", part, x, half);
+        Str both = str_f(p->ctx, "%s(%s, %s)", vec_minmax(p, with, t, half),
+                         vec_arg(p, t, half, low), vec_arg(p, t, half, high));
+        text_f(&body, "    return %s(%s);\n", vec_reduce(p, op, t, half),
+               vec_arg(p, t, half, both));
+    } else if (op == OP_VADD && t == T_F32 && register_bits(p, 4 * lanes)) {
         need_intrinsics(p);
         if (lanes == 16)
             text_s(&body, "    const __m256 v8 = _mm256_add_ps(_mm512_castps512_ps256(a),\n"
@@ -430,6 +442,31 @@ static bool masked_access(Printer *p, Text *body, bool load, Dtype t, int lanes)
     return true;
 }
 
+/* Contiguous truths by instruction; false when there is none. */
+static bool load_truths(Printer *p, Text *body, int lanes) {
+    Str type = vector_type(p, T_BOOL, lanes);
+    const char *half = "_mm_loadl_epi64((const __m128i *)(const void *)p)";
+    if (!has_avx(p) || lanes < 8 || (lanes > 8 && !has_bit_masks(p)))
+        return false;
+    need_intrinsics(p);
+    if (!has_bit_masks(p)) {
+        text_f(body,
+               "    return (%s)_mm256_cmpgt_epi32(_mm256_cvtepu8_epi32(%s), "
+               "_mm256_setzero_si256());\n",
+               type, half);
+        return true;
+    }
+    int bits = lanes < 16 ? 128 : 8 * lanes;
+    const char *in = bits == 512 ? "512" : bits == 256 ? "256" : "";
+    text_f(body, "    const __m%di x = ", bits);
+    if (lanes == 8)
+        text_f(body, "%s;\n", half);
+    else
+        text_f(body, "_mm%s_loadu_si%d((const __m%di *)(const void *)p);\n", in, bits, bits);
+    text_f(body, "    return (%s)_mm%s_test_epi8_mask(x, x);\n", type, in);
+    return true;
+}
+
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
     bool load = how[0] == 'l' || how[0] == 'g',
          linear = how[0] != 'g' && strcmp(how, "scatter") != 0;
@@ -451,7 +488,8 @@ Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
     if (!load)
         vec_param(p, &params, &body, t, lanes, "v");
     Str elem = contiguous ? "p[i]" : linear ? "p[i * step]" : "p[at[i]]";
-    if (contiguous && masked && masked_access(p, &body, load, t, lanes)) {
+    if ((contiguous && masked && masked_access(p, &body, load, t, lanes)) ||
+        (contiguous && !masked && load && load_truths(p, &body, lanes))) {
         helper_add(p, name, load ? type : "void", params.at, &body);
         return name;
     }

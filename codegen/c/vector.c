@@ -125,8 +125,7 @@ static void print_splat(Printer *p, const Expr *scalar, Type t) {
 
 /* ---- access ----------------------------------------------------------------------------------------- */
 
-/* x + index */
-static void print_address(Printer *p, const Buf *b, const Expr *index) {
+void print_address(Printer *p, const Buf *b, const Expr *index) {
     Str name = map_get(p->names, b);
     if (name)
         text_s(p->t, name);
@@ -164,6 +163,11 @@ static void access_open(Printer *p, const Buf *b, const Expr *index, const Expr 
 static void print_vector_load(Printer *p, const Expr *e) {
     bool masked = e->op == OP_MLOAD;
     const Expr *index = e->kid[e->nkid - 1];
+    Str ready = map_get(p->names, e); /* print_transposed has it in a register */
+    if (ready) {
+        text_s(p->t, ready);
+        return;
+    }
     if (map_get(p->regs, e->u.buf) && !reg_is_array(p, e->u.buf)) {
         print_access(p, e->u.buf, 1, &index, P_POST);
         return;
@@ -335,6 +339,20 @@ static void print_dot4(Printer *p, const Expr *e) {
     text_s(p->t, ", ");
     print_expr(p, e->kid[2], P_ASSIGN);
     text_c(p->t, ')');
+}
+
+Str vec_minmax_simd(Printer *p, Op op, Dtype t, int lanes) {
+    const Simd *s = find_simd(p, op, t, lanes);
+    if (!s)
+        return NULL;
+    need_intrinsics(p);
+    Text text = text_new(p->ctx);
+    for (const char *at = s->text; *at; at++)
+        if (*at != '$')
+            text_c(&text, *at);
+        else
+            text_c(&text, *++at == '0' ? 'a' : 'b');
+    return str(p->ctx, text.at);
 }
 
 /* Known never to be NaN? */

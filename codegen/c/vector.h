@@ -38,6 +38,9 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes); /* VADD VMAX VMIN */
 Str vec_minmax(Printer *p, Op op, Dtype t, int lanes);
 /* access: "load" "store" of bool; "loads" "stores": strided; "gather" "scatter"; with mask. */
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked);
+/* vector.c: the instruction on variables a and b, which gives b when either is NaN; NULL when there is none. */
+Str vec_minmax_simd(Printer *p, Op op, Dtype t, int lanes);
+void print_address(Printer *p, const Buf *b, const Expr *index); /* x + index */
 /* convert.c */
 Str vec_cast(Printer *p, Op op, Dtype from, Dtype to, int lanes);
 

@@ -1,0 +1,125 @@
+/* codegen/c/transpose.c — as many strided vectors as they have lanes, side by side: a square block that is loaded
+ * by rows and transposed in registers.
+ *
+ *   y[0:8] = x[a + stride*(0..7)] ; y[n:n+8] = x[a + 1 + stride*(0..7)] ; … eight of them →
+ *   lcc_f32x8 t[8]; lcc_transpose_f32x8(t, x + a, stride); y[0:8] = t[0] ; … */
+#include "codegen/c/vector.h"
+
+/* ---- the helper --------------------------------------------------------------------------------- */
+
+/* to[i] and to[i + 1] = low and high halves of pairs (pick) of from[a], from[b] */
+static void unpack(Text *t, const char *bits, const char *pick, int to, int step, char from, int a,
+                   int b, char into) {
+    bool pd = pick[1] == 'd';
+    for (int high = 0; high < 2; high++) {
+        text_f(t, "    const __m%s %c%d = ", bits, into, to + high * step);
+        if (pd)
+            text_f(t,
+                   "_mm%s_castpd_ps(_mm%s_unpack%s_pd(_mm%s_castps_pd(%c%d), "
+                   "_mm%s_castps_pd(%c%d)));\n",
+                   bits, bits, high ? "hi" : "lo", bits, from, a, bits, from, b);
+        else
+            text_f(t, "_mm%s_unpack%s_ps(%c%d, %c%d);\n", bits, high ? "hi" : "lo", from, a, from,
+                   b);
+    }
+}
+
+/* b<4i + c>: column c, 4 + c, 8 + c … of rows 4i to 4i + 3. */
+static void quads(Text *t, const char *bits, int lanes) {
+    for (int i = 0; i < lanes; i++)
+        text_f(t, "    const __m%s r%d = _mm%s_loadu_ps(p + %d * step);\n", bits, i, bits, i);
+    for (int i = 0; i < lanes; i += 2)
+        unpack(t, bits, "ps", i, 1, 'r', i, i + 1, 'a');
+    for (int i = 0; i < lanes; i += 4)
+        for (int j = 0; j < 2; j++)
+            unpack(t, bits, "pd", i + 2 * j, 1, 'a', i + j, i + j + 2, 'b');
+}
+
+/* The quarters of two registers: those of even or odd number. */
+static void quarters(Text *t, const char *to, int n, char from, int a, int b, bool odd) {
+    text_f(t, "    %s%d%s = _mm512_shuffle_f32x4(%c%d, %c%d, %s);\n", to, n, *to == 't' ? "]" : "",
+           from, a, from, b, odd ? "0xdd" : "0x88");
+}
+
+static Str transpose_helper(Printer *p, int lanes) {
+    Str name = str_f(p->ctx, "lcc_transpose_f32x%d", lanes);
+    Str type = vector_type(p, T_F32, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    need_intrinsics(p);
+    Text t = text_new(p->ctx);
+    quads(&t, lanes == 16 ? "512" : "256", lanes);
+    for (int c = 0; c < 4 && lanes == 8; c++)
+        for (int high = 0; high < 2; high++)
+            text_f(&t, "    t[%d] = _mm256_permute2f128_ps(b%d, b%d, 0x%d);\n", 4 * high + c, c,
+                   4 + c, high ? 31 : 20);
+    for (int i = 0; i < 16 && lanes == 16; i++)
+        quarters(&t, "const __m512 c", i, 'b', i / 8 * 8 + i % 4, i / 8 * 8 + 4 + i % 4,
+                 i % 8 >= 4);
+    for (int i = 0; i < 16 && lanes == 16; i++)
+        quarters(&t, "t[", i, 'c', i % 8, 8 + i % 8, i >= 8);
+    helper_add(p, name, "void", str_f(p->ctx, "%s *t, const float *p, int64_t step", type), &t);
+    return name;
+}
+
+/* ---- the pattern --------------------------------------------------------------------------------- */
+
+typedef struct Strided {
+    const Expr *load;
+    int found;
+} Strided;
+
+static void find_strided(void *data, const Expr *e) {
+    Strided *s = data;
+    if (e->op != OP_LOAD || e->nkid != 1 || e->kid[0]->op != OP_RAMP ||
+        expr_is(e->kid[0]->kid[1], 1))
+        return;
+    s->load = e;
+    s->found++;
+}
+
+/* The only strided load of a whole vector that s stores side by side; NULL. */
+static const Expr *strided_load(Printer *p, const Stmt *s, int lanes) {
+    if (!s || s->op != STMT_STORE || s->b || s->a->type != TYPE_VEC(T_F32, lanes) ||
+        s->index[0]->op != OP_RAMP || !expr_is(s->index[0]->kid[1], 1) || map_get(p->regs, s->buf))
+        return NULL;
+    Strided st = {NULL, 0};
+    expr_walk(p->ctx, s->a, find_strided, &st);
+    return st.found == 1 && st.load->u.buf != s->buf && st.load->type == s->a->type &&
+                   !map_get(p->regs, st.load->u.buf)
+               ? st.load
+               : NULL;
+}
+
+const Stmt *print_transposed(Printer *p, const Stmt *s) {
+    int lanes = type_lanes(s->a->type);
+    const Expr *load[16] = {0};
+    const Stmt *last = s;
+    if ((lanes != 8 && lanes != 16) || 4 * lanes > p->mach->vec)
+        return NULL;
+    for (int i = 0; i < lanes; i++, last = i < lanes ? last->next : last) {
+        load[i] = strided_load(p, last, lanes);
+        if (!load[i] || last->buf != s->buf || load[i]->u.buf != load[0]->u.buf ||
+            load[i]->kid[0]->kid[1] != load[0]->kid[0]->kid[1] ||
+            load[i]->kid[0]->kid[0] != expr_add(p->ctx, load[0]->kid[0]->kid[0], expr_i(p->ctx, i)))
+            return NULL;
+    }
+    print_line(p, "{");
+    int mark = print_open(p);
+    Str name = print_declare(p, load[0], "block");
+    print_line(p, "%s %s[%d];", vector_type(p, T_F32, lanes), name, lanes);
+    print_start(p);
+    text_f(p->t, "%s(%s, ", transpose_helper(p, lanes), name);
+    print_address(p, load[0]->u.buf, load[0]->kid[0]->kid[0]);
+    text_s(p->t, ", ");
+    print_expr(p, load[0]->kid[0]->kid[1], P_ASSIGN);
+    text_s(p->t, ");\n");
+    for (int i = 0; i < lanes; i++, s = s->next) {
+        map_put(p->names, load[i], (void *)(uintptr_t)str_f(p->ctx, "%s[%d]", name, i));
+        print_vector_store(p, s);
+        map_put(p->names, load[i], NULL);
+    }
+    print_close(p, mark);
+    print_line(p, "}");
+    return last;
+}
