@@ -203,6 +203,14 @@ static bool fits_tile(const Lower *lo, const Def *reader) {
     return s.ok;
 }
 
+/* A contraction's register tile has no place for other sums beside it. */
+static bool read_by_contraction(Partition *pt, const BufUse *use) {
+    for (int i = 0; i < use->readers.len; i++)
+        if (def_is_contraction(pt->lo->ctx, use->readers.at[i]))
+            return true;
+    return false;
+}
+
 /* Puts d in front of the kernel of all its readers, or leaves both as they are. */
 static bool join_kernel(Partition *pt, Def *d) {
     Ctx *ctx = pt->lo->ctx;
@@ -223,7 +231,9 @@ static bool join_kernel(Partition *pt, Def *d) {
     trial.defs.len = trial.defs.cap = k->defs.len + 1;
     int depth = kernel_attach(ctx, &trial, d);
     if (depth < 1 || (!map_get(pt->chain, d) && !region_fits(d->buf, depth)) ||
-        (depth < d->buf->rank && by_element))
+        (depth < d->buf->rank && by_element) ||
+        (depth < d->buf->rank && def_is_reduction(d) && !map_get(pt->chain, d) &&
+         read_by_contraction(pt, use)))
         return false;
     k->defs.at = trial.defs.at;
     k->defs.len = k->defs.cap = trial.defs.len;
