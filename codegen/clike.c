@@ -194,8 +194,11 @@ static void scan_stmt(Scan *s, const Stmt *st) {
     }
     for (int i = 0; st->op == STMT_CALL && i < st->func->syms.len; i++)
         scan_expr(s, st->symarg[i]);
-    for (int i = 0; st->op == STMT_CALL && i < st->func->params.len; i++)
+    for (int i = 0; st->op == STMT_CALL && i < st->func->params.len; i++) {
+        if (st->func->instr)
+            map_put(s->used, st->arg[i], st->arg[i]);
         scan_expr(s, st->arg[i]->offset);
+    }
     for (int i = 0; st->op == STMT_HOST && i < st->call->in.len + st->call->out.len; i++) {
         int n = st->call->in.len;
         const Buf *b = i < n ? st->call->in.at[i] : st->call->out.at[i - n];

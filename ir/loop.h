@@ -70,6 +70,7 @@ struct Func {
     VEC(Sym *) syms;   /* formal i64 parameters */
     Stmt *body;
     Kernel *kernel;                   /* NULL: the entry */
+    bool instr;                       /* an instruction of the target: its body is what it means */
     bool flat;                        /* after loop_flatten: every index is one storage offset */
     int uses;                         /* how many nodes call it */
     double flop, bytes_in, bytes_out; /* static estimate, -1 unknown */

@@ -163,6 +163,9 @@ static void lift(Lifting *lf, const Expr *e) {
     const Expr *index[RANK_MAX];
     if (type_dtype(e->type) != T_F32 || e->nkid == 0 || e->op == OP_LOAD)
         return;
+    bool stays = e->op == OP_CAST && e->kid[0]->type == T_BF16 && e->kid[0]->op == OP_LOAD;
+    if (stays && machine_has(lf->lo->machine, "tile_bf16"))
+        return; /* the instruction takes bf16 */
     Look l = look(ctx, e);
     if (!l.constant || !l.inside || !l.loads || !l.ops || l.axes.len > RANK_MAX)
         return;

@@ -148,7 +148,8 @@ static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
 static void choose_group(Ctx *ctx, Roles *r) {
     Narrow8 nw;
     const Def *d = r->acc;
-    if (!narrow_match(d, &nw) || d->when || !narrow_ready(&nw) || nw.w != r->lanes_load ||
+    bool octets = narrow_match(d, &nw) && narrow_ready(&nw);
+    if (!(octets || tile_product(d->value, &nw)) || d->when || nw.w != r->lanes_load ||
         uses_axis(nw.x, d, r->n) || (r->m >= 0 && uses_axis(nw.w, d, r->m)))
         return;
     for (int i = 0; i < d->naxis && r->k < 0; i++) {
@@ -157,7 +158,7 @@ static void choose_group(Ctx *ctx, Roles *r) {
         if (a->kind != AXIS_RED || !expr_is_int(a->var->extent, &n) || !packable(nw.w, d, i) ||
             !load_stride(ctx, nw.x, d, i, &stride) || stride != 1)
             continue;
-        if (n % NARROW_GROUP) {
+        if (octets && n % NARROW_GROUP) {
             const Buf *b = nw.x->u.buf;
             const Expr *all = b->size ? b->size : buf_count(ctx, b);
             Sym *longer =

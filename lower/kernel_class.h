@@ -57,7 +57,8 @@ typedef struct Narrow8 {
 } Narrow8;
 enum { NARROW_GROUP = 4 }; /* products an instruction adds to one lane */
 bool narrow_product(const Expr *value, Narrow8 *n);
-bool narrow_match(const Def *d, Narrow8 *n); /* a sum of such products? */
-bool narrow_ready(const Narrow8 *n);         /* in the form kernel_integer leaves behind? */
+bool narrow_match(const Def *d, Narrow8 *n);      /* a sum of such products? */
+bool tile_product(const Expr *value, Narrow8 *n); /* the same of bf16 in f32: f32(x)*f32(w) */
+bool narrow_ready(const Narrow8 *n);              /* in the form kernel_integer leaves behind? */
 
 #endif

@@ -293,9 +293,18 @@ static bool is_nested(Lower *lo, Stmt *s) {
     return true;
 }
 
+static bool is_tile(Lower *lo, Stmt *s) {
+    Stmt *call = loop_tile(lo, s), *next = s->next;
+    if (!call)
+        return false;
+    *s = *call;
+    s->next = next;
+    return true;
+}
+
 static void vector_walk(Lower *lo, Stmt *s) {
     for (; s; s = s->next) {
-        if (is_nested(lo, s))
+        if (is_tile(lo, s) || is_nested(lo, s))
             continue;
         vector_walk(lo, s->body);
         vector_walk(lo, s->orelse);
@@ -321,6 +330,7 @@ static void vector_walk(Lower *lo, Stmt *s) {
 
 bool loop_vector(Lower *lo, Func *f) {
     vector_walk(lo, f->body);
+    loop_tile_state(lo, f);
     if (lo->machine->vec > 0)
         stmt_map(lo->ctx, f->body, vector_tree, lo);
     return true;

@@ -33,6 +33,7 @@ typedef struct Target {
     const char *name;        /* "c" */
     const Machine *machines; /* ends with name == NULL */
     const char *rules;       /* text of rules.sched */
+    const char *instrs;      /* text of instrs.lcc; NULL: none */
     bool (*emit)(Ctx *ctx, const Module *m, const Machine *mach, struct Out *out);
     /* Can the backend spell this op on this (possibly vector) type? Else loop_expand rewrites it. */
     bool (*spells)(const Machine *mach, Op op, Type t);
@@ -81,6 +82,7 @@ typedef struct Lower {
     bool strict, o0;
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
     int nkernel;       /* for names */
+    LccText *instrs;   /* loop_tile.c: the target's instructions, once read */
 } Lower;
 
 typedef struct Pass {

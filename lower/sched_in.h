@@ -19,6 +19,12 @@ StepFn sched_split, sched_fuse, sched_reorder, sched_unroll, sched_vectorize, sc
 bool loop_may_overrun(Ctx *ctx, const Stmt *loop, int64_t by);
 /* Marks the loop of four products inside a loop of lanes for dot4; false with *why when there is none. */
 bool loop_takes_dot4(const Stmt *loop, Str *why, Ctx *ctx);
+/* Marks the loops of a tile, from m inwards, for tile_bf16; false when they are none. */
+bool loop_takes_tile(Stmt *m);
+/* The call of tile_bf16 that marked loops inside a loop of steps amount to; NULL when they do not. */
+Stmt *loop_tile(Lower *lo, Stmt *steps);
+/* What sets up the tiles stands around the body of a function that uses them. */
+void loop_tile_state(Lower *lo, Func *f);
 /* The store of a dot4 that two nested vector loops amount to; NULL when they do not. */
 Stmt *loop_dot4(Lower *lo, const Stmt *outer);
 

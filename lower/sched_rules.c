@@ -6,7 +6,8 @@
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), regs, fma, f32, strict,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
- * dot4 (a sum of 8-bit products that the machine's instruction can do), narrow (a machine for such sums),
+ * dot4 (a sum of 8-bit products that the machine's instruction can do), tile_bf16 (the same of
+ * bf16 products), narrow (a machine for such sums),
  * inner (Defs beside the accumulator and the root), and for a candidate tile
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
@@ -80,7 +81,9 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "has_m", r->m >= 0);
     bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
     bind_flag(mt, "has_n", r->n >= 0);
-    bind_flag(mt, "dot4", r->k >= 0 && machine_has(mach, "dot4"));
+    bool octets = r->acc && r->acc->buf->type == T_I32;
+    bind_flag(mt, "dot4", r->k >= 0 && octets && machine_has(mach, "dot4"));
+    bind_flag(mt, "tile_bf16", r->k >= 0 && !octets && machine_has(mach, "tile_bf16"));
     bind_flag(mt, "narrow", mach->instr[0] != 0);
     bind_flag(mt, "guarded",
               r->n >= 0 && r->acc && r->acc->when &&

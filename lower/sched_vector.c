@@ -111,6 +111,12 @@ static void contract(void *data, Stmt *s) {
 bool sched_tensorize(Ctx *ctx, Func *f, const Step *step, Str *why) {
     LoopList loops = loops_find(ctx, f, &step->loop[0]);
     const char *instr = step->nword == 1 ? step->word[0] : "";
+    if (!strcmp(instr, "tile_bf16")) {
+        bool any = false;
+        for (int i = 0; i < loops.len; i++)
+            any |= loop_takes_tile(loops.at[i]);
+        return any || step_fails(ctx, why, "no loops of %s are a tile", step->loop[0].axis);
+    }
     bool dot4 = !strcmp(instr, "dot4");
     if (!dot4 && strcmp(instr, "fma") != 0)
         return step_fails(ctx, why, "there is no instruction %s", instr);

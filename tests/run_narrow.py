@@ -5,24 +5,28 @@ usage: LCC=build/lcc tests/run_narrow.py [quick|normal|full]
 
 Integers: convolutions and matrix products of 8 bits, of many shapes, run on avx512vnni and must give the
 bytes that target c gives and numpy (int64 sums) gives. Quantised networks: at most one element in 10^4
-differs from target c, by one quantum. On a processor without the instructions the generated C is compiled
+differs from target c, by one quantum. bf16: matrix products on amx run with tiles emulated in C
+(amx_emulation.h), and the same C is compiled by gcc and clang as it is. On a processor without the instructions the generated C is compiled
 and not run; the reason is printed. Last line: N passed, N failed, N skipped."""
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 
+import ml_dtypes
 import numpy as np
-import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import lepton
 from run_models import cpu_flags
 
 MODE = sys.argv[1] if len(sys.argv) > 1 else "normal"
-NEEDS = {"avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}}
+HERE = os.path.dirname(os.path.abspath(__file__))
+AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+NEEDS = {"avx512vnni": AVX512 | {"avx512_vnni"}, "amx": AVX512 | {"avx512_vnni"}}
 TYPES = {"i8": np.int8, "u8": np.uint8}
 
 
@@ -56,8 +60,11 @@ def code_of(model, target):
         out = os.path.join(folder, "m.c")
         subprocess.run([lepton.lcc_path(), path, f"--target={target}", "-q", "--weights=c", "-o", out],
                        check=True)
-        with open(out, encoding="utf-8") as f:
-            return f.read()
+        text = {}
+        for name in ("m.c", "m.h"):
+            with open(os.path.join(folder, name), encoding="utf-8") as f:
+                text[name] = f.read()
+        return text
 
 
 def run_on(model, target, inputs, options=()):
@@ -164,9 +171,9 @@ def check_instruction(rng):
         node = helper.make_node("ConvInteger", ["x", "w", "zx"], ["y"], pads=[1] * 4)
         model = model_make([node], [("x", t, x.shape)], [("y", np.int32, [1, 32, 9, 9])],
                            [constant("w", w, np.int8), constant("zx", 5, t)])
-        text = code_of(model, "avx512vnni")
+        text = code_of(model, "avx512vnni")["m.c"]
         assert "rule tile_dot4" in text and re.search(rf"= {helper_name}\(", text), tx
-        assert "dpbusd" not in code_of(model, "avx512")
+        assert "dpbusd" not in code_of(model, "avx512")["m.c"]
 
 
 def check_hidden(_):
@@ -218,12 +225,51 @@ def check_raise(rng, t, per_channel):
         assert steps.max() < 1.5, f"{steps.max():.1f} quanta"
         wrong, total = wrong + np.count_nonzero(steps > 0.5), total + steps.size
     assert wrong <= 1 + total * 1e-4, f"{wrong} of {total} differ"
-    text = code_of(model, "avx512vnni")
+    text = code_of(model, "avx512vnni")["m.c"]
     assert text.count("rule tile_dot4") == 2, "not raised"
     same(run_on(model, "avx512vnni", [x], ("--strict",)), [want], "--strict")
 
 
-CASES = [("instruction", check_instruction), ("hidden", check_hidden)]
+# ---- bf16 on tiles -----------------------------------------------------------------------------------
+
+def compile_only(text, compilers=("gcc", "clang")):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in text.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(content)
+        for cc in compilers:
+            if shutil.which(cc):
+                subprocess.run([cc, "-O2", "-std=c99", "-Wall", "-Wextra", "-Werror", "-c", "m.c"],
+                               cwd=folder, check=True)
+
+
+def check_tile(rng, shape):
+    m, k, n = shape
+    x = rng.normal(size=(m, k)).astype(ml_dtypes.bfloat16)
+    w = rng.normal(size=(k, n)).astype(ml_dtypes.bfloat16)
+    bf16 = TensorProto.BFLOAT16
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", bf16, x.shape)],
+        [helper.make_tensor_value_info("y", bf16, (m, n))],
+        [helper.make_tensor("w", bf16, w.shape, w.view(np.uint16).tobytes(), raw=True)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)],
+                              ir_version=9).SerializeToString()
+    text = code_of(model, "amx")
+    assert ("lcc_tile_bf16(" in text["m.c"]) == (min(m, n) >= 16 and k >= 32), "which rule?"
+    compile_only(text)
+    want = run_on(model, "c", [x])[0].astype(np.float32)
+    os.environ["CFLAGS"] = f"-include {HERE}/amx_emulation.h"
+    try:
+        got = run_on(model, "amx", [x])[0].astype(np.float32)
+    finally:
+        del os.environ["CFLAGS"]
+    assert np.allclose(got, want, rtol=2**-7, atol=1e-5), f"{np.abs(got - want).max()}"
+
+
+TILES = [(16, 32, 16), (40, 96, 48), (33, 70, 20), (64, 64, 64), (17, 35, 16), (15, 64, 64)]
+CASES = [(f"tile {'x'.join(map(str, s))}", lambda rng, s=s: check_tile(rng, s)) for s in TILES]
+CASES += [("instruction", check_instruction), ("hidden", check_hidden)]
 CASES += [(f"qdq {t} {'per channel' if c else 'per tensor'}",
            lambda rng, t=t, c=c: check_raise(rng, TYPES[t], c)) for t in TYPES for c in (False, True)]
 CASES += integer_cases()

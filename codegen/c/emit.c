@@ -292,6 +292,7 @@ bool c_emit(Ctx *ctx, const Module *m, const Machine *mach, Out *out) {
                       .paste = paste_new(ctx),
                       .mach = mach,
                       .outside = print_outside,
+                      .statement = print_statement,
                       .data = &em};
     em.names = names_new(ctx);
     em.funcs = map_new(ctx);

@@ -61,8 +61,12 @@ bool port_is_open(Emit *em, const Buf *b); /* extents known only after the run? 
 Str port_capacity(Emit *em, const Buf *b); /* entry parameter; NULL for other buffers */
 Str port_extents(Emit *em, const Buf *b);
 void print_pointer(Printer *p, const Buf *b);
+void print_statement(Printer *p, const Stmt *s); /* CALL, HOST, ASSIGN */
 /* `return LCC_EDIM` unless the symbol keeps its promises. */
 void print_range_check(Printer *p, const Sym *s, const char *name);
+
+/* instrs.c */
+void print_instr(Printer *p, const Stmt *s); /* a CALL of an instruction */
 
 /* host.c */
 void host_print(Emit *em, const Call *c);

@@ -274,8 +274,10 @@ static void print_assign(Printer *p, const Stmt *s) {
         print_range_check(p, s->var, name);
 }
 
-static void print_statement(Printer *p, const Stmt *s) {
-    if (s->op == STMT_CALL)
+void print_statement(Printer *p, const Stmt *s) {
+    if (s->op == STMT_CALL && s->func->instr)
+        print_instr(p, s);
+    else if (s->op == STMT_CALL)
         print_call(p, s);
     else if (s->op == STMT_ASSIGN)
         print_assign(p, s);
