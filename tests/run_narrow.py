@@ -256,7 +256,7 @@ def check_tile(rng, shape):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)],
                               ir_version=9).SerializeToString()
     text = code_of(model, "amx")
-    assert ("lcc_tile_bf16(" in text["m.c"]) == (min(m, n) >= 16 and k >= 32), "which rule?"
+    assert ("lcc_tile_bf16(" in text["m.c"]) == (min(m, n) >= 16 and k >= 32), "not the rule expected"
     compile_only(text)
     want = run_on(model, "c", [x])[0].astype(np.float32)
     os.environ["CFLAGS"] = f"-include {HERE}/amx_emulation.h"
