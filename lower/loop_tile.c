@@ -2,8 +2,9 @@
  * function (instrs.lcc); the loop of whole steps around them goes into it. Loops of another shape, such as
  * rests, stay loops. Precondition: loop_flatten.
  *
- *   before  for k0 < K { for m < 16 vector { for n < 16 vector {
- *             for k2 < 16 vector { for k3 < 2 vector { c[m*16 + n] = c[m*16 + n] + f32(x[m*64 + k0*32 + k2*2 + k3])*f32(w[k0*512 + k2*32 + n*2 + k3]) } } } } }
+ *   before  for k0 < K { for m < 16 vector { for n < 16 vector { for k2 < 16 vector { for k3 < 2 vector {
+ *             c[m*16 + n] = c[m*16 + n] + f32(x[m*64 + k])*f32(w[k0*512 + k2*32 + n*2 + k3]) } } } } }
+ *           where k is k0*32 + k2*2 + k3
  *   after   call tile_bf16(c, x, w) sym (0, 0, 64, 0, K) */
 #include "lower/kernel_class.h"
 #include "lower/sched_in.h"
