@@ -83,6 +83,15 @@ static bool packable(const Expr *load, const Def *d, int axis) {
     return load->u.buf->space == SPACE_CONST && !load->u.buf->where && plain == 1;
 }
 
+/* Is the load, as it is stored, a row along the axis and used whole (a bias)? */
+static bool is_row(Ctx *ctx, const Expr *load, const Def *d, int axis) {
+    int64_t stride;
+    for (int i = 0; i < d->naxis; i++)
+        if (i != axis && uses_axis(load, d, i))
+            return false;
+    return load_stride(ctx, load, d, axis, &stride) && stride == 1;
+}
+
 /* The output axis that is contiguous where the root stores, if every load goes along: side by side, not at
  * all, or packed to be so (one constant). acc's axes are the root's, by position, when it attaches in full. */
 static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads) {
@@ -98,7 +107,7 @@ static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads
         if (!uses_axis(load, d, inner))
             continue;
         if (load_stride(ctx, load, d, inner, &stride) && stride == 1 &&
-            load->u.buf->space != SPACE_CONST)
+            (load->u.buf->space != SPACE_CONST || is_row(ctx, load, d, inner)))
             beside = load;
         else if (packable(load, d, inner) && (!packed || packed == load))
             packed = load;

@@ -9,6 +9,8 @@
 #include "ir/graph.h"
 #include "lower/uses.h"
 
+#include <string.h>
+
 /* ---- partial sums ----------------------------------------------------------------------------------- */
 
 static int ways_axis(const Def *d) {
@@ -140,7 +142,10 @@ Str step_name(Ctx *ctx, Str name) {
             out[n++] = 'v';
         out[n++] = letter || digit ? *c : '_';
     }
-    return str_n(ctx, out, n < NAME_MAX_BYTES ? n : NAME_MAX_BYTES);
+    if (!name || strlen(name) <= NAME_MAX_BYTES)
+        return str_n(ctx, out, n < NAME_MAX_BYTES ? n : NAME_MAX_BYTES);
+    unsigned hash = (unsigned)hash_bytes(name, strlen(name), 0);
+    return str_f(ctx, "%.*s_%08x", NAME_MAX_BYTES - 9, out, hash);
 }
 
 /* Steps name Defs and loops, so names are words, unique in a kernel: a Def's, and the axes of one Def. */

@@ -183,6 +183,15 @@ static bool readers_agree(Partition *pt, const Def *d, const BufUse *use, const 
     return true;
 }
 
+/* A contraction that computed a reduction it reads between its loops would have no register tile. */
+static bool feeds_contraction(Partition *pt, const Def *d, const BufUse *use) {
+    bool feeds = false;
+    for (int i = 0; i < use->readers.len; i++)
+        feeds |= def_is_contraction(pt->lo->ctx, use->readers.at[i]);
+    return feeds && def_is_reduction(d) && !def_is_contraction(pt->lo->ctx, d) &&
+           !map_get(pt->chain, d);
+}
+
 typedef struct Spelling {
     const Lower *lo;
     bool ok;
@@ -221,7 +230,7 @@ static bool join_kernel(Partition *pt, Def *d) {
     Kernel *k = map_get(pt->kernel_of, use->readers.at[0]);
     bool by_element = def_is_contraction(ctx, d) && !map_get(pt->chain, d);
     if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k) ||
-        (by_element && !fits_tile(pt->lo, use->readers.at[0])))
+        feeds_contraction(pt, d, use) || (by_element && !fits_tile(pt->lo, use->readers.at[0])))
         return false;
     Kernel trial = *k;
     trial.defs.at = ctx_newn(ctx, Def *, k->defs.len + 1);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define GROWTH_MAX 2.0 /* a halo may not make a buffer larger than this times its elements */
+#define CHANNELS_MIN 4 /* fewer channels are no lanes */
 #define SYMBOLIC 32.0  /* what an unknown extent counts as there */
 #define REACH_MAX 16   /* elements a halo may have on one side of an unknown extent */
 
@@ -184,53 +185,82 @@ static bool reach(Ctx *ctx, const Def *d, const Expr *load, Halo *h) {
 
 /* ---- copies of what cannot have a halo itself ------------------------------------------------ */
 
-static bool insert_kernel(Ctx *ctx, Plan *plan, const Kernel *before, Kernel *k) {
+/* Puts k in front of the kernel `at`, or behind it. */
+static bool insert_kernel(Ctx *ctx, Plan *plan, const Kernel *at, Kernel *k, bool behind) {
     for (int i = 0; i < plan->items.len; i++) {
         PlanItem *pi = &plan->items.at[i];
-        if (pi->kernel == before) {
+        if (pi->kernel == at) {
             PlanItem fresh = {NULL, k, {NULL, NULL}};
             vec_push(ctx, &plan->items, fresh);
-            for (int j = plan->items.len - 1; j > i; j--)
+            for (int j = plan->items.len - 1; j > i + behind; j--)
                 plan->items.at[j] = plan->items.at[j - 1];
-            plan->items.at[i] = fresh;
+            plan->items.at[i + behind] = fresh;
             return true;
         }
         for (int b = 0; b < 2; b++)
-            if (pi->body[b] && insert_kernel(ctx, pi->body[b], before, k))
+            if (pi->body[b] && insert_kernel(ctx, pi->body[b], at, k, behind))
                 return true;
     }
     return false;
+}
+
+/* Makes the kernel of one Def, a copy, and puts it beside the kernel `at`. */
+static void add_copy(Layouts *l, const Kernel *at, Def *d, bool behind) {
+    Ctx *ctx = l->lo->ctx;
+    Kernel *k = ctx_new(ctx, Kernel);
+    d->origin = kernel_root(at)->origin;
+    vec_push(ctx, &k->defs, d);
+    kernel_normalise(ctx, k);
+    kernel_close(ctx, k);
+    k->name = str_f(ctx, "k%02d_copy", l->lo->nkernel++);
+    if (!insert_kernel(ctx, l->lo->plan, at, k, behind))
+        internal_error(ctx, "kernel %s is not in the plan", at->name);
+    vec_push(ctx, &l->lo->module->kernels, k);
+    map_put(l->writer, d->buf, k);
+}
+
+static void close_again(Ctx *ctx, Kernel *k) {
+    k->ins.len = k->outs.len = k->temps.len = k->syms.len = k->nodes.len = 0;
+    kernel_close(ctx, k);
+}
+
+/* d's value: b, element by element. */
+static void set_copied(Ctx *ctx, Def *d, Buf *b) {
+    const Expr *index[RANK_MAX];
+    for (int i = 0; i < b->rank; i++)
+        index[i] = def_var(ctx, d, i);
+    d->value = buf_load(ctx, b, index);
 }
 
 /* A kernel that copies b into the arena, in front of `reader`. */
 static Buf *copy_before(Layouts *l, const Kernel *reader, Buf *b) {
     Ctx *ctx = l->lo->ctx;
     Def *d = def_new(ctx, str_f(ctx, "%s_in", b->name), type_dtype(b->type), b->rank, b->dim);
-    const Expr *index[RANK_MAX];
-    for (int i = 0; i < b->rank; i++)
-        index[i] = def_var(ctx, d, i);
-    d->value = buf_load(ctx, b, index);
-    d->origin = kernel_root(reader)->origin;
-    Kernel *k = ctx_new(ctx, Kernel);
-    vec_push(ctx, &k->defs, d);
-    kernel_normalise(ctx, k);
-    kernel_close(ctx, k);
-    k->name = str_f(ctx, "k%02d_copy", l->lo->nkernel++);
-    if (!insert_kernel(ctx, l->lo->plan, reader, k))
-        internal_error(ctx, "kernel %s is not in the plan", reader->name);
-    vec_push(ctx, &l->lo->module->kernels, k);
-    map_put(l->writer, d->buf, k);
+    set_copied(ctx, d, b);
+    add_copy(l, reader, d, false);
     return d->buf;
+}
+
+/* k writes into the arena, and a copy behind it what k wrote before: storage that cannot be chosen. */
+static void copy_behind(Layouts *l, Kernel *k) {
+    Ctx *ctx = l->lo->ctx;
+    Def *root = kernel_root(k);
+    Buf *out = root->buf;
+    Def *d =
+        def_new(ctx, str_f(ctx, "%s_out", out->name), type_dtype(out->type), out->rank, out->dim);
+    root->buf = d->buf;
+    root->buf->def = root;
+    d->buf = out;
+    out->def = d;
+    set_copied(ctx, d, root->buf);
+    close_again(ctx, k);
+    map_put(l->writer, root->buf, k);
+    add_copy(l, k, d, true);
 }
 
 static const Expr *reload(Ctx *ctx, const Expr *e, void *data) {
     Buf *const *pair = data;
     return e->op == OP_LOAD && e->u.buf == pair[0] ? buf_load(ctx, pair[1], e->kid) : e;
-}
-
-static void close_again(Ctx *ctx, Kernel *k) {
-    k->ins.len = k->outs.len = k->temps.len = k->syms.len = k->nodes.len = 0;
-    kernel_close(ctx, k);
 }
 
 static void reread(Ctx *ctx, Kernel *k, Buf *from, Buf *to) {
@@ -279,61 +309,54 @@ static void give_halo(Layouts *l, Kernel *k) {
     }
 }
 
-/* Does the kernel sum over an axis that is the second dimension of one of its inputs, per position? Then its
- * input and its output do best with that dimension innermost. */
+typedef struct Weights {
+    const Def *d;
+    bool found;
+} Weights;
+
+/* A constant that uses the second axis and no position behind it. */
+static void find_weights(void *data, const Expr *e) {
+    Weights *w = data;
+    bool position = false;
+    if (e->op != OP_LOAD || e->u.buf->space != SPACE_CONST)
+        return;
+    for (int i = 2; i < w->d->buf->rank; i++)
+        position |= expr_uses_sym(e, w->d->axis[i].var);
+    w->found |= !position && expr_uses_sym(e, w->d->axis[1].var);
+}
+
+/* Is the kernel's reduction over windows, or of weights by channels at every position? */
+static bool is_convolution(Ctx *ctx, const Roles *r) {
+    Weights w = {r->acc, false};
+    int rank = r->root->buf->rank;
+    if (!r->acc || rank < 3 || r->acc->buf->rank != rank ||
+        (r->kind != CLASS_WINDOW && r->kind != CLASS_CONTRACTION))
+        return false;
+    expr_walk(ctx, r->acc->value, find_weights, &w);
+    return r->kind == CLASS_WINDOW || w.found;
+}
+
+/* A convolution's output and what follows from it do best with the channels innermost. */
 static void prefer_channels(Layouts *l, Kernel *k) {
     Roles r;
     kernel_roles(l->lo->ctx, k, &r);
     Buf *out = r.root->buf;
-    int64_t channels, lanes = l->lo->machine->vec / 4;
-    bool conv =
-        (r.kind == CLASS_WINDOW || r.kind == CLASS_CONTRACTION || r.kind == CLASS_REDUCTION) &&
-        out->rank == 4 && r.acc && r.acc->buf->rank == 4;
-    bool follows = false;
+    int64_t channels;
+    bool starts = is_convolution(l->lo->ctx, &r), follows = false;
     for (int i = 0; i < k->ins.len; i++) {
         const Halo *h = map_get(l->halos, k->ins.at[i]);
-        follows |= h && h->channels_last && k->ins.at[i]->rank == 4;
+        follows |= h && h->channels_last && k->ins.at[i]->rank == out->rank;
     }
-    bool starts = conv && r.kind != CLASS_REDUCTION;
-    if (out->rank != 4 || !is_free(l, out) || !expr_is_int(out->dim[1], &channels) ||
-        channels < lanes || !(starts || follows))
+    if (out->rank < 3 || !expr_is_int(out->dim[1], &channels) || channels < CHANNELS_MIN ||
+        !(starts || follows))
         return;
+    if (!is_free(l, out)) {
+        if (!starts || out->ndef != 1 || r.root->at || r.root->scan || out->bound)
+            return;
+        copy_behind(l, k);
+        out = r.root->buf;
+    }
     halo_of(l, out)->channels_last = true;
-}
-
-/* A kernel whose result cannot be laid out freely: its work goes into a new kernel in front of it that writes
- * into the arena; what is left copies. Returns the new one. */
-static Kernel *store_apart(Layouts *l, Kernel *k) {
-    Ctx *ctx = l->lo->ctx;
-    Def *root = kernel_root(k);
-    Buf *out = root->buf;
-    Kernel *work = ctx_new(ctx, Kernel);
-    work->name = k->name;
-    work->defs = k->defs;
-    Def *d =
-        def_new(ctx, str_f(ctx, "%s_out", out->name), type_dtype(out->type), out->rank, out->dim);
-    Buf *apart = d->buf;
-    const Expr *index[RANK_MAX];
-    for (int i = 0; i < out->rank; i++)
-        index[i] = def_var(ctx, d, i);
-    root->buf = apart;
-    apart->def = root;
-    d->buf = out;
-    out->def = d;
-    d->value = buf_load(ctx, apart, index);
-    d->origin = root->origin;
-    k->defs.at = NULL;
-    k->defs.len = k->defs.cap = 0;
-    vec_push(ctx, &k->defs, d);
-    k->name = str_f(ctx, "k%02d_copy", l->lo->nkernel++);
-    kernel_normalise(ctx, k);
-    close_again(ctx, k);
-    close_again(ctx, work);
-    if (!insert_kernel(ctx, l->lo->plan, k, work))
-        internal_error(ctx, "kernel %s is not in the plan", k->name);
-    vec_push(ctx, &l->lo->module->kernels, work);
-    map_put(l->writer, apart, work);
-    return work;
 }
 
 /* A sum of products of 8-bit integers takes groups of four along the channels, or along the last dimension:
@@ -361,7 +384,8 @@ static void group_inputs(Layouts *l, Kernel *k) {
     int64_t room = r.max + (NARROW_GROUP - extent % NARROW_GROUP) % NARROW_GROUP - dim + 1;
     if (root->buf->rank == 4 && !root->at && root->buf->ndef == 1 &&
         expr_is_int(root->buf->dim[1], &dim) && dim >= NARROW_GROUP) {
-        k = is_free(l, root->buf) ? k : store_apart(l, k);
+        if (!is_free(l, root->buf))
+            copy_behind(l, k);
         halo_of(l, root->buf)->channels_last = true;
     }
     if (room <= 0 && !channels)
@@ -378,6 +402,11 @@ static void group_inputs(Layouts *l, Kernel *k) {
 
 /* ---- storage --------------------------------------------------------------------------------- */
 
+/* The dimension that is i-th in storage, outermost first. */
+static int stored_dim(const Buf *b, const Halo *h, int i) {
+    return !h->channels_last || i == 0 ? i : i == b->rank - 1 ? 1 : i + 1;
+}
+
 static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
     bool padded = false;
     const Expr *stride = expr_i(ctx, 1), *at = expr_i(ctx, 0);
@@ -385,7 +414,7 @@ static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
     for (int i = 0; i < b->rank; i++)
         b->dimvar[i] = sym_axis(ctx, str(ctx, "i"), b->dim[i]);
     for (int i = b->rank; i-- > 0;) {
-        int d = !h->channels_last || i == 0 ? i : i == b->rank - 1 ? 1 : i + 1;
+        int d = stored_dim(b, h, i);
         const Expr *v = expr_add(ctx, expr_sym(ctx, b->dimvar[d]), expr_i(ctx, h->lo[d]));
         at = expr_add(ctx, at, expr_mul(ctx, v, stride));
         const Expr *row = expr_add(ctx, b->dim[d], expr_i(ctx, h->lo[d] + h->hi[d]));
@@ -434,6 +463,7 @@ bool layout_choose(Lower *lo) {
 /* Loops that write b's fill to every stored element outside its logical box; flat indices. */
 Stmt *loop_border(Ctx *ctx, Buf *b) {
     const int64_t *lo = b->halo, *hi = b->halo + b->rank;
+    int inner = buf_inner_axis(ctx, b) < 0 ? b->rank - 1 : buf_inner_axis(ctx, b);
     Stmt *all = NULL;
     for (int d = 0; d < b->rank; d++)
         for (int side = 0; side < 2; side++) {
@@ -450,8 +480,10 @@ Stmt *loop_border(Ctx *ctx, Buf *b) {
             }
             const Expr *at = buf_offset(ctx, b, index);
             Stmt *s = stmt_store(ctx, b, 1, &at, b->fill);
-            for (int i = b->rank; i-- > 0;)
-                s = stmt_for(ctx, var[i], var[i]->extent, var[i]->name, NULL, s);
+            for (int i = b->rank; i >= 0; i--) { /* along the storage innermost */
+                Sym *v = i == b->rank ? var[inner] : i == inner ? NULL : var[i];
+                s = v ? stmt_for(ctx, v, v->extent, v->name, NULL, s) : s;
+            }
             all = stmt_join(all, s);
         }
     return all;

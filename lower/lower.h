@@ -148,7 +148,8 @@ void kernel_normalise(Ctx *ctx, Kernel *k);
 /* A reduction that would be stored computes a temporary instead; the map that copies it out is returned and
  * belongs behind it. */
 Def *def_wrap(Ctx *ctx, Def *d);
-/* A name as a word of the schedule text: letters, digits, _; at most 32 of them. */
+/* A name as a word of the schedule text: letters, digits, _; at most 32 of them; a longer one ends in its
+ * hash. */
 Str step_name(Ctx *ctx, Str name);
 Str kernel_name(Ctx *ctx, const Kernel *k, int number);
 /* Product of the extents of d's axes, symbols estimated (lower/uses.c). */

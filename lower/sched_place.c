@@ -20,7 +20,48 @@ typedef struct Region {
     Sym *at[RANK_MAX]; /* stands for the index while the guard is built */
     int loads;
     bool ok;
+    bool maybe;                                        /* walking under a condition */
+    const Expr *sure_lo[RANK_MAX], *sure_hi[RANK_MAX]; /* a box that is read whole; NULL: none */
 } Region;
+
+/* Is every point of the index's box read: linear, no variable in two dimensions? */
+static bool box_is_exact(Region *r, const Expr *load) {
+    const Expr *coef[64], *rest;
+    bool used[64] = {false};
+    if (r->inner.len > 64)
+        return false;
+    for (int i = 0; i < load->nkid; i++) {
+        if (!expr_linear(r->ctx, load->kid[i], r->inner.len, r->inner.at, coef, &rest))
+            return false;
+        for (int v = 0; v < r->inner.len; v++) {
+            if (expr_is(coef[v], 0))
+                continue;
+            if (used[v])
+                return false;
+            used[v] = true;
+        }
+    }
+    return true;
+}
+
+/* Notes the box of a load of the buffer that evaluating e always performs. */
+static void sure_load(Region *r, Map *seen, const Expr *e) {
+    bool lazy = e->op == OP_AND || e->op == OP_OR || e->op == OP_SELECT;
+    if (r->sure_lo[0] || map_get(seen, e))
+        return;
+    map_put(seen, e, (void *)(uintptr_t)e);
+    if (e->op == OP_LOAD && e->u.buf == r->buf && e->nkid > 0 && box_is_exact(r, e)) {
+        for (int i = 0; i < e->nkid; i++)
+            if (!expr_extremes(r->ctx, e->kid[i], r->inner.len, r->inner.at, &r->sure_lo[i],
+                               &r->sure_hi[i])) {
+                r->sure_lo[0] = NULL;
+                return;
+            }
+        return;
+    }
+    for (int i = 0; i < (lazy ? 1 : e->nkid); i++)
+        sure_load(r, seen, e->kid[i]);
+}
 
 static void region_load(void *data, const Expr *e) {
     Region *r = data;
@@ -45,10 +86,15 @@ static void region_stmts(Region *r, const Stmt *s) {
             vec_push(r->ctx, &r->inner, s->var);
         if (s->a)
             expr_walk(r->ctx, s->a, region_load, r);
+        if (s->a && !r->maybe)
+            sure_load(r, map_new(r->ctx), s->a);
         for (int i = 0; i < s->nindex; i++)
             expr_walk(r->ctx, s->index[i], region_load, r);
+        bool maybe = r->maybe;
+        r->maybe |= s->op == STMT_IF || s->op == STMT_WHILE;
         region_stmts(r, s->body);
         region_stmts(r, s->orelse);
+        r->maybe = maybe;
         if (s->op == STMT_FOR)
             r->inner.len--;
     }
@@ -113,10 +159,20 @@ static void narrow_store(void *data, Stmt *s) {
     s->buf = ns->n->to;
 }
 
+/* The box is one that is read whole and always: inside the buffer, whatever can be proved about its bounds. */
+static bool region_is_read(const Region *r) {
+    for (int i = 0; i < r->buf->rank; i++)
+        if (r->lo[i] != r->sure_lo[i] || r->hi[i] != r->sure_hi[i])
+            return false;
+    return r->buf->rank > 0;
+}
+
 /* The box may reach beyond the buffer where the loads are guarded: then the nests are, too. Bounds that are
  * constant are cut at once. */
 static const Expr *cut_region(Ctx *ctx, const Buf *b, Region *r) {
     const Expr *guard = NULL, *zero = expr_i(ctx, 0), *one = expr_i(ctx, 1);
+    if (region_is_read(r))
+        return NULL;
     for (int i = 0; i < b->rank; i++) {
         const Expr *last = expr_sub(ctx, b->dim[i], one);
         if (expr_is_int(r->lo[i], NULL))
