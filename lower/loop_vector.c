@@ -279,18 +279,21 @@ static bool uses_registers(Stmt *s) {
     return found;
 }
 
-/* Two nested vector loops are one instruction, or are written out. */
-static bool is_nested(Lower *lo, Stmt *s) {
+/* Two nested vector loops are one instruction, or the outer one is written out; an inner one that reduces, too. */
+static bool is_dot4(Lower *lo, Stmt *s) {
     if (s->op != STMT_FOR || s->run != RUN_VECTOR || s->body->op != STMT_FOR ||
         s->body->run != RUN_VECTOR)
         return false;
     Stmt *one = loop_dot4(lo, s), *next = s->next;
-    s->run = s->body->run = RUN_UNROLL;
     if (one) {
         *s = *one;
         s->next = next;
+        return true;
     }
-    return true;
+    s->run = RUN_UNROLL;
+    if (s->body->kind == AXIS_RED)
+        s->body->run = RUN_UNROLL;
+    return false;
 }
 
 static bool is_tile(Lower *lo, Stmt *s) {
@@ -304,7 +307,7 @@ static bool is_tile(Lower *lo, Stmt *s) {
 
 static void vector_walk(Lower *lo, Stmt *s) {
     for (; s; s = s->next) {
-        if (is_tile(lo, s) || is_nested(lo, s))
+        if (is_tile(lo, s) || is_dot4(lo, s))
             continue;
         vector_walk(lo, s->body);
         vector_walk(lo, s->orelse);

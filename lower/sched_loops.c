@@ -158,6 +158,12 @@ bool sched_fuse(Ctx *ctx, Func *f, const Step *step, Str *why) {
         if (!expr_is_int(in->a, &n))
             return step_fails(ctx, why, "the inner extent %s is not constant",
                               expr_str(ctx, in->a));
+        if (s->kind != in->kind)
+            return step_fails(ctx, why, "%s and %s are axes of different kinds", s->label,
+                              in->label);
+        if (s->run != RUN_SERIAL || in->run != RUN_SERIAL)
+            return step_fails(ctx, why, "%s is more than a plain loop already",
+                              s->run != RUN_SERIAL ? s->label : in->label);
         Sym *v = sym_axis(ctx, step->word[0], expr_mul(ctx, s->a, in->a));
         Sym *from[2] = {s->var, in->var};
         const Expr *to[2] = {expr_fdiv(ctx, expr_sym(ctx, v), in->a),

@@ -27,7 +27,8 @@ typedef struct Gen {
     VEC(Buf *) in;
     VEC(Tensor *) data; /* of in */
     VEC(const Expr *) axis;
-    bool wild;    /* loads may be out of bounds */
+    bool wild;     /* loads may be out of bounds */
+    bool symbolic; /* dense kernels have extents known only at run time */
     bool exact;   /* products and sums of the program are exact: contraction to FMA does not show */
     Buf *weights; /* a constant; NULL: none */
     Def *first;   /* of an update: what gives the buffer its values before */
@@ -126,9 +127,19 @@ static inline const Expr *gen_value(Gen *g, Dtype t, int depth) {
     }
 }
 
-static inline Buf *gen_input(Gen *g, Eval *ev, Dtype t, int rank, const int64_t *size) {
+/* An extent: a number, or a symbol with facts that hold for it. */
+static inline const Expr *gen_dim(Gen *g, Eval *ev, const char *name, int64_t n, int64_t least) {
+    if (!g->symbolic || rnd(g, 2))
+        return expr_i(g->ctx, n);
+    Sym *s = sym_new(g->ctx, SYM_DIM, str(g->ctx, name), least, rnd(g, 2) ? 64 : INT32_MAX);
+    s->mult = n % 4 == 0 && rnd(g, 2) ? 4 : 1;
+    eval_set(ev, s, n);
+    return expr_sym(g->ctx, s);
+}
+
+static inline Buf *gen_input_of(Gen *g, Eval *ev, Dtype t, int rank, const int64_t *size,
+                                const Expr *const *dim) {
     Ctx *ctx = g->ctx;
-    const Expr *dim[RANK_MAX];
     Tensor *x = ctx_new(ctx, Tensor);
     x->type = t;
     x->rank = rank;
@@ -136,7 +147,6 @@ static inline Buf *gen_input(Gen *g, Eval *ev, Dtype t, int rank, const int64_t 
     for (int k = 0; k < rank; k++) {
         x->dim[k] = size[k];
         x->count *= size[k];
-        dim[k] = expr_i(ctx, size[k]);
     }
     x->data = ctx_alloc(ctx, (size_t)(x->count * type_bytes(t)));
     for (int64_t k = 0; k < x->count; k++) {
@@ -148,6 +158,13 @@ static inline Buf *gen_input(Gen *g, Eval *ev, Dtype t, int rank, const int64_t 
     vec_push(ctx, &g->in, b);
     vec_push(ctx, &g->data, x);
     return b;
+}
+
+static inline Buf *gen_input(Gen *g, Eval *ev, Dtype t, int rank, const int64_t *size) {
+    const Expr *dim[RANK_MAX];
+    for (int k = 0; k < rank; k++)
+        dim[k] = expr_i(g->ctx, size[k]);
+    return gen_input_of(g, ev, t, rank, size, dim);
 }
 
 /* The last input as a constant. */
@@ -167,43 +184,54 @@ static inline void gen_inputs(Gen *g, Eval *ev) {
     }
 }
 
+/* The terms of a window's sum: x[c, p*stride + r - pad, …]*w[m, c, r, s], inside of x. */
+static inline void gen_window(Gen *g, Def *d, Buf *x, Buf *w, int64_t stride, int64_t pad,
+                              const Expr *r) {
+    Ctx *ctx = g->ctx;
+    const Expr *k = def_var(ctx, d, 3), *zero = expr_i(ctx, 0), *at[2], *tap[2], *inside = NULL;
+    static const char *const names[] = {"r", "s"};
+    for (int i = 0; i < 2; i++) {
+        tap[i] = def_axis(ctx, d, str(ctx, names[i]), AXIS_RED, r);
+        at[i] = expr_add(ctx, expr_mul(ctx, def_var(ctx, d, i + 1), expr_i(ctx, stride)),
+                         expr_sub(ctx, tap[i], expr_i(ctx, pad)));
+        inside = expr_and(ctx, inside, expr_le(ctx, zero, at[i]));
+        inside = expr_and(ctx, inside, expr_lt(ctx, at[i], x->dim[i + 1]));
+    }
+    d->when = expr_is(inside, 1) ? NULL : inside;
+    d->value = expr_mul(ctx, buf_load(ctx, x, (const Expr *[]){k, at[0], at[1]}),
+                        buf_load(ctx, w, (const Expr *[]){def_var(ctx, d, 0), k, tap[0], tap[1]}));
+}
+
 /* What real networks are made of: contractions and windows over images, then a map. */
 static inline Def *gen_dense(Gen *g, Eval *ev) {
     Ctx *ctx = g->ctx;
     static const Dtype types[] = {T_F32, T_F32, T_F32, T_F64, T_I32};
     Dtype t = types[rnd(g, 5)];
-    bool window = rnd(g, 2);
+    bool window = rnd(g, 2), constant = rnd(g, 2);
     int64_t c = 1 + rnd(g, 20), h = 5 + rnd(g, 30), m = 1 + rnd(g, 40), r = 1 + rnd(g, 3);
-    int64_t stride = 1 + rnd(g, 2), pad = rnd(g, 2), out = (h + 2 * pad - r) / stride + 1;
+    int64_t stride = 1 + rnd(g, 2), pad = rnd(g, 2);
+    const Expr *H = gen_dim(g, ev, "H", h, 5), *R = expr_i(ctx, r), *one = expr_i(ctx, 1);
+    const Expr *C = constant ? expr_i(ctx, c) : gen_dim(g, ev, "C", c, 0);
+    const Expr *M = constant ? expr_i(ctx, m) : gen_dim(g, ev, "M", m, 1);
+    const Expr *out = expr_add(ctx, H, expr_i(ctx, 2 * pad - r));
+    out = expr_add(ctx, expr_fdiv(ctx, out, expr_i(ctx, stride)), one);
     const int64_t image[] = {c, h, h}, filter[] = {m, c, r, r}, left[] = {h, c}, right[] = {c, m};
-    Buf *x = gen_input(g, ev, t, window ? 3 : 2, window ? image : left);
-    Buf *w = gen_input(g, ev, t, window ? 4 : 2, window ? filter : right);
-    g->weights = rnd(g, 2) ? gen_const(g) : NULL;
-    w = g->weights ? g->weights : w;
-    const Expr *dim[] = {expr_i(ctx, window ? m : h), expr_i(ctx, window ? out : m),
-                         expr_i(ctx, out)};
+    Buf *x = gen_input_of(g, ev, t, window ? 3 : 2, window ? image : left,
+                          window ? (const Expr *[]){C, H, H} : (const Expr *[]){H, C});
+    Buf *w = gen_input_of(g, ev, t, window ? 4 : 2, window ? filter : right,
+                          window ? (const Expr *[]){M, C, R, R} : (const Expr *[]){C, M});
+    g->weights = constant ? gen_const(g) : NULL;
+    w = constant ? g->weights : w;
+    const Expr *dim[] = {window ? M : H, window ? out : M, out};
     Def *d = def_new(ctx, str(ctx, "t"), t, window ? 3 : 2, dim);
-    const Expr *v[3], *k = NULL, *y, *z;
-    for (int i = 0; i < 2 + window; i++)
+    const Expr *v[3], *k = def_axis(ctx, d, str(ctx, "c"), AXIS_RED, C);
+    for (int i = 0; i < d->buf->rank; i++)
         v[i] = def_var(ctx, d, i);
-    k = def_axis(ctx, d, str(ctx, "c"), AXIS_RED, expr_i(ctx, c));
-    if (window) {
-        const Expr *p = def_axis(ctx, d, str(ctx, "r"), AXIS_RED, expr_i(ctx, r));
-        const Expr *q = def_axis(ctx, d, str(ctx, "s"), AXIS_RED, expr_i(ctx, r));
-        y = expr_add(ctx, expr_mul(ctx, v[1], expr_i(ctx, stride)),
-                     expr_sub(ctx, p, expr_i(ctx, pad)));
-        z = expr_add(ctx, expr_mul(ctx, v[2], expr_i(ctx, stride)),
-                     expr_sub(ctx, q, expr_i(ctx, pad)));
-        const Expr *zero = expr_i(ctx, 0), *size = expr_i(ctx, h), *f = expr_le(ctx, zero, y);
-        f = expr_and(ctx, f, expr_lt(ctx, y, size));
-        f = expr_and(ctx, f, expr_and(ctx, expr_le(ctx, zero, z), expr_lt(ctx, z, size)));
-        d->when = expr_is(f, 1) ? NULL : f;
-        d->value = expr_mul(ctx, buf_load(ctx, x, (const Expr *[]){k, y, z}),
-                            buf_load(ctx, w, (const Expr *[]){v[0], k, p, q}));
-    } else {
+    if (window)
+        gen_window(g, d, x, w, stride, pad, R);
+    else
         d->value = expr_mul(ctx, buf_load(ctx, x, (const Expr *[]){v[0], k}),
                             buf_load(ctx, w, (const Expr *[]){k, v[1]}));
-    }
     d->combine = OP_ADD;
     if (rnd(g, 3) == 0)
         d->axis[d->naxis - 1].ways = 8;

@@ -4,11 +4,11 @@
 cd "$(dirname "$0")/.." || exit 6
 test="${BUILD:-build}/tests/step_test"
 case $1 in
-quick) "$test" 150 ;;
+quick) "$test" 100 ;;
 full)
     seed=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
     echo "step_test 20000 $seed"
     "$test" 20000 "$seed"
     ;;
-*) "$test" 1500 ;;
+*) "$test" 1000 ;;
 esac

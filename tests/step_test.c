@@ -1,32 +1,100 @@
-/* Random legal schedules: after every step, and after lowering, the loops compute what the equations say.
+/* Random legal schedules: after every step, and after lowering, the loops compute what the equations say, and
+ * their text reads back as the same program.
  *
  * Usage: step_test [rounds [seed]]; the last line is `N passed, N failed`. */
 #include "lower/lower.h"
 #include "tests/ir_gen.h"
 
+#define VOLUME_MAX 60000.0 /* points of a Def's domain */
+enum { STEPS = 12, TEXT_ELEMENTS = 64 };
+
 typedef struct Trial {
     Ctx *ctx;
     Gen *g;
+    Kernel *k;
     Func *f;
     Buf *out;
     const Tensor *want;
+    const Tensor *before; /* of an update: the values it starts from */
+    VEC(Sym *) syms;
+    VEC(int64_t) size; /* of syms */
+    bool exact;        /* contraction does not show */
     uint64_t seed;
     Text done; /* the steps applied */
 } Trial;
 
 /* ---- running ----------------------------------------------------------------------------------- */
 
-static bool check_loops(Trial *t, const char *stage, bool flat) {
+static Tensor *tensor_copy(Ctx *ctx, const Tensor *t) {
+    Tensor *c = ctx_copy(ctx, t, sizeof *t);
+    c->data = ctx_copy(ctx, t->data, (size_t)(t->count * type_bytes(t->type)));
+    return c;
+}
+
+/* The inputs of the kernel, bound to the buffers of `k`, which is t->k or was read from its text. */
+static Eval *bind(Trial *t, const Kernel *k) {
     Eval *ev = eval_new(t->ctx);
-    for (int i = 0; i < t->g->data.len; i++)
-        eval_bind(ev, t->g->in.at[i], t->g->data.at[i]);
-    bool ok = func_verify(t->ctx, t->f, stage, flat) && eval_func(ev, t->f) &&
-              same_tensor(t->want, eval_tensor(ev, t->out));
+    for (int i = 0; i < t->syms.len; i++)
+        eval_set(ev, k == t->k ? t->syms.at[i] : k->syms.at[i], t->size.at[i]);
+    for (int i = 0; i < t->k->ins.len; i++) {
+        for (int j = 0; j < t->g->data.len; j++)
+            if (t->g->in.at[j] == t->k->ins.at[i])
+                eval_bind(ev, k->ins.at[i], t->g->data.at[j]);
+    }
+    for (int i = 0; t->before && i < t->k->outs.len; i++)
+        if (t->k->outs.at[i] == t->out)
+            eval_bind(ev, k->outs.at[i], tensor_copy(t->ctx, t->before));
+    return ev;
+}
+
+static Text kernel_text(Ctx *ctx, const Kernel *k);
+static bool is_right(Trial *t, const Kernel *k, const char *stage, bool flat) {
+    Eval *ev = bind(t, k);
+    Buf *out = NULL;
+    for (int i = 0; i < t->k->outs.len; i++)
+        if (t->k->outs.at[i] == t->out)
+            out = k->outs.at[i];
+    return out && func_verify(t->ctx, k->func, stage, flat) && eval_func(ev, k->func) &&
+           same_tensor(t->want, eval_tensor(ev, out));
+}
+
+static bool report(Trial *t, bool ok, const char *stage) {
     check(ok, stage, t->seed);
     if (!ok)
         printf("after: %s\n%s\n", t->done.at ? t->done.at : "no step",
                t->ctx->diag.text.at ? t->ctx->diag.text.at : "");
     return ok;
+}
+
+static bool check_loops(Trial *t, const char *stage, bool flat) {
+    return report(t, is_right(t, t->k, stage, flat), stage);
+}
+
+static Text kernel_text(Ctx *ctx, const Kernel *k) {
+    Text text = text_new(ctx);
+    kernel_print(&text, k);
+    return text;
+}
+
+static bool has_large_const(const Kernel *k) {
+    for (int i = 0; i < k->ins.len; i++)
+        if (k->ins.at[i]->data && k->ins.at[i]->data->count > TEXT_ELEMENTS)
+            return true;
+    return false;
+}
+
+/* The text reads back: twice the same, and computing the same. */
+static bool check_text(Trial *t, const char *stage, bool flat) {
+    Text first = kernel_text(t->ctx, t->k);
+    LccText *once = lcc_parse(t->ctx, "text", first.at);
+    if (!once || once->kernels.len != 1 || !once->kernels.at[0]->func)
+        return report(t, false, stage);
+    Text second = kernel_text(t->ctx, once->kernels.at[0]);
+    LccText *twice = lcc_parse(t->ctx, "text", second.at);
+    bool ok = twice && !strcmp(kernel_text(t->ctx, twice->kernels.at[0]).at, second.at);
+    ok = ok && once->kernels.at[0]->syms.len == t->k->syms.len;
+    return report(t, ok && (has_large_const(t->k) || is_right(t, once->kernels.at[0], stage, flat)),
+                  stage);
 }
 
 /* ---- random steps ------------------------------------------------------------------------------ */
@@ -44,10 +112,6 @@ static void note_loop(void *data, Stmt *s) {
     vec_push(l->ctx, &l->at, r);
 }
 
-static Str new_name(Trial *t, Str old, int i) {
-    return str_f(t->ctx, "%s%c", old, 'x' + i);
-}
-
 static void add_loops(Trial *t, Step *s, const Loops *l, int n) {
     VEC(LoopRef) v = {0};
     int first = (int)rnd(t->g, (uint32_t)l->at.len);
@@ -62,37 +126,63 @@ static void add_loops(Trial *t, Step *s, const Loops *l, int n) {
     s->nloop = v.len;
 }
 
+/* Operands that the steps which place something need. */
+static void add_place(Trial *t, Step *s) {
+    const Kernel *k = t->k;
+    s->def = k->defs.at[rnd(t->g, (uint32_t)k->defs.len)]->name;
+    s->in = s->loop[0].def;
+    s->space = rnd(t->g, 4) ? SPACE_REG : SPACE_LOCAL;
+    if (s->op != STEP_PACK)
+        return;
+    s->def = t->g->weights ? t->g->weights->name : s->def;
+    s->nnum = 1;
+}
+
 static Step random_step(Trial *t, const Loops *l) {
-    static const uint8_t ops[] = {STEP_SPLIT,     STEP_SPLIT,    STEP_SPLIT,      STEP_FUSE,
-                                  STEP_REORDER,   STEP_REORDER,  STEP_UNROLL,     STEP_VECTORIZE,
-                                  STEP_VECTORIZE, STEP_PARALLEL, STEP_COMPUTE_AT, STEP_COMPUTE_AT,
-                                  STEP_STAGE};
-    static const uint8_t tails[] = {TAIL_NONE, TAIL_PEEL, TAIL_PEEL, TAIL_GUARD};
+    static const uint8_t ops[] = {STEP_SPLIT,     STEP_SPLIT,      STEP_SPLIT,      STEP_FUSE,
+                                  STEP_REORDER,   STEP_REORDER,    STEP_UNROLL,     STEP_UNROLL,
+                                  STEP_VECTORIZE, STEP_PARALLEL,   STEP_STAGE,      STEP_STAGE,
+                                  STEP_TENSORIZE, STEP_COMPUTE_AT, STEP_COMPUTE_AT, STEP_PACK};
+    static const uint8_t tails[] = {TAIL_NONE, TAIL_PEEL, TAIL_PEEL, TAIL_GUARD, TAIL_ROUNDUP};
     Ctx *ctx = t->ctx;
     Gen *g = t->g;
-    const Kernel *k = t->f->kernel;
     Step s = {.op = ops[rnd(g, sizeof ops)]};
-    add_loops(t, &s, l, s.op == STEP_REORDER ? 2 + (int)rnd(g, 2) : s.op == STEP_FUSE ? 2 : 1);
+    bool vector = s.op == STEP_VECTORIZE || s.op == STEP_TENSORIZE;
+    if (s.op == STEP_TENSORIZE && !t->exact)
+        s.op = STEP_VECTORIZE;
+    add_loops(t, &s, l, s.op == STEP_REORDER ? 2 + (int)rnd(g, 3) : s.op == STEP_FUSE ? 2 : 1);
     s.num = ctx_new(ctx, int64_t);
-    *s.num = s.op == STEP_VECTORIZE ? 4 << rnd(g, 3) : 2 + (int)rnd(g, 7);
-    s.nnum = s.op == STEP_SPLIT || s.op == STEP_VECTORIZE;
+    *s.num = vector || s.op == STEP_PACK ? 4 << rnd(g, 3) : 2 + (int)rnd(g, 7);
+    s.nnum = s.op == STEP_SPLIT || vector;
     s.word = ctx_newn(ctx, Str, 2);
-    s.word[0] = new_name(t, s.loop[0].axis, 0);
-    s.word[1] = new_name(t, s.loop[0].axis, 1);
+    for (int i = 0; i < 2; i++)
+        s.word[i] = str_f(ctx, "%s%c", s.loop[0].axis, 'x' + i);
     s.nword = s.op == STEP_SPLIT ? 2 : s.op == STEP_FUSE ? 1 : 0;
     if (s.op == STEP_SPLIT)
-        s.tail = tails[rnd(g, 4)];
-    if (s.op != STEP_COMPUTE_AT && s.op != STEP_STAGE)
-        return s;
-    s.def = k->defs.at[rnd(g, (uint32_t)k->defs.len)]->name;
-    s.in = kernel_root(k)->name;
-    s.space = SPACE_REG;
+        s.tail = tails[rnd(g, 5)];
+    if (s.op == STEP_TENSORIZE) {
+        s.word[0] = str(ctx, "fma");
+        s.nword = 1;
+        s.tail = rnd(g, 3) ? TAIL_NONE : TAIL_ROUNDUP;
+    }
+    if (s.op == STEP_COMPUTE_AT || s.op == STEP_STAGE || s.op == STEP_PACK)
+        add_place(t, &s);
     return s;
+}
+
+/* What a step that fails halfway may have changed. */
+static Func func_saved(Ctx *ctx, const Func *f) {
+    Func before = *f;
+    before.body = stmt_copy(ctx, f->body);
+    before.params.at =
+        ctx_copy(ctx, f->params.at, (size_t)f->params.len * sizeof *before.params.at);
+    return before;
 }
 
 static bool try_steps(Trial *t) {
     Str why = NULL;
-    for (int i = 0; i < 12; i++) {
+    Sched *all = t->k->sched = ctx_new(t->ctx, Sched);
+    for (int i = 0; i < STEPS; i++) {
         Loops l = {.ctx = t->ctx};
         stmt_walk(t->f->body, note_loop, &l);
         if (!l.at.len)
@@ -100,19 +190,23 @@ static bool try_steps(Trial *t) {
         Step s = random_step(t, &l);
         if ((s.op == STEP_REORDER || s.op == STEP_FUSE) && s.nloop < 2)
             continue;
-        Func before = *t->f; /* a step that fails halfway has changed the loops */
-        before.body = stmt_copy(t->ctx, t->f->body);
-        before.params.at = ctx_copy(t->ctx, before.params.at,
-                                    (size_t)before.params.len * sizeof *before.params.at);
+        Func before = func_saved(t->ctx, t->f);
+        Kernel kernel = *t->k;
+        kernel.ins.at = ctx_copy(t->ctx, t->k->ins.at, (size_t)t->k->ins.len * sizeof(Buf *));
+        kernel.temps.at = ctx_copy(t->ctx, t->k->temps.at, (size_t)t->k->temps.len * sizeof(Buf *));
         if (!step_apply(t->ctx, t->f, &s, &why)) {
             *t->f = before;
+            *t->k = kernel;
             continue;
         }
+        vec_push(t->ctx, &all->steps, s);
         Sched one = {{0}};
         vec_push(t->ctx, &one.steps, s);
         text_s(&t->done, t->done.len ? " ; " : "");
         sched_print(&t->done, &one);
         if (!check_loops(t, "loops after a step compute the same", false))
+            return false;
+        if (rnd(t->g, 6) == 0 && !check_text(t, "loops after a step read back", false))
             return false;
     }
     return true;
@@ -120,11 +214,67 @@ static bool try_steps(Trial *t) {
 
 /* ---- one kernel -------------------------------------------------------------------------------- */
 
-static bool is_small(const Def *d) {
+static bool is_small(Eval *ev, const Def *d) {
     double n = 1;
+    int64_t extent;
     for (int i = 0; i < d->naxis; i++)
-        n *= (double)d->axis[i].var->extent->u.i;
-    return n < 60000;
+        n *= eval_int(ev, d->axis[i].var->extent, &extent) ? (double)extent : VOLUME_MAX;
+    return n < VOLUME_MAX;
+}
+
+/* A product or window and a map; one equation; an update; or several that read each other. */
+static Def *gen_kernel(Trial *t, Eval *ev) {
+    Gen *g = t->g;
+    Ctx *ctx = t->ctx;
+    Kernel *k = t->k;
+    uint32_t form = rnd(g, 8);
+    t->exact = form < 4;
+    g->symbolic = t->exact && rnd(g, 2);
+    Def *d = t->exact ? gen_dense(g, ev) : gen_def(g, form == 4 ? 2 : (int)rnd(g, 2));
+    if (t->exact)
+        vec_push(ctx, &k->defs, g->first);
+    if (form == 4) { /* the first values come from outside */
+        if (!is_small(ev, g->first) || !is_small(ev, d) || !eval_def(ev, g->first))
+            return NULL;
+        t->before = tensor_copy(ctx, eval_tensor(ev, d->buf));
+    }
+    vec_push(ctx, &k->defs, d);
+    for (int more = form > 5 ? 1 + (int)rnd(g, 2) : 0; more > 0; more--) {
+        vec_push(ctx, &g->in, d->buf);
+        vec_push(ctx, &g->data, NULL);
+        d = gen_def(g, (int)rnd(g, 2));
+        vec_push(ctx, &k->defs, d);
+    }
+    return d;
+}
+
+static void note_sizes(Trial *t, Eval *ev) {
+    int64_t v;
+    for (int i = 0; i < t->k->syms.len; i++)
+        if (eval_int(ev, expr_sym(t->ctx, t->k->syms.at[i]), &v)) {
+            vec_push(t->ctx, &t->syms, t->k->syms.at[i]);
+            vec_push(t->ctx, &t->size, v);
+        }
+}
+
+static void test_loops(Trial *t, Eval *ev) {
+    static const char *const targets[] = {"c", "avx2", "avx512"};
+    const Options strict = {.strict = true};
+    Lower lo = {.ctx = t->ctx, .strict = true};
+    t->ctx->opt = &strict;
+    lo.target = target_find(targets[t->seed % 3], &lo.machine);
+    t->k->name = str(t->ctx, "k0");
+    kernel_normalise(t->ctx, t->k);
+    kernel_close(t->ctx, t->k);
+    note_sizes(t, ev);
+    t->f = t->k->func = loop_build(t->ctx, t->k);
+    if (check_loops(t, "naive loops compute the same", false) && try_steps(t) &&
+        check_text(t, "scheduled loops read back", false)) {
+        if (report(t, loop_lower(&lo, t->f), "loops are lowered") &&
+            check_loops(t, "lowered loops compute the same", true))
+            check_text(t, "lowered loops read back", true);
+    }
+    t->ctx->opt = NULL;
 }
 
 static void test_kernel(uint64_t seed) {
@@ -133,29 +283,16 @@ static void test_kernel(uint64_t seed) {
     Eval *ev = eval_new(ctx);
     gen_start(&g, ctx, seed);
     gen_inputs(&g, ev);
-    Kernel *k = ctx_new(ctx, Kernel);
-    bool dense = rnd(&g, 2);
-    Def *d = dense ? gen_dense(&g, ev) : gen_def(&g, (int)rnd(&g, 2));
-    if (dense)
-        vec_push(ctx, &k->defs, g.first);
-    vec_push(ctx, &k->defs, d);
-    bool ran = true;
-    for (int i = 0; i < k->defs.len; i++)
-        ran = ran && is_small(k->defs.at[i]) && eval_def(ev, k->defs.at[i]);
+    Trial t = {.ctx = ctx, .g = &g, .seed = seed, .done = text_new(ctx)};
+    t.k = ctx_new(ctx, Kernel);
+    Def *d = gen_kernel(&t, ev);
+    bool ran = d != NULL;
+    for (int i = 0; ran && i < t.k->defs.len; i++)
+        ran = is_small(ev, t.k->defs.at[i]) && eval_def(ev, t.k->defs.at[i]);
     if (ran) {
-        const Options strict = {.strict = true};
-        Trial t = {ctx, &g, NULL, d->buf, eval_tensor(ev, d->buf), seed, text_new(ctx)};
-        Lower lo = {.ctx = ctx, .strict = true};
-        ctx->opt = &strict;
-        lo.target = target_find("avx2", &lo.machine);
-        k->name = str(ctx, "k0");
-        kernel_normalise(ctx, k);
-        kernel_close(ctx, k);
-        t.f = k->func = loop_build(ctx, k);
-        if (check_loops(&t, "naive loops compute the same", false) && try_steps(&t) &&
-            loop_lower(&lo, t.f))
-            check_loops(&t, "lowered loops compute the same", true);
-        ctx->opt = NULL;
+        t.out = d->buf;
+        t.want = eval_tensor(ev, d->buf);
+        test_loops(&t, ev);
     }
     ctx_free(ctx);
 }
