@@ -27,6 +27,17 @@ static bool arena_static(const Module *m, int64_t *bytes) {
     return m->arena_bytes && expr_is_int(m->arena_bytes, bytes);
 }
 
+/* How far the memory plan is from the largest live set, which no plan can go below. */
+static void arena_gap(Text *t, const Module *m) {
+    long long bytes = m->arena_sample, bound = m->arena_bound;
+    if (!arena_static(m, NULL) && bytes)
+        text_f(t, ", %lld bytes with large dims", bytes);
+    if (bytes && bound)
+        text_f(t, ", lower bound %lld (+%.2f %%)", bound,
+               100 * ((double)bytes / (double)bound - 1));
+    text_c(t, '\n');
+}
+
 void module_summary(Text *t, const Compiled *c) {
     int64_t bytes;
     double flop = c->module->entry->flop;
@@ -57,6 +68,8 @@ void module_json(Text *t, const Compiled *c) {
         text_f(t, ", \"arena_bytes\": %lld", (long long)bytes);
     else
         text_s(t, ", \"arena_bytes\": null");
+    text_f(t, ", \"arena_sample\": %lld, \"arena_bound\": %lld", (long long)m->arena_sample,
+           (long long)m->arena_bound);
     text_f(t, ", \"weights_bytes\": %lld, \"weights\": \"%s\",\n \"build\": ",
            (long long)module_weights(m), c->out.weights_mode);
     json_text(t, c->out.build_line);
@@ -131,9 +144,10 @@ static void info_text(Args *a, const Compiled *c) {
     else
         text_s(&t, "by shape");
     if (arena_static(c->module, &bytes))
-        text_f(&t, "\narena   %lld bytes\n", (long long)bytes);
+        text_f(&t, "\narena   %lld bytes", (long long)bytes);
     else
-        text_s(&t, "\narena   by shape\n");
+        text_s(&t, "\narena   by shape");
+    arena_gap(&t, c->module);
     text_f(&t, "weights %lld bytes (%s)\n", (long long)module_weights(c->module),
            c->out.weights_mode);
     text_f(&t, "build   %s\n", c->out.build_line);

@@ -98,7 +98,9 @@ typedef struct Module {
     const Expr *arena_bytes;
     Sym *arena_cap;      /* SYM_RUN; NULL unless open */
     int64_t arena_fixed; /* open: bytes of the part of constant size, which every run needs */
-    int64_t arena_bound; /* proven lower bound for static shapes (largest live set), else 0 */
+    /* What the search for offsets found and the largest live set, below which no plan can be; where sizes depend
+     * on dims, at the sample of memory_plan.c. Open sizes do not count. */
+    int64_t arena_sample, arena_bound;
 } Module;
 
 Stmt *stmt_new(Ctx *ctx, StmtOp op);

@@ -111,6 +111,10 @@ bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each 
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
 bool memory_plan(Lower *lo);
+/* Bytes an arena buffer takes, rounded up to whole cache lines. */
+const Expr *memory_bytes(Ctx *ctx, const Buf *b);
+/* memory_check.c: an internal error when two buffers may overlap while both are needed. */
+void memory_check(Ctx *ctx, const Module *m);
 bool kernel_cost(Lower *lo); /* flop, bytes_in, bytes_out of every Func */
 /* e over DIM symbols alone, BIND symbols replaced by their values; NULL when it depends on data (loads, RUN
  * symbols) or would be too long to write out. */

@@ -1,40 +1,42 @@
-/* Places every arena buffer. Buffers of constant size: a portfolio of greedy orders, the best one kept;
- * buffers whose size depends on symbols come behind, a slot being used again by buffers of equal size.
+/* Places every arena buffer. memory_place.c searches with numbers: with the sizes as they are, or, where they
+ * depend on dims, with those of a sample; which buffer lies above which then holds for all dims, and offsets are
+ * sums and maxima over them. Buffers whose size only the run knows come behind.
  *
- *   before  a[0..4) b[1..2) c[2..4)      after  a at 0, b at 64, c at 64   (lifetimes in call order) */
+ *   before  a[0..4) b[1..2) c[2..4)      after  a at 0, b at 64, c at 64   (lifetimes in call order)
+ *   before  a N*64 bytes, b 64, c N*8    after  a at 0, b and c at N*64 */
+#include "lower/memory_place.h"
 #include "lower/lower.h"
 
 #include <stdlib.h>
 
-#define ALIGN 64 /* bytes: a cache line, and the widest vector */
+#define ALIGN 64       /* bytes: a cache line, and the widest vector */
+#define SAMPLE_DIM 256 /* what an unknown dim counts as when offsets are searched for */
 
 typedef struct Slot {
     Buf *buf;
-    int from, to; /* first and last position that touches it */
-    int64_t size; /* bytes, rounded up; -1: symbolic */
-    const Expr *symbolic;
-    int home; /* symbolic: number in Memory.homes */
-    int64_t at;
+    Place place;        /* size: bytes at the sample */
+    const Expr *bytes;  /* over dims, rounded up to whole lines; NULL: known only while running */
+    const Expr *open;   /* the same when bytes is NULL */
+    const Expr *offset; /* result */
+    int home;           /* open: number in Memory.homes, else -1 */
 } Slot;
 
 typedef struct Memory {
     Lower *lo;
     Map *slot_of; /* Buf → Slot */
     VEC(Slot *) slots;
-    VEC(Slot *) homes; /* places of symbolic size, in the order of their first use */
+    VEC(Slot *) homes; /* places of open size, in the order of their first use */
+    Map *offsets;      /* Expr over dims → Sym that holds it */
+    Stmt *sets;        /* of these symbols */
     int position;
 } Memory;
 
-static const Expr *align_up(Ctx *ctx, const Expr *bytes) {
-    return expr_mul(ctx, expr_ceildiv(ctx, bytes, ALIGN), expr_i(ctx, ALIGN));
-}
-
-/* Bytes of b, rounded up to whole lines. */
-static const Expr *buf_bytes(Ctx *ctx, const Buf *b) {
+const Expr *memory_bytes(Ctx *ctx, const Buf *b) {
     const Expr *n = b->size ? b->size : buf_count(ctx, b);
     if (!b->size && b->bound)
         n = b->bound;
-    return align_up(ctx, expr_mul(ctx, n, expr_i(ctx, type_bytes(type_dtype(b->type)))));
+    n = expr_mul(ctx, n, expr_i(ctx, type_bytes(type_dtype(b->type))));
+    return expr_mul(ctx, expr_ceildiv(ctx, n, ALIGN), expr_i(ctx, ALIGN));
 }
 
 static void touch(Memory *m, Buf *b, int from, int to) {
@@ -44,15 +46,13 @@ static void touch(Memory *m, Buf *b, int from, int to) {
     if (!s) {
         s = ctx_new(m->lo->ctx, Slot);
         s->buf = b;
-        s->from = from;
-        s->symbolic = buf_bytes(m->lo->ctx, b);
-        if (!expr_is_int(s->symbolic, &s->size))
-            s->size = -1;
+        s->place.from = from;
+        s->place.id = m->slots.len;
         map_put(m->slot_of, b, s);
         vec_push(m->lo->ctx, &m->slots, s);
     }
-    s->from = from < s->from ? from : s->from;
-    s->to = to > s->to ? to : s->to;
+    s->place.from = from < s->place.from ? from : s->place.from;
+    s->place.to = to > s->place.to ? to : s->place.to;
 }
 
 typedef struct Touching {
@@ -109,129 +109,150 @@ static void live_stmts(Memory *m, Stmt *s, int from, int to) {
 
 /* ---- placing ---------------------------------------------------------------------------------------- */
 
-static int by_size(const void *pa, const void *pb) {
-    const Slot *a = *(Slot *const *)pa, *b = *(Slot *const *)pb;
-    if (a->size != b->size)
-        return a->size > b->size ? -1 : 1;
-    return a->buf->id < b->buf->id ? -1 : 1;
+/* Bytes at the sample: every dim SAMPLE_DIM, or the nearest it may be. */
+static int64_t sample_bytes(Memory *m, const Expr *bytes) {
+    Ctx *ctx = m->lo->ctx;
+    const Program *prog = m->lo->prog;
+    Sym **dim = ctx_newn(ctx, Sym *, prog->dims.len);
+    const Expr **value = ctx_newn(ctx, const Expr *, prog->dims.len);
+    int64_t n;
+    for (int i = 0; i < prog->dims.len; i++) {
+        dim[i] = prog->dims.at[i];
+        n = SAMPLE_DIM < dim[i]->min ? dim[i]->min : SAMPLE_DIM;
+        value[i] = expr_i(ctx, n > dim[i]->max ? dim[i]->max : n);
+    }
+    return expr_is_int(expr_subst(ctx, bytes, prog->dims.len, dim, value), &n) && n > 0 ? n : 0;
 }
 
-static int by_start(const void *pa, const void *pb) {
-    const Slot *a = *(Slot *const *)pa, *b = *(Slot *const *)pb;
-    return a->from != b->from ? a->from - b->from : by_size(pa, pb);
+/* Whatever the dims: no size is negative, also on a path that is not taken. */
+static const Expr *closed_bytes(Ctx *ctx, const Buf *b) {
+    const Expr *e = expr_over_dims(ctx, memory_bytes(ctx, b));
+    return e && expr_range(ctx, e).min < 0 ? expr_max(ctx, e, expr_i(ctx, 0)) : e;
 }
 
-static int by_area(const void *pa, const void *pb) {
-    const Slot *a = *(Slot *const *)pa, *b = *(Slot *const *)pb;
-    double x = (double)a->size * (a->to - a->from + 1), y = (double)b->size * (b->to - b->from + 1);
-    return x != y ? (x > y ? -1 : 1) : by_size(pa, pb);
+/* An offset over dims, as a symbol that the entry sets first when it is more than a constant. */
+static const Expr *offset_symbol(Memory *m, const Expr *e) {
+    Ctx *ctx = m->lo->ctx;
+    if (expr_size(ctx, e, 2) < 2)
+        return e;
+    Sym *s = map_get(m->offsets, e);
+    if (!s) {
+        s = sym_new(ctx, SYM_BIND, str(ctx, "at"), INT64_MIN, INT64_MAX);
+        s->value = e;
+        map_put(m->offsets, e, s);
+        Stmt *set = stmt_new(ctx, STMT_ASSIGN);
+        set->var = s;
+        set->a = e;
+        m->sets = stmt_join(m->sets, set);
+    }
+    return expr_sym(ctx, s);
 }
 
-static int by_length(const void *pa, const void *pb) {
-    const Slot *a = *(Slot *const *)pa, *b = *(Slot *const *)pb;
-    int x = a->to - a->from, y = b->to - b->from;
-    return x != y ? y - x : by_size(pa, pb);
+static const Expr *slot_end(Ctx *ctx, const Slot *s) {
+    return expr_add(ctx, s->offset, s->bytes);
 }
 
-static bool overlap(const Slot *a, const Slot *b) {
-    return a->from <= b->to && b->from <= a->to;
+/* The larger of a (NULL: nothing yet) and b. */
+static const Expr *at_least(Ctx *ctx, const Expr *a, const Expr *b) {
+    return a ? expr_max(ctx, a, b) : b;
 }
 
 static int by_offset(const void *pa, const void *pb) {
     const Slot *a = *(Slot *const *)pa, *b = *(Slot *const *)pb;
-    return a->at != b->at ? (a->at < b->at ? -1 : 1) : (a->buf->id < b->buf->id ? -1 : 1);
+    if (a->place.at != b->place.at)
+        return a->place.at < b->place.at ? -1 : 1;
+    return a->place.id < b->place.id ? -1 : 1;
 }
 
-/* Lowest free offset for each slot in turn (best fit among the gaps). Returns the peak. */
-static int64_t place(Slot **order, int n, Slot **live) {
-    int64_t peak = 0;
+/* Slots of which each lies above those before it that it meets: its offset is the largest of their ends. A slot
+ * below one that is itself below adds nothing. Holds for all dims; how tight it is was searched for at the
+ * sample. Returns the end of all. */
+static const Expr *stack_slots(Memory *m, Slot **slot, int n) {
+    Ctx *ctx = m->lo->ctx;
+    const Expr *all = NULL;
+    bool *top = ctx_newn(ctx, bool, n);
+    Slot **under = ctx_newn(ctx, Slot *, n);
+    qsort(slot, (size_t)n, sizeof(Slot *), by_offset);
     for (int i = 0; i < n; i++) {
-        int nlive = 0;
-        for (int j = 0; j < i; j++)
-            if (overlap(order[i], order[j]))
-                live[nlive++] = order[j];
-        qsort(live, (size_t)nlive, sizeof *live, by_offset);
-        int64_t end = 0, best = -1, gap = INT64_MAX;
-        for (int j = 0; j < nlive; j++) {
-            int64_t room = live[j]->at - end;
-            if (room >= order[i]->size && room < gap) {
-                best = end;
-                gap = room;
-            }
-            if (live[j]->at + live[j]->size > end)
-                end = live[j]->at + live[j]->size;
+        const Expr *at = NULL;
+        int kept = 0;
+        top[i] = true;
+        for (int j = i; j-- > 0;) {
+            bool meets = place_meets(&slot[i]->place, &slot[j]->place);
+            for (int k = 0; k < kept && meets; k++)
+                meets = !place_meets(&under[k]->place, &slot[j]->place);
+            if (!meets)
+                continue;
+            under[kept++] = slot[j];
+            top[j] = false;
+            at = at_least(ctx, at, slot_end(ctx, slot[j]));
         }
-        order[i]->at = best >= 0 ? best : end;
-        if (order[i]->at + order[i]->size > peak)
-            peak = order[i]->at + order[i]->size;
+        slot[i]->offset = at ? offset_symbol(m, at) : expr_i(ctx, 0);
     }
-    return peak;
+    for (int i = 0; i < n; i++)
+        if (top[i])
+            all = at_least(ctx, all, slot_end(ctx, slot[i]));
+    return all;
 }
 
-/* Largest sum of sizes live at one position: no plan can need less. */
-static int64_t lower_bound(Slot *const *slot, int n) {
-    int64_t bound = 0;
-    for (int i = 0; i < n; i++) {
-        int64_t sum = 0;
-        for (int j = 0; j < n; j++)
-            if (slot[j]->from <= slot[i]->from && slot[i]->from <= slot[j]->to)
-                sum += slot[j]->size;
-        bound = sum > bound ? sum : bound;
-    }
-    return bound;
-}
-
-static int64_t place_static(Memory *m) {
+/* Sizes that follow from the dims: one search for all, at the sample. Returns the end of all. */
+static const Expr *place_closed(Memory *m) {
     Ctx *ctx = m->lo->ctx;
+    Module *mod = m->lo->module;
     int n = 0;
-    Slot **fix = ctx_newn(ctx, Slot *, m->slots.len), **live = ctx_newn(ctx, Slot *, m->slots.len);
+    Slot **closed = ctx_newn(ctx, Slot *, m->slots.len);
+    Place **place = ctx_newn(ctx, Place *, m->slots.len);
     for (int i = 0; i < m->slots.len; i++)
-        if (m->slots.at[i]->size >= 0)
-            fix[n++] = m->slots.at[i];
-    static int (*const orders[])(const void *, const void *) = {by_size, by_area, by_length,
-                                                                by_start};
-    int64_t best = INT64_MAX, bound = lower_bound(fix, n);
-    for (int o = 0; o < 4 && best > bound; o++) {
-        qsort(fix, (size_t)n, sizeof *fix, orders[o]);
-        int64_t peak = place(fix, n, live);
-        if (peak >= best)
-            continue;
-        best = peak;
-        for (int i = 0; i < n; i++)
-            fix[i]->buf->offset = expr_i(ctx, fix[i]->at);
-    }
-    m->lo->module->arena_bound = bound;
-    return n ? best : 0;
+        if (m->slots.at[i]->bytes) {
+            place[n] = &m->slots.at[i]->place;
+            closed[n++] = m->slots.at[i];
+        }
+    mod->arena_bound = place_bound(place, n);
+    mod->arena_sample = memory_place(ctx, place, n);
+    bool fixed = true;
+    for (int i = 0; i < n; i++)
+        fixed &= expr_is_int(closed[i]->bytes, NULL);
+    if (!fixed)
+        return stack_slots(m, closed, n);
+    for (int i = 0; i < n; i++)
+        closed[i]->offset = expr_i(ctx, closed[i]->place.at);
+    return expr_i(ctx, mod->arena_sample);
 }
 
-/* Symbolic sizes: a home starts where the one before it ends, at a symbol the entry sets; it serves the next
- * buffer of the same size expression when its own is done. Returns all bytes, over the sizes alone. */
-static const Expr *place_symbolic(Memory *m, int64_t start) {
+static int by_start(const void *pa, const void *pb) {
+    const Slot *a = *(Slot *const *)pa, *b = *(Slot *const *)pb;
+    return a->place.from != b->place.from ? a->place.from - b->place.from
+                                          : (a->place.id < b->place.id ? -1 : 1);
+}
+
+/* Sizes that only the run knows: a home starts where the one before it ends, at a symbol the entry sets; it
+ * serves the next slot of the same size expression when its own is done. Returns all bytes. */
+static const Expr *place_open(Memory *m, const Expr *start) {
     Ctx *ctx = m->lo->ctx;
-    const Expr *bytes = expr_i(ctx, start);
+    const Expr *bytes = start;
     VEC(int) busy = {0};
     if (m->slots.len)
         qsort(m->slots.at, (size_t)m->slots.len, sizeof *m->slots.at, by_start);
     for (int i = 0; i < m->slots.len; i++) {
         Slot *s = m->slots.at[i];
-        if (s->size >= 0)
+        s->home = -1;
+        if (s->bytes)
             continue;
         int h = 0;
-        while (h < m->homes.len &&
-               (m->homes.at[h]->symbolic != s->symbolic || busy.at[h] >= s->from))
+        while (h < m->homes.len && (m->homes.at[h]->open != s->open || busy.at[h] >= s->place.from))
             h++;
         s->home = h;
         if (h < m->homes.len) {
-            s->buf->offset = m->homes.at[h]->buf->offset;
-            busy.at[h] = s->to;
+            s->offset = m->homes.at[h]->offset;
+            busy.at[h] = s->place.to;
             continue;
         }
-        s->buf->offset =
+        s->offset =
             h == 0 ? bytes
                    : expr_sym(ctx, sym_new(ctx, SYM_RUN, str(ctx, "at"), INT64_MIN, INT64_MAX));
-        bytes = expr_add(ctx, bytes, s->symbolic);
+        bytes = expr_add(ctx, bytes, s->open);
         vec_push(ctx, &m->homes, s);
-        vec_push(ctx, &busy, s->to);
+        vec_push(ctx, &busy, s->place.to);
     }
     return bytes;
 }
@@ -286,24 +307,27 @@ static Stmt *insert_before(Ctx *ctx, Stmt *s, Stmt *first) {
     return was;
 }
 
+/* An open arena must reach to `end`. */
+static Stmt *check_end(const Memory *m, const Expr *end) {
+    Stmt *check = stmt_new(m->lo->ctx, STMT_CHECK);
+    check->a = expr_le(m->lo->ctx, end, expr_sym(m->lo->ctx, m->lo->module->arena_cap));
+    check->b = expr_i(m->lo->ctx, CHECK_MEMORY);
+    return check;
+}
+
 /* The entry sets the start of home h, and in an open arena checks its end. */
 static Stmt *settle_home(Memory *m, Stmt *s, int h) {
     Ctx *ctx = m->lo->ctx;
     const Slot *home = m->homes.at[h];
-    const Expr *end = expr_add(ctx, home->buf->offset, home->symbolic);
+    const Expr *end = expr_add(ctx, home->offset, home->open);
     if (h > 0) {
         const Slot *before = m->homes.at[h - 1];
         Stmt *set = stmt_new(ctx, STMT_ASSIGN);
-        set->var = home->buf->offset->u.sym;
-        set->a = expr_add(ctx, before->buf->offset, before->symbolic);
+        set->var = home->offset->u.sym;
+        set->a = expr_add(ctx, before->offset, before->open);
         s = insert_before(ctx, s, set);
     }
-    if (!m->lo->module->arena_cap)
-        return s;
-    Stmt *check = stmt_new(ctx, STMT_CHECK);
-    check->a = expr_le(ctx, end, expr_sym(ctx, m->lo->module->arena_cap));
-    check->b = expr_i(ctx, CHECK_MEMORY);
-    return insert_before(ctx, s, check);
+    return m->lo->module->arena_cap ? insert_before(ctx, s, check_end(m, end)) : s;
 }
 
 static int last_home(const Memory *m, const Stmt *s) {
@@ -312,7 +336,7 @@ static int last_home(const Memory *m, const Stmt *s) {
     for (int i = 0; i < n; i++) {
         const Buf *b = s->op == STMT_CALL ? s->arg[i] : s->call->out.at[i];
         const Slot *slot = b ? map_get(m->slot_of, b) : NULL;
-        if (slot && slot->size < 0 && slot->home > last)
+        if (slot && slot->home > last)
             last = slot->home;
     }
     return last;
@@ -353,20 +377,32 @@ static bool expr_is_closed(Ctx *ctx, const Expr *e) {
 }
 
 bool memory_plan(Lower *lo) {
-    Memory m = {.lo = lo, .slot_of = map_new(lo->ctx)};
-    live_stmts(&m, lo->module->entry->body, -1, -1);
-    int64_t fixed = place_static(&m);
-    const Expr *bytes = place_symbolic(&m, fixed);
-    if (expr_is_closed(lo->ctx, bytes)) {
-        lo->module->arena_bytes = bytes;
-    } else {
-        lo->module->arena_fixed = fixed;
-        lo->module->arena_cap =
-            sym_new(lo->ctx, SYM_RUN, str(lo->ctx, "arena_bytes"), 0, INT64_MAX);
+    Ctx *ctx = lo->ctx;
+    Module *mod = lo->module;
+    Memory m = {.lo = lo, .slot_of = map_new(ctx), .offsets = map_new(ctx)};
+    live_stmts(&m, mod->entry->body, -1, -1);
+    for (int i = 0; i < m.slots.len; i++) {
+        Slot *s = m.slots.at[i];
+        s->bytes = closed_bytes(ctx, s->buf);
+        s->open = s->bytes ? NULL : memory_bytes(ctx, s->buf);
+        s->place.size = s->bytes ? sample_bytes(&m, s->bytes) : 0;
     }
-    settle_homes(&m, lo->module->entry->body, 0);
-    loop_let(lo->ctx, lo->module->entry);
+    const Expr *closed = offset_symbol(&m, place_closed(&m)), *bytes = place_open(&m, closed);
+    if (m.homes.len == 0 || expr_is_closed(ctx, bytes)) {
+        mod->arena_bytes = bytes;
+    } else {
+        mod->arena_fixed = 0;
+        expr_is_int(closed, &mod->arena_fixed);
+        mod->arena_cap = sym_new(ctx, SYM_RUN, str(ctx, "arena_bytes"), 0, INT64_MAX);
+        m.sets = stmt_join(m.sets, check_end(&m, closed));
+    }
     for (int i = 0; i < m.slots.len; i++)
-        vec_push(lo->ctx, &lo->module->arena, m.slots.at[i]->buf);
+        m.slots.at[i]->buf->offset = m.slots.at[i]->offset;
+    settle_homes(&m, mod->entry->body, 0);
+    mod->entry->body = stmt_join(m.sets, mod->entry->body);
+    memory_check(ctx, mod);
+    loop_let(ctx, mod->entry);
+    for (int i = 0; i < m.slots.len; i++)
+        vec_push(ctx, &mod->arena, m.slots.at[i]->buf);
     return true;
 }
