@@ -214,8 +214,8 @@ static void split_sum(Raising *r, Def *d) {
     const Expr *x = expr_add(ctx, expr_cast(ctx, T_I32, n.x), expr_int(ctx, T_I32, n.cx));
     const Expr *w = expr_add(ctx, expr_cast(ctx, T_I32, n.w), expr_int(ctx, T_I32, plain));
     const Expr *keep = d->when ? expr_select(ctx, d->when, x, expr_int(ctx, T_I32, 0)) : x;
+    reduction_like(r, d, "x", x, keep, &other); /* first: it is a kernel of its own */
     reduction_like(r, d, "xw", expr_mul(ctx, x, w), NULL, &main);
-    reduction_like(r, d, "x", x, keep, &other);
     other = expr_mul(ctx, other, expr_int(ctx, T_I32, n.cw - plain));
     become_map(ctx, d, expr_add(ctx, main, other));
 }

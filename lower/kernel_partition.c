@@ -213,9 +213,11 @@ static bool fits_tile(const Lower *lo, const Def *reader) {
 }
 
 /* A contraction's register tile has no place for other sums beside it. */
-static bool read_by_contraction(Partition *pt, const BufUse *use) {
-    for (int i = 0; i < use->readers.len; i++)
-        if (def_is_contraction(pt->lo->ctx, use->readers.at[i]))
+static bool crowds_tile(Partition *pt, const Def *d, const Kernel *k) {
+    if (!def_is_reduction(d) || map_get(pt->chain, d) || pt->lo->machine->vec == 0)
+        return false;
+    for (int i = 0; i < k->defs.len; i++)
+        if (def_is_contraction(pt->lo->ctx, k->defs.at[i]) && !map_get(pt->chain, k->defs.at[i]))
             return true;
     return false;
 }
@@ -240,9 +242,7 @@ static bool join_kernel(Partition *pt, Def *d) {
     trial.defs.len = trial.defs.cap = k->defs.len + 1;
     int depth = kernel_attach(ctx, &trial, d);
     if (depth < 1 || (!map_get(pt->chain, d) && !region_fits(d->buf, depth)) ||
-        (depth < d->buf->rank && by_element) ||
-        (depth < d->buf->rank && def_is_reduction(d) && !map_get(pt->chain, d) &&
-         read_by_contraction(pt, use)))
+        (depth < d->buf->rank && by_element) || crowds_tile(pt, d, k))
         return false;
     k->defs.at = trial.defs.at;
     k->defs.len = k->defs.cap = trial.defs.len;
