@@ -18,7 +18,7 @@ install(FILES ${GENERATED}/lccConfig.cmake ${GENERATED}/lccConfigVersion.cmake
   DESTINATION ${package})
 
 set(LEPTON_PC_LIBS "-lprotobuf-c -lm -lpthread -ldl")
-if(TCC_INCLUDE AND TCC_LIBRARY AND NOT TCC_LIBRARY MATCHES "\\.a$") # a static one is inside
+if(LCC_TCC AND TCC_INCLUDE AND TCC_LIBRARY AND NOT TCC_LIBRARY MATCHES "\\.a$") # a static one is inside
   set(LEPTON_PC_LIBS "-ltcc ${LEPTON_PC_LIBS}")
 endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/lepton.pc.in ${GENERATED}/lepton.pc @ONLY)
