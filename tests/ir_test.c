@@ -237,6 +237,29 @@ static void check_meaning(Gen *g, Eval *ev, const Program *p, uint64_t seed) {
           "a program read back computes the same", seed);
 }
 
+static Text module_text(Ctx *ctx, const Module *m) {
+    Text t = text_new(ctx);
+    module_print(&t, m);
+    return t;
+}
+
+/* A module read back prints the same from then on, and computes the same unless its text leaves data out. */
+static void check_module_text(Gen *g, Eval *ev, const Program *p, const Module *m, uint64_t seed) {
+    Ctx *ctx = g->ctx;
+    Module *once = module_parse(ctx, "text", module_text(ctx, m).at);
+    Module *twice = once ? module_parse(ctx, "text", module_text(ctx, once).at) : NULL;
+    bool ok = twice && !strcmp(module_text(ctx, once).at, module_text(ctx, twice).at);
+    check(ok, "a module's text reads back", seed);
+    if (!ok || once->prog->blank)
+        return;
+    Eval *other = eval_new(ctx);
+    for (int i = 0; i < once->prog->inputs.len; i++)
+        eval_bind(other, once->prog->inputs.at[i].buf, g->data.at[i]);
+    check(module_verify(ctx, once, "reading") && eval_module(other, once) &&
+              same_results(ev, p, other, once->prog),
+          "a module read back computes the same", seed);
+}
+
 /* The module a program is lowered to computes the same: kernels, schedules, flat loops, memory plan. */
 static void check_lowered(Ctx *ctx, Eval *ev, const Program *p, uint64_t seed) {
     static const char *const targets[] = {"c", "avx2", "avx512"};
@@ -254,6 +277,8 @@ static void check_lowered(Ctx *ctx, Eval *ev, const Program *p, uint64_t seed) {
     if (m && !ran && eval_steps(other) > 100 * BUDGET)
         return;
     check(ok, "a lowered program computes the same", seed);
+    if (ok)
+        check_module_text(&g, ev, p, m, seed);
     if (!ok && ctx->diag.text.at)
         printf("%s", ctx->diag.text.at);
 }
