@@ -476,7 +476,7 @@ def resuming(c):
     c.says(["m.onnx", "-q", "--target=avx2", "-o", "d/m.c", "--dump=all"], OK)
 
     def code():  # without the header comment, which names the input, and the numbers of equal names
-        return re.sub(rb"([a-z])(_\d+)+\b", rb"\1", c.read("d/m.c").split(b"*/", 1)[1])
+        return re.sub(rb"([a-z]\d*)(_\d+)+\b", rb"\1", c.read("d/m.c").split(b"*/", 1)[1])
 
     direct = code()
     texts = [f for f in c.files() if f.endswith(".lcc")]
