@@ -205,6 +205,55 @@ static void list_outer(Ctx *ctx, Roles *r) {
     }
 }
 
+/* ---- cases ---------------------------------------------------------------------------------------- */
+
+#define PERIOD_MAX 36 /* cases that are written out */
+
+typedef struct CaseWalk {
+    Ctx *ctx;
+    const Sym *axis;
+    int64_t period;      /* of what conditions see of the axis; 0: not seen yet */
+    bool decides, whole; /* some condition asks for one value; one sees more than a rest */
+} CaseWalk;
+
+static void condition_uses(CaseWalk *w, const Expr *e) {
+    int64_t c;
+    if (!expr_uses_sym(e, w->axis))
+        return;
+    if (e->op == OP_MOD && expr_is_int(e->kid[1], &c) && (w->period == 0 || w->period == c)) {
+        w->period = c;
+        return;
+    }
+    w->whole |= e->op == OP_SYM;
+    for (int i = 0; i < e->nkid; i++)
+        condition_uses(w, e->kid[i]);
+}
+
+static void case_node(void *data, const Expr *e) {
+    CaseWalk *w = data;
+    if (e->op != OP_SELECT)
+        return;
+    condition_uses(w, e->kid[0]);
+    w->decides |= e->kid[0]->op == OP_EQ && expr_uses_sym(e->kid[0], w->axis);
+}
+
+static void list_cases(Ctx *ctx, Roles *r) {
+    for (int i = 0; i < r->nouter; i++) {
+        const Def *d = r->root;
+        CaseWalk w = {ctx, d->axis[r->outer[i]].var, 0, false, false};
+        int64_t extent;
+        expr_walk(ctx, d->value, case_node, &w);
+        bool known = w.decides && expr_is_int(w.axis->extent, &extent);
+        int64_t period = !known ? 0 : w.whole ? extent : w.period;
+        if (period > 1 && period <= PERIOD_MAX && extent % period == 0 && r->ncases < CASES_MAX) {
+            r->period[r->ncases] = period;
+            r->cases[r->ncases++] = r->outer[i];
+        } else {
+            r->plain[r->nplain++] = r->outer[i];
+        }
+    }
+}
+
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
     *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1};
@@ -230,4 +279,6 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
                 r->red[r->nred++] = i;
     }
     list_outer(ctx, r);
+    if (r->kind == CLASS_MAP)
+        list_cases(ctx, r);
 }

@@ -19,6 +19,8 @@ typedef enum KernelClass {
 } KernelClass;
 const char *class_name(KernelClass c);
 
+enum { CASES_MAX = 2 };
+
 /* Axes are numbers of `acc`'s axes. The rows (m) and lanes (n) are the register tile; lanes are contiguous
  * in the root's buffer. */
 typedef struct Roles {
@@ -29,6 +31,10 @@ typedef struct Roles {
     int red[RANK_MAX * 2], nred;        /* RED axes in their order */
     const Expr *lanes_load, *rows_load; /* the LOAD that uses n; the one that uses m (NULL: none) */
     bool lanes_contiguous;              /* lanes_load has stride 1 along n */
+    /* of a map: axes that decide cases of its value, alike every `period` steps (which divides the extent), and
+     * the others of `outer` */
+    int cases[CASES_MAX], ncases, plain[RANK_MAX], nplain;
+    int64_t period[CASES_MAX];
     int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
     /* of a chain; acc and root are those of the contraction at its end */
     Def *mid, *first, *dot; /* the rows acc reads; the map of the first contraction, and that one */

@@ -5,7 +5,7 @@
  * weights that are multiples of 4). Precondition: graph_rewrite.
  *
  *   before  y[n,m,p,q] = add(c, r<3, s<3 | 0 <= p+r-1 < H && …) x[n,c,p+r-1,q+s-1]*w[m,c,r,s]
- *   after   y.pad[n,l,c] = x with zeros around ; y.in[e,t,c] = B' pad B ; y.mul[e,t,m] = add(c) y.in*u
+ *   after   y.in[e,t,c] = B' x B, zeros around x ; y.mul[e,t,m] = add(c) y.in[e,t,c]*u[e,c,m]
  *           y[n,m,p,q] = A' y.mul A,  e = place in the tile, t = tile */
 #include "lower/uses.h"
 
@@ -57,7 +57,6 @@ typedef struct Window {
     int wdim[4];               /* dimensions of w for m, c, r, s */
     int64_t first[2];          /* x's index is p + r + first */
     int64_t size[2], tiles[2]; /* extents of p and q; tiles along them */
-    int64_t pad[2];            /* elements of the padded rows and columns */
 } Window;
 
 /* ---- recognising -------------------------------------------------------------------------------- */
@@ -183,7 +182,6 @@ static bool match_window(Window *v) {
     }
     for (int i = 0; i < 2; i++) {
         v->tiles[i] = (v->size[i] + v->f->out - 1) / v->f->out;
-        v->pad[i] = v->tiles[i] * v->f->out + 2;
         if (!expr_is_int(v->x->u.buf->dim[v->xside[i]], &h) || v->size[i] < 1)
             return false;
     }
@@ -239,7 +237,32 @@ static Def *new_def(const Window *v, const char *what, int rank, const Expr *con
     return d;
 }
 
-/* Product of the extents of x's remaining dimensions (the batch), and the index of one of them. */
+/* x[…] at place (i, j) of a tile, 0 outside: `corner` is where the tile starts, n counts the rest. */
+static const Expr *tile_element(const Window *v, const Expr *n, const Expr *c,
+                                const Expr *const corner[2], int i, int j) {
+    Ctx *ctx = v->lo->ctx;
+    const Expr *at[RANK_MAX], *inside = NULL;
+    const int place[2] = {i, j};
+    for (int k = v->x->nkid; k-- > 0;) {
+        int a = axis_of(v->d, v->x->kid[k]);
+        at[k] = expr_i(ctx, 0);
+        if (k == v->xc) {
+            at[k] = c;
+        } else if (k == v->xside[0] || k == v->xside[1]) {
+            int s = k == v->xside[1];
+            at[k] = expr_add(ctx, corner[s], expr_i(ctx, v->first[s] + place[s]));
+            inside = expr_and(ctx, inside, expr_le(ctx, expr_i(ctx, 0), at[k]));
+            inside = expr_and(ctx, inside, expr_lt(ctx, at[k], v->x->u.buf->dim[k]));
+        } else if (a >= 0) {
+            at[k] = expr_mod(ctx, n, v->d->axis[a].var->extent);
+            n = expr_fdiv(ctx, n, v->d->axis[a].var->extent);
+        }
+    }
+    const Expr *load = buf_load(ctx, v->x->u.buf, at);
+    return inside ? expr_select(ctx, inside, load, expr_flt(ctx, T_F32, 0)) : load;
+}
+
+/* Product of the extents of the output axes that x has besides rows and columns. */
 static const Expr *batch_count(const Window *v) {
     const Expr *n = expr_i(v->lo->ctx, 1);
     for (int i = 0; i < v->x->nkid; i++) {
@@ -250,57 +273,25 @@ static const Expr *batch_count(const Window *v) {
     return n;
 }
 
-/* pad[n, l, c]: x with zeros around, channels innermost; l counts rows and columns. */
-static Def *pad_input(const Window *v) {
-    Ctx *ctx = v->lo->ctx;
-    const Expr *dim[3] = {batch_count(v), expr_i(ctx, v->pad[0] * v->pad[1]),
-                          v->d->axis[v->c].var->extent};
-    Def *pad = new_def(v, "pad", 3, dim);
-    const Expr *n = def_var(ctx, pad, 0), *l = def_var(ctx, pad, 1), *inside = NULL;
-    const Expr *width = expr_i(ctx, v->pad[1]), *at[RANK_MAX];
-    const Expr *side[2] = {expr_fdiv(ctx, l, width), expr_mod(ctx, l, width)};
-    for (int i = v->x->nkid; i-- > 0;) {
-        int a = axis_of(v->d, v->x->kid[i]);
-        at[i] = expr_i(ctx, 0);
-        if (i == v->xc) {
-            at[i] = def_var(ctx, pad, 2);
-        } else if (i == v->xside[0] || i == v->xside[1]) {
-            int s = i == v->xside[1];
-            at[i] = expr_add(ctx, side[s], expr_i(ctx, v->first[s]));
-            inside = expr_and(ctx, inside, expr_le(ctx, expr_i(ctx, 0), at[i]));
-            inside = expr_and(ctx, inside, expr_lt(ctx, at[i], v->x->u.buf->dim[i]));
-        } else if (a >= 0) {
-            at[i] = expr_mod(ctx, n, v->d->axis[a].var->extent);
-            n = expr_fdiv(ctx, n, v->d->axis[a].var->extent);
-        }
-    }
-    pad->value = expr_select(ctx, inside, buf_load(ctx, v->x->u.buf, at), expr_flt(ctx, T_F32, 0));
-    return pad;
-}
-
-/* in[e, t, c]: every tile of pad transformed. */
-static Def *transform_input(const Window *v, const Def *pad) {
+/* in[e, t, c]: every tile of x transformed. */
+static Def *transform_input(const Window *v) {
     Ctx *ctx = v->lo->ctx;
     int64_t per = v->tiles[0] * v->tiles[1];
     const Expr *dim[3] = {expr_i(ctx, v->f->in * v->f->in),
-                          expr_mul(ctx, pad->buf->dim[0], expr_i(ctx, per)), pad->buf->dim[2]};
+                          expr_mul(ctx, batch_count(v), expr_i(ctx, per)),
+                          v->d->axis[v->c].var->extent};
     Def *in = new_def(v, "in", 3, dim);
-    const Expr *t = def_var(ctx, in, 1), *width = expr_i(ctx, v->f->in), *element[IN_MAX][IN_MAX];
-    const Expr *side[2] = {expr_fdiv(ctx, def_var(ctx, in, 0), width),
-                           expr_mod(ctx, def_var(ctx, in, 0), width)};
+    const Expr *e = def_var(ctx, in, 0), *t = def_var(ctx, in, 1);
+    const Expr *width = expr_i(ctx, v->f->in), *step = expr_i(ctx, v->f->out);
+    const Expr *side[2] = {expr_fdiv(ctx, e, width), expr_mod(ctx, e, width)};
     const Expr *n = expr_fdiv(ctx, t, expr_i(ctx, per)), *of = expr_mod(ctx, t, expr_i(ctx, per));
     const Expr *row = expr_fdiv(ctx, of, expr_i(ctx, v->tiles[1]));
     const Expr *col = expr_mod(ctx, of, expr_i(ctx, v->tiles[1]));
-    const Expr *step = expr_i(ctx, v->f->out);
-    const Expr *start =
-        expr_add(ctx, expr_mul(ctx, expr_mul(ctx, row, step), expr_i(ctx, v->pad[1])),
-                 expr_mul(ctx, col, step));
+    const Expr *corner[2] = {expr_mul(ctx, row, step), expr_mul(ctx, col, step)};
+    const Expr *element[IN_MAX][IN_MAX];
     for (int i = 0; i < v->f->in; i++)
-        for (int j = 0; j < v->f->in; j++) {
-            const Expr *at[3] = {n, expr_add(ctx, start, expr_i(ctx, i * v->pad[1] + j)),
-                                 def_var(ctx, in, 2)};
-            element[i][j] = buf_load(ctx, pad->buf, at);
-        }
+        for (int j = 0; j < v->f->in; j++)
+            element[i][j] = tile_element(v, n, def_var(ctx, in, 2), corner, i, j);
     in->value = square(ctx, v->f->in, v->f->in, v->f->bt, side, element);
     return in;
 }
@@ -399,9 +390,8 @@ static void rewrite_block(Lower *lo, const Filter *f, Block *b) {
         Buf *u = it->kind == ITEM_DEF && match_window(&v) ? transform_weights(&v) : NULL;
         if (!u)
             continue;
-        Def *pad = pad_input(&v), *in = transform_input(&v, pad), *mul = multiply(&v, in, u);
+        Def *in = transform_input(&v), *mul = multiply(&v, in, u);
         transform_output(&v, mul);
-        insert_def(lo->ctx, b, i++, pad);
         insert_def(lo->ctx, b, i++, in);
         insert_def(lo->ctx, b, i++, mul);
     }

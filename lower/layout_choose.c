@@ -13,6 +13,7 @@
 
 #define GROWTH_MAX 2.0 /* a halo may not make a buffer larger than this times its elements */
 #define CHANNELS_MIN 4 /* fewer channels are no lanes */
+#define GUARDS_MIN 4   /* guarded loads that make a map one of windows */
 #define SYMBOLIC 32.0  /* what an unknown extent counts as there */
 #define REACH_MAX 16   /* elements a halo may have on one side of an unknown extent */
 
@@ -309,6 +310,104 @@ static void give_halo(Layouts *l, Kernel *k) {
     }
 }
 
+/* ---- borders inside maps ---------------------------------------------------------------------- */
+
+typedef struct MapBorder {
+    const Layouts *l;
+    const Def *d;
+    Buf *buf; /* the first one that is read so */
+    Halo need;
+    int guarded;
+    bool fits;
+} MapBorder;
+
+/* select(inside, x[…], 0), where `inside` bounds the indices: the load; else NULL. */
+static const Expr *guarded_load(Ctx *ctx, const Expr *e) {
+    if (e->op != OP_SELECT || e->kid[1]->op != OP_LOAD || e->type != T_F32 ||
+        !expr_is(e->kid[2], 0) || e->kid[1]->u.buf->space == SPACE_CONST ||
+        !terms_bound(ctx, e->kid[0], e->kid[1]))
+        return NULL;
+    return e->kid[1];
+}
+
+static void map_border(void *data, const Expr *e) {
+    MapBorder *m = data;
+    Halo need = {0};
+    const Expr *load = guarded_load(m->l->lo->ctx, e);
+    if (!load || (m->buf && m->buf != load->u.buf))
+        return;
+    m->buf = load->u.buf;
+    m->guarded++;
+    const Expr *lanes = def_var(m->l->lo->ctx, m->d, m->d->buf->rank - 1);
+    m->fits &= reach(m->l->lo->ctx, m->d, load, &need) && load->nkid == 4 && load->kid[1] == lanes;
+    for (int i = 0; i < m->buf->rank; i++) {
+        m->need.lo[i] = need.lo[i] > m->need.lo[i] ? need.lo[i] : m->need.lo[i];
+        m->need.hi[i] = need.hi[i] > m->need.hi[i] ? need.hi[i] : m->need.hi[i];
+    }
+}
+
+static const Expr *unguarded(Ctx *ctx, const Expr *e, void *data) {
+    const Expr *load = guarded_load(ctx, e);
+    return load && load->u.buf == data ? load : e;
+}
+
+/* A map that reads a window of one buffer along vectors of its channels, each element with its own border: a
+ * halo of zeros takes the place of all of them. */
+static void map_halo(Layouts *l, Kernel *k) {
+    Ctx *ctx = l->lo->ctx;
+    Def *d = kernel_root(k);
+    MapBorder m = {.l = l, .d = d, .fits = true};
+    if (k->defs.len != 1 || d->at || d->scan || def_is_reduction(d) || d->buf->rank == 0)
+        return;
+    expr_walk(ctx, d->value, map_border, &m);
+    if (m.guarded < GUARDS_MIN || !m.fits || m.buf->rank != 4 || !is_input(k, m.buf))
+        return;
+    Buf *b = m.buf;
+    const Halo *has = map_get(l->halos, b);
+    if (!is_free(l, b) || (has && has->padded && has->fill)) {
+        b = copy_before(l, k, b);
+        reread(ctx, k, m.buf, b);
+    }
+    Halo *h = halo_of(l, b);
+    h->channels_last = h->padded = true;
+    for (int a = 0; a < b->rank; a++) {
+        h->lo[a] = m.need.lo[a] > h->lo[a] ? m.need.lo[a] : h->lo[a];
+        h->hi[a] = m.need.hi[a] > h->hi[a] ? m.need.hi[a] : h->hi[a];
+    }
+    d->value = expr_map(ctx, d->value, unguarded, b);
+}
+
+typedef struct Along {
+    const Layouts *l;
+    const Def *d;
+    int yes, no;
+} Along;
+
+static void along_node(void *data, const Expr *e) {
+    Along *a = data;
+    Ctx *ctx = a->l->lo->ctx;
+    const Expr *coef, *rest;
+    Sym *channel = a->d->axis[1].var;
+    if (e->op != OP_LOAD || e->u.buf->space == SPACE_CONST || !expr_uses_sym(e, channel))
+        return;
+    const Halo *h = map_get(a->l->halos, e->u.buf);
+    bool last = h && h->channels_last && e->kid[1]->op == OP_SYM && e->kid[1]->u.sym == channel;
+    bool beside = expr_linear(ctx, buf_offset(ctx, e->u.buf, e->kid), 1, &channel, &coef, &rest) &&
+                  expr_is(coef, 1);
+    *(last || beside ? &a->yes : &a->no) += 1;
+}
+
+/* A map whose operands all lie side by side along its second dimension. */
+static bool map_along_channels(const Layouts *l, const Kernel *k) {
+    const Def *d = kernel_root(k);
+    Along a = {l, d, 0, 0};
+    if (k->defs.len != 1 || d->at || d->scan || def_is_reduction(d) || d->buf->rank != 4 ||
+        expr_is(d->buf->dim[1], 1))
+        return false;
+    expr_walk(l->lo->ctx, d->value, along_node, &a);
+    return a.yes > 0 && a.no == 0;
+}
+
 typedef struct Weights {
     const Def *d;
     bool found;
@@ -336,13 +435,14 @@ static bool is_convolution(Ctx *ctx, const Roles *r) {
     return r->kind == CLASS_WINDOW || w.found;
 }
 
-/* A convolution's output and what follows from it do best with the channels innermost. */
+/* The output of a convolution, or of a map along channels, and what follows from it do best with the channels
+ * innermost. */
 static void prefer_channels(Layouts *l, Kernel *k) {
     Roles r;
     kernel_roles(l->lo->ctx, k, &r);
     Buf *out = r.root->buf;
     int64_t channels;
-    bool starts = is_convolution(l->lo->ctx, &r), follows = false;
+    bool starts = is_convolution(l->lo->ctx, &r) || map_along_channels(l, k), follows = false;
     for (int i = 0; i < k->ins.len; i++) {
         const Halo *h = map_get(l->halos, k->ins.at[i]);
         follows |= h && h->channels_last && k->ins.at[i]->rank == out->rank;
@@ -449,6 +549,8 @@ bool layout_choose(Lower *lo) {
         group_inputs(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < lo->module->kernels.len; i++)
         give_halo(&l, lo->module->kernels.at[i]);
+    for (int i = 0; i < lo->module->kernels.len; i++)
+        map_halo(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < lo->module->kernels.len; i++) {
         Buf *b = kernel_root(lo->module->kernels.at[i])->buf;
         const Halo *h = map_get(l.halos, b);

@@ -8,13 +8,15 @@
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
  * dot4 (a sum of 8-bit products that the machine's instruction can do), tile_bf16 (the same of
  * bf16 products), narrow (a machine for such sums),
- * inner (Defs beside the accumulator and the root), and for a candidate tile
+ * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
+ * period, P0 and P1), and for a candidate tile
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
- * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind, `acc.rest` those of `acc.red`
- * that are not k. In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`, `sums`, `wides`,
- * `panels` or `leads` is repeated for each Def of that list, the last first (`.last`, `.terms`: its last axis
- * and the one before, `out.around`: the innermost of `outer`). Chosen names and W are numbers.
+ * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind,
+ * `out.case0` and `out.case1` those that decide cases and `out.plain` the others of `out.outer`, `acc.rest`
+ * those of `acc.red` that are not k. In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`,
+ * `sums`, `wides`, `panels` or `leads` is repeated for each Def of that list, the last first (`.last`, `.terms`:
+ * its last axis and the one before, `out.around`: the innermost of `outer`). Chosen names and W are numbers.
  * The first rule whose class, guard and steps fit wins. */
 #include "lower/sched_rules.h"
 
@@ -26,7 +28,7 @@ typedef struct Binding {
     bool flag; /* a bool, not a number */
 } Binding;
 
-enum { BINDINGS_MAX = 24 };
+enum { BINDINGS_MAX = 32 };
 
 typedef struct Matching {
     Ctx *ctx;
@@ -81,6 +83,9 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "has_m", r->m >= 0);
     bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
     bind_flag(mt, "has_n", r->n >= 0);
+    bind(mt, "cases", r->ncases);
+    bind(mt, "P0", r->period[0]);
+    bind(mt, "P1", r->period[1]);
     bool octets = r->acc && r->acc->buf->type == T_I32;
     bind_flag(mt, "dot4", r->k >= 0 && octets && machine_has(mach, "dot4"));
     bind_flag(mt, "tile_bf16", r->k >= 0 && !octets && machine_has(mach, "tile_bf16"));
@@ -211,6 +216,9 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
     } lists[] = {{"m", &r->m, r->m >= 0},
                  {"n", &r->n, r->n >= 0},
                  {"outer", r->outer, r->nouter},
+                 {"plain", r->plain, r->nplain},
+                 {"case0", &r->cases[0], r->ncases > 0},
+                 {"case1", &r->cases[1], r->ncases > 1},
                  {"k", &r->k, r->k >= 0},
                  {"rest", rest, nrest},
                  {"around", r->outer + (r->nouter ? r->nouter - 1 : 0), r->nouter > 0},
