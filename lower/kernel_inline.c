@@ -101,6 +101,24 @@ static double reads_per_element(Ctx *ctx, const Def *d, const Def *reader) {
     return own <= 0 ? 1 : c.n * def_volume(ctx, reader, true) / own;
 }
 
+typedef struct Follows {
+    Uses *uses;
+    bool found;
+} Follows;
+
+static void follows_load(void *data, Buf *b) {
+    Follows *f = data;
+    f->found |=
+        b->ndef == 1 && b->def && def_is_reduction(b->def) && uses_of(f->uses, b)->readers.len == 1;
+}
+
+/* Is d the map at the end of a reduction's kernel? Then its values are stored in place of the reduction's. */
+static bool is_epilogue(Uses *u, const Def *d) {
+    Follows f = {u, false};
+    def_loads(u->ctx, d, follows_load, &f);
+    return f.found;
+}
+
 static bool pays(Uses *u, const Def *d, const BufUse *use) {
     Ctx *ctx = u->ctx;
     double cost = expr_cost(ctx, d->value), reads = 0;
@@ -109,6 +127,8 @@ static bool pays(Uses *u, const Def *d, const BufUse *use) {
         const Def *r = use->readers.at[i];
         bool same_block = uses_place(u, r)->block == uses_place(u, d)->block;
         if (!same_block && cost > 2)
+            return false;
+        if (cost > 0 && def_is_contraction(ctx, r) && is_epilogue(u, d))
             return false;
         if (r == d || size + expr_size(ctx, r->value, SIZE_MAX_NODES + 1) > SIZE_MAX_NODES)
             return false;

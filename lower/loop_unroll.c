@@ -1,5 +1,5 @@
-/* Writes unrolled loops out, and loops of one iteration. Precondition: constant extents (sched_unroll saw
- * to it).
+/* Writes out unrolled loops, loops of one iteration, and what is guarded by `true`.
+ * Precondition: the extents are constant (sched_unroll saw to it).
  *
  *   before  for m < 2 unroll { y[m] = 0 }        after  y[0] = 0 ; y[1] = 0 */
 #include "lower/lower.h"
@@ -23,7 +23,9 @@ static Stmt *unroll_list(Ctx *ctx, Stmt *s) {
         int64_t n;
         next = s->next;
         s->next = NULL;
-        if (s->op == STMT_FOR && expr_is_int(s->a, &n) && (s->run == RUN_UNROLL || n == 1)) {
+        if (s->op == STMT_IF && expr_is(s->a, 1)) {
+            *end = unroll_list(ctx, s->body);
+        } else if (s->op == STMT_FOR && expr_is_int(s->a, &n) && (s->run == RUN_UNROLL || n == 1)) {
             *end = unroll_for(ctx, s, n);
         } else {
             s->body = unroll_list(ctx, s->body);

@@ -1,6 +1,6 @@
 /* Vector loops become vector statements. A loop whose statements have no vector form (a store that is not
- * contiguous, an index that is not linear, a condition that differs between lanes) stays a loop, or is
- * unrolled where it fills registers.
+ * contiguous, an index that is not linear) stays a loop, or is unrolled where it fills registers. What only some
+ * lanes do is masked.
  * Precondition: loop_flatten.
  *
  *   before  for n < 16 vector { y[i*16 + n] = max(x[i*16 + n], 0) }
@@ -22,6 +22,7 @@ typedef struct Vectoring {
     Ctx *ctx;
     Sym *var;
     int lanes;
+    const Expr *mask; /* statements run in these lanes; NULL: all */
     const Place *at;
     bool ok;
 } Vectoring;
@@ -74,13 +75,21 @@ static const Expr *ramp(Vectoring *v, const Expr *index, int64_t *stride) {
 
 static const Expr *vector_expr(Vectoring *v, const Expr *e);
 
+/* Is the element there whether or not it is asked for? */
+static bool in_bounds(Ctx *ctx, const Expr *load) {
+    const Buf *b = load->u.buf;
+    int64_t n;
+    Range r = expr_range(ctx, load->kid[0]);
+    return r.min >= 0 && expr_is_int(b->size ? b->size : buf_count(ctx, b), &n) && r.max < n;
+}
+
 static const Expr *vector_load(Vectoring *v, const Expr *e) {
     int64_t stride;
     const Expr *at = expr_uses_sym(e->kid[0], v->var) ? ramp(v, e->kid[0], &stride) : e->kid[0];
     const Place *p = v->at;
     for (const Place *o = p; o; o = o->outer) /* the widest that loads it in any case */
         p = map_get(o->sure, e) ? o : p;
-    const Expr *mask = e->u.buf->space == SPACE_REG ? NULL : p->mask;
+    const Expr *mask = e->u.buf->space == SPACE_REG || in_bounds(v->ctx, e) ? NULL : p->mask;
     if (!at || (mask && expr_uses_buf(at, NULL))) {
         v->ok = false;
         return e;
@@ -179,34 +188,63 @@ static const Expr *vector_expr(Vectoring *v, const Expr *e) {
 }
 
 static const Expr *vector_value(Vectoring *v, const Expr *e) {
-    Place top = place_new(v->ctx, NULL, NULL, e);
+    Place top = place_new(v->ctx, NULL, v->mask, e);
     v->at = &top;
     return widen(v, vector_expr(v, e));
 }
 
+static void vector_stmts(Vectoring *v, Stmt *s);
+
+/* A condition that differs between lanes masks what it guards.
+ *   if n < 10 { y[n] = x[n] }  →  y[ramp] = x[n < 10 ? ramp] where n < 10 */
+static void vector_if(Vectoring *v, Stmt *s) {
+    const Expr *outer = v->mask;
+    const Expr *same = outer && expr_uses_buf(s->a, NULL) ? NULL : uniform(v, s->a);
+    if (same) {
+        s->a = same;
+        vector_stmts(v, s->body);
+        vector_stmts(v, s->orelse);
+        return;
+    }
+    v->ok &= !s->orelse && s->body;
+    const Expr *on = v->ok ? vector_value(v, s->a) : NULL;
+    if (!v->ok)
+        return;
+    v->mask = outer ? expr_and(v->ctx, outer, on) : on;
+    vector_stmts(v, s->body);
+    v->mask = outer;
+    Stmt *next = s->next;
+    *s = *s->body;
+    stmt_join(s, next);
+}
+
+static void vector_store(Vectoring *v, Stmt *s) {
+    int64_t stride = 0;
+    const Expr **at = ctx_new(v->ctx, const Expr *);
+    *at = ramp(v, s->index[0], &stride);
+    v->ok &= *at && stride == 1 && !(v->mask && expr_uses_buf(*at, NULL));
+    if (v->ok)
+        s->a = vector_value(v, s->a);
+    s->index = at;
+    s->b = v->mask;
+}
+
 /* Rewrites a copy of the list; v->ok says whether it is any good. */
 static void vector_stmts(Vectoring *v, Stmt *s) {
-    for (; s && v->ok; s = s->next) {
-        int64_t stride = 0;
+    for (Stmt *next; s && v->ok; s = next) {
+        next = s->next;
         switch (s->op) {
         case STMT_FOR:
-            v->ok &= !expr_uses_sym(s->a, v->var) && s->run != RUN_VECTOR;
+            v->ok &= !expr_uses_sym(s->a, v->var) && s->run != RUN_VECTOR &&
+                     !(v->mask && expr_uses_buf(s->a, NULL));
             vector_stmts(v, s->body);
             break;
         case STMT_IF:
-            v->ok &= !expr_uses_sym(s->a, v->var);
-            vector_stmts(v, s->body);
-            vector_stmts(v, s->orelse);
+            vector_if(v, s);
             break;
-        case STMT_STORE: {
-            const Expr **at = ctx_new(v->ctx, const Expr *);
-            *at = ramp(v, s->index[0], &stride);
-            v->ok &= *at && stride == 1;
-            if (v->ok)
-                s->a = vector_value(v, s->a);
-            s->index = at;
+        case STMT_STORE:
+            vector_store(v, s);
             break;
-        }
         default:
             v->ok = false;
         }
@@ -314,7 +352,7 @@ static void vector_walk(Lower *lo, Stmt *s) {
         int64_t n;
         if (s->op != STMT_FOR || s->run != RUN_VECTOR || !expr_is_int(s->a, &n))
             continue;
-        Vectoring v = {lo, lo->ctx, s->var, (int)n, NULL, true};
+        Vectoring v = {lo, lo->ctx, s->var, (int)n, NULL, NULL, true};
         Stmt *body = stmt_copy(lo->ctx, s->body), *next = s->next;
         vector_stmts(&v, body);
         if (!v.ok) {

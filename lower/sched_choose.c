@@ -1,5 +1,6 @@
 /* Gives every kernel its schedule: the first rule of the target whose class, guard and steps fit; else each
- * inner Def right where its values are needed (`nested`, which fits every kernel).
+ * inner Def right where its values are needed (`nested`, which fits every kernel), in vectors where they lie
+ * side by side (`nested_lanes`).
  *
  *   before  kernel { t ; y }        after  schedule compute_at t in y at n ; stage t at y.n in reg */
 #include "lower/sched_rules.h"
@@ -81,6 +82,10 @@ static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
         if (ctx->diag.errors)
             return false;
     }
+    bool plain = lo->o0 || (only && !strcmp(only, "nested"));
+    Sched *lanes = plain ? NULL : schedule_lanes(lo, k);
+    if (lanes && try_schedule(ctx, k, lanes, str(ctx, "nested_lanes"), &why))
+        return true;
     if (!lo->o0 && !k->defs.at[0]->scan &&
         try_schedule(ctx, k, schedule_nested(ctx, k), str(ctx, "nested"), &why))
         return true;
@@ -90,7 +95,8 @@ static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
 /* --rule names one of them, or what is built in. */
 static bool rule_known(Ctx *ctx, const RuleList *rules) {
     const char *only = forced_rule(ctx);
-    bool known = !only || !strcmp(only, "nested") || !strcmp(only, "naive");
+    bool known =
+        !only || !strcmp(only, "nested") || !strcmp(only, "naive") || !strcmp(only, "nested_lanes");
     Text names = text_new(ctx);
     for (int i = 0; i < rules->len; i++) {
         known |= only && !strcmp(only, rules->at[i].name);
@@ -99,7 +105,8 @@ static bool rule_known(Ctx *ctx, const RuleList *rules) {
     if (known)
         return true;
     diag_error(ctx, EXIT_USAGE, NULL, "--rule=%s: the target has no such rule", only);
-    diag_note(ctx, "it has %snested naive winograd2 winograd4", names.at ? names.at : "");
+    diag_note(ctx, "it has %snested_lanes nested naive winograd2 winograd4",
+              names.at ? names.at : "");
     return false;
 }
 

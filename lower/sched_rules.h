@@ -17,5 +17,7 @@ typedef VEC(Rule) RuleList;
 RuleList rules_parse(Ctx *ctx, const char *text);
 /* Fills the schedule when class and guard fit and a tile exists; else *why says what does not. */
 bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, Sched *out, Str *why);
+/* sched_lanes.c: as `nested`, with vectors along what is contiguous; NULL when there is nothing of the kind. */
+Sched *schedule_lanes(Lower *lo, const Kernel *k);
 
 #endif

@@ -419,15 +419,21 @@ static bool print_vector_shift(Printer *p, const Expr *e) {
     return true;
 }
 
-/* ramp(a, 1) < bcast(b): the lanes below b - a. */
+static bool is_count(const Expr *e) {
+    return e->op == OP_RAMP && expr_is(e->kid[1], 1) && type_dtype(e->type) == T_I64;
+}
+
+/* ramp(a, 1) < bcast(b): the lanes below b - a; bcast(b) <= ramp(a, 1): all but them. */
 static bool print_first_lanes(Printer *p, const Expr *e) {
-    const Expr *a = e->kid[0], *b = uniform(p, e->kid[1]);
-    if (!b || a->op != OP_RAMP || !expr_is(a->kid[1], 1) || type_dtype(a->type) != T_I64 ||
-        (e->op != OP_LT && e->op != OP_LE))
+    bool below = is_count(e->kid[0]);
+    const Expr *ramp = e->kid[!below], *b = uniform(p, e->kid[below]);
+    if (!b || !is_count(ramp) || (e->op != OP_LT && e->op != OP_LE))
         return false;
-    const Expr *count = expr_sub(p->ctx, b, a->kid[0]);
-    if (e->op == OP_LE)
+    const Expr *count = expr_sub(p->ctx, b, ramp->kid[0]);
+    if ((e->op == OP_LE) == below)
         count = expr_add(p->ctx, count, expr_i(p->ctx, 1));
+    if (!below)
+        text_f(p->t, "(%s)~", vector_type(p, T_BOOL, type_lanes(e->type)));
     call_open(p, vec_first(p, type_lanes(e->type)));
     print_expr(p, count, P_ASSIGN);
     text_c(p->t, ')');
