@@ -18,7 +18,7 @@ static const char *const WORDS[] = {
     "check",    "while",    "assign",  "sync",   "in",    "out",   "temp",  "param", "flat",
     "parallel", "unroll",   "vector",  "result", "attr",  "fattr", "sattr", "loop",  "args",
     "results",  "host",     "tail",    "arena",  "rule",  "at",    "by",    "with",  "module",
-    "plan",     "entry"};
+    "plan",     "entry",    "instr"};
 
 Names *text_names(Ctx *ctx) {
     Names *n = names_new(ctx);
@@ -34,6 +34,7 @@ Print put_new(Text *t) {
     p.declared = map_new(t->ctx);
     p.def_names = map_new(t->ctx);
     p.words = text_names(t->ctx);
+    p.instrs = map_new(t->ctx);
     return p;
 }
 

@@ -1,10 +1,11 @@
 /* ir/loop_text.c — kernels, loops and modules as text; print(parse(print(x))) == print(x).
  *
- *   file    := {kernel | "schedule" name step… | loops}                     step: sched_text.c
+ *   file    := {kernel | "schedule" name step… | loops | instr}             step: sched_text.c
  *   kernel  := "kernel" name "{" {sym | buffer | def | scan} [sets] ["rule" string] "}"
  *   sets    := "in" names "out" names "temp" names           when they are not what the equations suggest;
  *              in a module always, and "sym" names
  *   loops   := "loops" name ["flat"] "{" {sym | buffer} "param" names ["sym" "(" name,… ")"] stmt… "}"
+ *   instr   := "instr" … as loops …;    an instruction of the target, before the kernels that call it
  *   stmt    := "for" ["seq"|"red"] name "<" extent ["parallel"|"unroll"|"vector"] ["@" [def "."] label] body
  *            | load "=" expr ["@" def]   (load as in expr_text.c: y[m ? i +: 8])  | "let" name "=" expr
  *            | "if" expr body ["else" body] | "while" expr body | "alloc" buffer body | "sync"
@@ -249,7 +250,19 @@ static void print_sets(Print *p, const Kernel *k) {
     text_s(p->t, p->shared && k->syms.len ? ")" : "");
 }
 
+/* In a scope of its own, before the kernel that calls it. */
+static void print_instr(void *data, Stmt *s) {
+    Print *p = data;
+    if (s->op != STMT_CALL || !s->func->instr || map_get(p->instrs, s->func))
+        return;
+    Print own = put_new(p->t);
+    map_put(p->instrs, s->func, s->func);
+    put_func(&own, "instr", s->func);
+}
+
 void put_kernel(Print *p, const Kernel *k) {
+    if (k->func && k->func->kernel == k)
+        stmt_walk(k->func->body, print_instr, p);
     text_f(p->t, "kernel %s {", text_word(p->ctx, k->name));
     p->indent = 1;
     p->root = k->defs.len ? k->defs.at[k->defs.len - 1] : NULL;
@@ -549,6 +562,25 @@ bool take_loops(Parse *p) {
     return true;
 }
 
+/* In a scope of its own; the one around it goes on afterwards. */
+bool take_instr(Parse *p) {
+    Parse around = *p;
+    Str name = take_word(p, "the name of an instruction");
+    memset(&p->order, 0, sizeof p->order);
+    memset(&p->defs, 0, sizeof p->defs);
+    memset(&p->syms, 0, sizeof p->syms);
+    p->names = text_names(p->ctx);
+    p->kernel = NULL;
+    Func *f = name ? take_func(p, name) : NULL;
+    around.lex = p->lex;
+    *p = around;
+    if (!f)
+        return false;
+    f->instr = true;
+    vec_push(p->ctx, &p->file->funcs, f);
+    return true;
+}
+
 static bool parse_set(Parse *p, const char *word, BufList *v) {
     v->len = 0;
     return lex_need(&p->lex, word) && take_bufs(p, v);
@@ -630,6 +662,7 @@ LccText *lcc_parse(Ctx *ctx, const char *file, const char *text) {
         bool ok = lex_take(&p.lex, "kernel")     ? take_kernel(&p)
                   : lex_take(&p.lex, "schedule") ? take_schedule(&p)
                   : lex_take(&p.lex, "loops")    ? take_loops(&p)
+                  : lex_take(&p.lex, "instr")    ? take_instr(&p)
                                                  : lex_error(&p.lex, "a section expected");
         if (!ok)
             return NULL;

@@ -2,7 +2,7 @@
  *
  *   module  := "module" string {part};   declarations hold for everything that follows
  *   part    := sym | buffer | "in" string name | "out" string name | "args" string | "results" string
- *            | kernel | schedule | loops | plan | entry | arena                    (see loop_text.c)
+ *            | kernel | schedule | loops | instr | plan | entry | arena                    (see loop_text.c)
  *   plan    := "plan" "{" {"run" name | item} "}"           item: program_text.c, with plans as bodies
  *   entry   := "entry" name ["flat"] "{" … as loops … "}"   after host_plan, in place of the plan
  *   arena   := "arena" (expr | "open" name int) "at" "least" int names
@@ -187,6 +187,8 @@ static bool parse_part(Parse *p, Module *m) {
         return take_schedule(p);
     if (lex_take(&p->lex, "loops"))
         return take_loops(p);
+    if (lex_take(&p->lex, "instr"))
+        return take_instr(p);
     if (lex_take(&p->lex, "plan"))
         return parse_plan(p, &m->plan, &m->prog->main);
     if (lex_take(&p->lex, "entry"))

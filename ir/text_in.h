@@ -30,6 +30,7 @@ typedef struct Print {
         *words; /* of Defs that have another name than their Buf; they are apart from all others */
     Map *def_names; /* Def and buffer names (Str) → the printed Str, for schedules */
     bool shared;    /* the sections of a module: declarations hold for all that follow */
+    Map *instrs;    /* Func → itself: instructions that were printed */
 } Print;
 
 Names *text_names(Ctx *ctx); /* with the grammar's words reserved */
@@ -109,5 +110,6 @@ bool take_kernel(Parse *p);
 bool take_schedule(Parse *p);
 Func *take_func(Parse *p, Str name); /* after the name */
 bool take_loops(Parse *p);
+bool take_instr(Parse *p);
 
 #endif

@@ -92,8 +92,6 @@ static Func *instr_func(Lower *lo, const char *name) {
         lo->instrs = lcc_parse(lo->ctx, "instrs.lcc", lo->target->instrs);
         if (!lo->instrs)
             internal_error(lo->ctx, "instrs.lcc cannot be read");
-        for (int i = 0; i < lo->instrs->funcs.len; i++)
-            lo->instrs->funcs.at[i]->instr = true;
     }
     return instr_named(lo, name);
 }

@@ -120,7 +120,8 @@ static Text module_text(Ctx *ctx, const Lower *lo, const LccText *text) {
     for (int i = 0; i < text->kernels.len; i++)
         kernel_print(&t, text->kernels.at[i]);
     for (int i = 0; i < text->funcs.len; i++)
-        func_print(&t, text->funcs.at[i]);
+        if (!text->funcs.at[i]->instr) /* it stands before the kernel that calls it */
+            func_print(&t, text->funcs.at[i]);
     return t;
 }
 
@@ -195,7 +196,7 @@ static bool each_func(State *s, bool (*fn)(State *s, Func *f)) {
         if (s->text->kernels.at[i]->func)
             ok = fn(s, s->text->kernels.at[i]->func);
     for (int i = 0; ok && i < s->text->funcs.len; i++)
-        ok = fn(s, s->text->funcs.at[i]);
+        ok = s->text->funcs.at[i]->instr || fn(s, s->text->funcs.at[i]);
     return ok;
 }
 

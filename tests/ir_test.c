@@ -192,7 +192,8 @@ static Str lcc_text(Ctx *ctx, const LccText *l) {
     for (int i = 0; i < l->kernels.len; i++)
         kernel_print(&t, l->kernels.at[i]);
     for (int i = 0; i < l->funcs.len; i++)
-        func_print(&t, l->funcs.at[i]);
+        if (!l->funcs.at[i]->instr)
+            func_print(&t, l->funcs.at[i]);
     return str(ctx, t.at ? t.at : "");
 }
 
