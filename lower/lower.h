@@ -33,10 +33,10 @@ typedef struct Target {
     const char *name;        /* "c" */
     const Machine *machines; /* ends with name == NULL */
     const char *rules;       /* text of rules.sched */
-    const char *instrs;      /* text of instrs.lcc; NULL: none */
     bool (*emit)(Ctx *ctx, const Module *m, const Machine *mach, struct Out *out);
     /* Can the backend spell this op on this (possibly vector) type? Else loop_expand rewrites it. */
     bool (*spells)(const Machine *mach, Op op, Type t);
+    const char *instrs; /* text of instrs.lcc; NULL: none */
 } Target;
 /* codegen/backends.def; NULL when unknown. `native` is resolved by the driver from cpuid. */
 const Target *target_find(const char *name, const Machine **machine);

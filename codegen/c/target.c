@@ -26,4 +26,4 @@ static bool c_spells(const Machine *mach, Op op, Type t) {
     return mach->vec > 0 && (lanes & (lanes - 1)) == 0 && lanes <= 64 && kind != 'S' && kind != 'C';
 }
 
-const Target target_c = {"c", MACHINES, embed_rules_sched, embed_instrs_lcc, c_emit, c_spells};
+const Target target_c = {"c", MACHINES, embed_rules_sched, c_emit, c_spells, embed_instrs_lcc};
