@@ -71,14 +71,16 @@ static const Buf *middle(Ctx *ctx, const Def *end) {
     return NULL;
 }
 
-/* Whole rows of d's values belong to one row of the end: every reader takes them at its own axes. */
+/* Whole rows of d's values belong to one row of the end: what reads them there takes them at its own axes. */
 static bool by_rows(const Search *s, const Def *d, const BufUse *use) {
     int rows = s->mid->rank - 1;
     if (d->buf->rank < rows || d->buf->type != T_F32)
         return false;
-    for (int i = 0; i < use->readers.len; i++)
-        if (def_prefix(s->lo->ctx, use->readers.at[i], d->buf) < rows)
+    for (int i = 0; i < use->readers.len; i++) {
+        const Def *r = use->readers.at[i];
+        if ((r == s->end || found(s, r)) && def_prefix(s->lo->ctx, r, d->buf) < rows)
             return false;
+    }
     return true;
 }
 
@@ -99,17 +101,34 @@ static bool may_start(const Search *s, const Def *d) {
     return true;
 }
 
+/* One value a row, which a Def behind the chain may read, too. */
+static bool is_statistic(const Search *s, const Def *d, const Def *reader) {
+    const Place *end = uses_place(s->uses, s->end), *at = uses_place(s->uses, reader);
+    for (int i = s->mid->rank - 1; i < d->buf->rank; i++)
+        if (!expr_is(d->buf->dim[i], 1))
+            return false;
+    return at->block == end->block && at->order > end->order;
+}
+
+/* Are d's values read inside the chain, or by what may read them behind it? */
+static bool readers_fit(const Search *s, const Def *d, const BufUse *use) {
+    int inside = 0;
+    for (int i = 0; i < use->readers.len; i++) {
+        const Def *r = use->readers.at[i];
+        if (found(s, r) || (r == s->end && d->buf == s->mid))
+            inside++;
+        else if (!is_statistic(s, d, r))
+            return false;
+    }
+    return inside > 0;
+}
+
 static void try_member(Search *s, Def *d) {
     Ctx *ctx = s->lo->ctx;
     BufUse *use = uses_of(s->uses, d->buf);
     if (d->at || d->scan || d->buf->ndef != 1 || use->port || use->calls || use->items.len ||
-        !use->readers.len || d->buf->space != SPACE_ARENA)
+        d->buf->space != SPACE_ARENA || !readers_fit(s, d, use))
         return;
-    for (int i = 0; i < use->readers.len; i++) {
-        Def *r = use->readers.at[i];
-        if (!found(s, r) && (r != s->end || d->buf != s->mid))
-            return;
-    }
     bool operand = use->readers.len == 1 && use->readers.at[0] == s->start;
     if (operand) { /* a part of one head's panel or of a block of rows */
         if (!is_map(d) || def_prefix(ctx, s->start, d->buf) < s->mid->rank - 2)

@@ -227,6 +227,9 @@ static void close_load(Closing *c, Buf *b) {
 
 static bool buf_private(const Kernel *k, const Buf *b) {
     const Def *root = kernel_root(k);
+    for (int i = 0; i < k->kept.len; i++)
+        if (k->kept.at[i] == b)
+            return false;
     return !root->scan && b != root->buf && b->space == SPACE_ARENA && b->ndef == 1;
 }
 

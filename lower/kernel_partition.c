@@ -168,12 +168,28 @@ static bool region_fits(const Buf *b, int from) {
     return n <= LOCAL_MAX;
 }
 
+/* A reader outside of k that runs after it: it reads what k stores. */
+static bool reads_later(Partition *pt, const Def *reader, const Kernel *k) {
+    const Place *root = uses_place(pt->uses, kernel_root(k)), *at = uses_place(pt->uses, reader);
+    return map_get(pt->kernel_of, reader) != k && at->block == root->block &&
+           at->order > root->order;
+}
+
+static bool is_kept(Partition *pt, const BufUse *use, const Kernel *k) {
+    for (int i = 0; i < use->readers.len; i++)
+        if (map_get(pt->kernel_of, use->readers.at[i]) != k)
+            return true;
+    return false;
+}
+
 static bool readers_agree(Partition *pt, const Def *d, const BufUse *use, const Kernel *k) {
     Ctx *ctx = pt->lo->ctx;
     bool by_rows = map_get(pt->chain, d);
     const Block *block = uses_place(pt->uses, d)->block;
     for (int i = 0; i < use->readers.len; i++) {
         Def *r = use->readers.at[i];
+        if (by_rows && reads_later(pt, r, k))
+            continue;
         if (map_get(pt->kernel_of, r) != k || uses_place(pt->uses, r)->block != block)
             return false;
         if (!by_rows && !def_is_reduction(d) &&
@@ -229,8 +245,9 @@ static bool join_kernel(Partition *pt, Def *d) {
     if (d->at || d->scan || d->buf->ndef != 1 || use->port || use->calls || use->items.len ||
         !use->readers.len || d->buf->space != SPACE_ARENA || !may_move(pt, d))
         return false;
-    Kernel *k = map_get(pt->kernel_of, use->readers.at[0]);
-    bool by_element = def_is_contraction(ctx, d) && !map_get(pt->chain, d);
+    Def *end = map_get(pt->chain, d);
+    Kernel *k = map_get(pt->kernel_of, end ? end : use->readers.at[0]);
+    bool by_element = def_is_contraction(ctx, d) && !end;
     if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k) ||
         feeds_contraction(pt, d, use) || (by_element && !fits_tile(pt->lo, use->readers.at[0])))
         return false;
@@ -241,12 +258,14 @@ static bool join_kernel(Partition *pt, Def *d) {
         trial.defs.at[i + 1] = k->defs.at[i];
     trial.defs.len = trial.defs.cap = k->defs.len + 1;
     int depth = kernel_attach(ctx, &trial, d);
-    if (depth < 1 || (!map_get(pt->chain, d) && !region_fits(d->buf, depth)) ||
+    if (depth < 1 || (!end && !region_fits(d->buf, depth)) ||
         (depth < d->buf->rank && by_element) || crowds_tile(pt, d, k))
         return false;
     k->defs.at = trial.defs.at;
     k->defs.len = k->defs.cap = trial.defs.len;
     map_put(pt->kernel_of, d, k);
+    if (end && is_kept(pt, use, k))
+        vec_push(ctx, &k->kept, d->buf);
     return true;
 }
 

@@ -11,6 +11,7 @@ typedef struct PackFind {
     Ctx *ctx;
     Str name;
     Buf *buf;
+    const Func *f;
     const Expr *load;
     VEC(Sym *) loops; /* around the load, outermost first */
     VEC(Sym *) stack;
@@ -18,10 +19,22 @@ typedef struct PackFind {
     const Sym *group; /* interleave: the second one */
 } PackFind;
 
+/* A buffer of this kernel alone that compute_at made for the Def of that name. */
+static bool is_own(const PackFind *p, const Buf *b) {
+    const Kernel *k = p->f->kernel;
+    bool own = b->space == SPACE_LOCAL, named = false;
+    for (int i = 0; i < k->temps.len; i++)
+        own |= k->temps.at[i] == b;
+    for (int i = 0; i < k->defs.len; i++)
+        named |= k->defs.at[i]->name == p->name && k->defs.at[i]->buf->name == b->name;
+    return own && named;
+}
+
 static void pack_node(void *data, const Expr *e) {
     PackFind *p = data;
-    if (e->op != OP_LOAD || e->u.buf->space != SPACE_CONST || p->load ||
-        step_name(p->ctx, e->u.buf->name) != p->name)
+    if (e->op != OP_LOAD || p->load ||
+        !(is_own(p, e->u.buf) ||
+          (e->u.buf->space == SPACE_CONST && step_name(p->ctx, e->u.buf->name) == p->name)))
         return;
     p->load = e;
     p->buf = e->u.buf;
@@ -93,7 +106,6 @@ static void set_where(Ctx *ctx, PackFind *p, Buf *b, const Blocks *k) {
     }
     b->where = expr_add(ctx, at, expr_mul(ctx, expr_fdiv(ctx, v, size), stride));
     b->size = expr_mul(ctx, stride, expr_ceildiv(ctx, b->dim[k->lane], k->by));
-    b->fill = expr_const(ctx, type_dtype(b->type), 0);
 }
 
 /* The dimension whose index uses a loop; -1: none. */
@@ -107,22 +119,27 @@ static int dim_of(const PackFind *p, const Sym *loop) {
 
 /* pack, and interleave with a second loop. */
 bool sched_pack(Ctx *ctx, Func *f, const Step *step, Str *why) {
-    PackFind p = {.ctx = ctx, .name = step->def};
+    PackFind p = {.ctx = ctx, .f = f, .name = step->def};
     bool grouped = step->op == STEP_INTERLEAVE;
     LoopRef ref[2] = {step->loop[0], grouped ? step->loop[1] : (LoopRef){NULL, NULL}};
     pack_search(&p, f->body, ref);
-    if (!p.load || p.buf->space != SPACE_CONST || p.buf->where)
+    if (!p.load || p.buf->where)
         return step_fails(ctx, why, "%s is not a constant in its own order here", step->def);
     Blocks k = {dim_of(&p, p.block), grouped ? dim_of(&p, p.group) : -1, 1, 1};
     bool numbers = step->nnum == 1 + grouped && step->num[0] > 0 && step->num[grouped] > 0;
     if (k.lane < 0 || !numbers || (grouped && (k.group < 0 || k.group == k.lane)))
         return step_fails(ctx, why, "%s does not use the loop %s", step->def, step->loop[0].axis);
+    k.by = step->num[0];
+    k.of = grouped ? step->num[1] : 1;
+    if (p.buf->space != SPACE_CONST) {
+        set_where(ctx, &p, p.buf, &k);
+        return true;
+    }
     Buf *packed = buf_const(ctx, p.buf->name, p.buf->data, 0, NULL);
     packed->rank = p.buf->rank;
     packed->dim = p.buf->dim;
-    k.by = step->num[0];
-    k.of = grouped ? step->num[1] : 1;
     set_where(ctx, &p, packed, &k);
+    packed->fill = expr_const(ctx, type_dtype(packed->type), 0);
     Buf *pair[2] = {p.buf, packed};
     stmt_map(ctx, f->body, repack_load, pair);
     for (int i = 0; i < f->params.len; i++)

@@ -251,13 +251,23 @@ static bool private_temp(const Func *f, const Buf *b) {
     return false;
 }
 
-/* Bytes of the region when constant and small enough for the C stack. */
-static bool fits_locally(const Buf *b, int rank, const Expr **extent) {
+/* Bytes of the region; -1 when not constant. */
+static int64_t region_bytes(const Buf *b, int rank, const Expr **extent) {
     int64_t n = type_bytes(type_dtype(b->type)), d;
     for (int i = 0; i < rank; i++)
         if (!expr_is_int(extent[i], &d) || !mul_ok(n, d, &n))
-            return false;
-    return n <= LOCAL_BYTES;
+            return -1;
+    return n;
+}
+
+/* A region too large for the C stack: a buffer in the arena, for this kernel alone. */
+static Buf *region_in_arena(Ctx *ctx, Func *f, const Def *d, int rank, const Expr **extent) {
+    Buf *b = buf_new(ctx, d->buf->name, type_dtype(d->buf->type), SPACE_ARENA, rank, extent);
+    b->def = d->buf->def;
+    b->ndef = 1;
+    vec_push(ctx, &f->params, b);
+    vec_push(ctx, &f->kernel->temps, b);
+    return b;
 }
 
 /* Puts d's computation in front of one loop body. */
@@ -277,15 +287,23 @@ static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, S
     for (int i = 0; i < rank; i++)
         extent[i] = expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1));
     Stmt *body = restrict_nests(ctx, d, nests, &r, extent, guard);
-    if (!private_temp(f, d->buf) || !fits_locally(d->buf, rank, extent)) {
+    int64_t bytes = region_bytes(d->buf, rank, extent);
+    if (!private_temp(f, d->buf) || bytes < 0) {
         loop->body = stmt_join(body, loop->body);
         return true;
     }
-    Buf *local = buf_new(ctx, d->buf->name, type_dtype(d->buf->type), SPACE_LOCAL, rank, extent);
+    bool stack = bytes <= LOCAL_BYTES;
+    Buf *local =
+        stack ? buf_new(ctx, d->buf->name, type_dtype(d->buf->type), SPACE_LOCAL, rank, extent)
+              : region_in_arena(ctx, f, d, rank, extent);
     Narrow n = {d->buf, local, r.lo};
     body = stmt_join(body, loop->body);
     stmt_map(ctx, body, narrow_load, &n);
     stmt_walk(body, narrow_store, &(NarrowStores){ctx, &n});
+    if (!stack) {
+        loop->body = body;
+        return true;
+    }
     Stmt *alloc = stmt_new(ctx, STMT_ALLOC);
     alloc->buf = local;
     alloc->body = body;
