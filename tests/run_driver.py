@@ -755,27 +755,6 @@ def no_compiler(c):
     p = c.lcc("m.onnx", "--emit=so", "--cc=./fails", "-o", "m.so")
     c.ok("a compiler that fails: exit 7", p.returncode == TOOLCHAIN and b"oops" in p.stderr and b"exit code 3" in p.stderr, p.stderr)
     c.ok("nothing is left behind", c.files() == ["fails", "m.onnx"], c.files())
-    if os.geteuid() == 0 and shutil.which("ldd") and shutil.which("chroot"):
-        bare_root(c)
-
-
-def bare_root(c):
-    """A root that holds lcc, its libraries and a model: no compiler, no header, no tool."""
-    with open(LCC, "rb") as f:
-        if b"__asan_init" in f.read():
-            print("SKIP the bare root: the sanitizers need /proc")
-            return
-    libraries = re.findall(r"(/\S+)", subprocess.run(["ldd", LCC], capture_output=True, text=True).stdout)
-    root = c.path("root")
-    for f in [LCC, *libraries]:
-        to = os.path.join(root, f.lstrip("/") if f != LCC else "lcc")
-        os.makedirs(os.path.dirname(to), exist_ok=True)
-        shutil.copy(f, to)
-    c.write("root/m.onnx", dense_model())
-    p = subprocess.run([shutil.which("chroot"), root, "/lcc", "run", "/m.onnx", "x=ones", "--dim=N=1"], capture_output=True)
-    c.ok("run in a bare root", p.returncode == OK and p.stdout.startswith(b"y  f32[1,32]  ") and
-         b"--jit=tcc" in p.stderr, p.stderr)
-    shutil.rmtree(root)
 
 
 @test(quick=False)

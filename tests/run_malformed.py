@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Malformed, hostile and merely odd models: points 1-13 and 20 of what lcc promises.
+"""Malformed, hostile and merely odd models: points 1-14 and 20 of what lcc promises.
 
 usage: LCC=build/lcc tests/run_malformed.py [quick|full]
 
@@ -555,6 +555,69 @@ case("13 much: 400 MB of weights that are one number", OK)(lambda: model(
      node("MatMul", "x w", "y")], [value("x", (1, 10 ** 4))], [value("y", (1, 10 ** 4))],
     [h.make_tensor("n", T.INT64, [2], [10 ** 4, 10 ** 4])]))
 case("13 much: merging nested messages", LIMIT)(merge_bomb)
+
+
+def ints(name, *v):
+    return h.make_tensor(name, T.INT64, [len(v)], list(v))
+
+
+def much(op, inits, ins="x w", **attrs):
+    """One node whose constants ask for about 2^40 elements. Generated code may, lcc may not hold them."""
+    return model([node(op, ins, "y", **attrs)], [value("x", (1, 1, 4, 4))], [value("y", None)], inits)
+
+
+each("13 much", (OK, MALFORMED, UNSUPPORTED, LIMIT), {
+    "ConstantOfShape 2^40": lambda: much("ConstantOfShape", [ints("w", 1 << 40)], "w"),
+    "ConstantOfShape that wraps": lambda: much("ConstantOfShape", [ints("w", 1 << 32, 1 << 32, 2)], "w"),
+    "Expand to 2^40": lambda: much("Expand", [ints("w", 1 << 36, 1, 4, 4)]),
+    "Tile by 2^40": lambda: much("Tile", [ints("w", 1, 1 << 38, 1, 1)]),
+    "Tile that wraps": lambda: much("Tile", [ints("w", 1 << 62, 1 << 62, 1, 1)]),
+    "Pad by 2^40": lambda: much("Pad", [ints("w", 0, 0, 0, 0, 0, 0, 0, 1 << 40)]),
+    "Resize to 2^40": lambda: model(
+        [h.make_node("Resize", ["x", "", "", "w"], ["y"])], [value("x", (1, 1, 4, 4))],
+        [value("y", None)], [ints("w", 1, 1, 1 << 20, 1 << 20)]),
+    "Range of 2^40": lambda: model(
+        [node("Range", "a b c", "y")], [], [value("y", None, T.INT64)],
+        [h.make_tensor(n, T.INT64, [], [v]) for n, v in (("a", 0), ("b", 1 << 40), ("c", 1))]),
+    "OneHot of 2^40": lambda: model(
+        [node("OneHot", "i d v", "y")], [value("i", (4,), T.INT64)], [value("y", None)],
+        [h.make_tensor("d", T.INT64, [], [1 << 40]), h.make_tensor("v", T.FLOAT, [2], [0, 1])]),
+    "constants multiplied to 2^40": lambda: model(
+        [node("Expand", "s w", "t"), node("ReduceSum", "t", "y", keepdims=0)], [], [value("y", ())],
+        [h.make_tensor("s", T.FLOAT, [2], [1, 2]), ints("w", 1 << 39, 2)]),
+})
+
+# ---- 14 attributes out of range --------------------------------------------------------------------
+
+CONV = dict(inits=[h.make_tensor("w", T.FLOAT, [1, 1, 2, 2], [1, 2, 3, 4])])
+
+
+def conv(**attrs):
+    return much("Conv", **CONV, **attrs)
+
+
+BIG = (1 << 63) - 1
+each("14 range", (MALFORMED, UNSUPPORTED, LIMIT), {
+    **{f"Conv {name} {v}": lambda name=name, v=v: conv(**{name: [v, v]})
+       for name in ("strides", "dilations", "kernel_shape") for v in (0, -1, 1 << 40, BIG)
+       if (name, v) != ("strides", 1 << 40) and (name, v) != ("strides", BIG)},
+    **{f"Conv group {v}": lambda v=v: conv(group=v) for v in (0, -1, 3, BIG)},
+    "Conv pads that wrap": lambda: conv(pads=[BIG, 0, BIG, 0]),
+    "MaxPool kernel 0": lambda: much("MaxPool", [], "x", kernel_shape=[0, 0]),
+    **{f"DepthToSpace blocksize {v}": lambda v=v: much("DepthToSpace", [], "x", blocksize=v)
+       for v in (0, -1, 3, 1 << 40)},
+    **{f"Concat axis {v}": lambda v=v: much("Concat", [], "x x", axis=v) for v in (4, -5, BIG, -BIG)},
+    **{f"Softmax axis {v}": lambda v=v: much("Softmax", [], "x", axis=v) for v in (4, -5, BIG)},
+    **{f"Split {v}": lambda v=v: much("Split", [ints("w", *v)], axis=3)
+       for v in ((5,), (-1,), (BIG,))},
+    "Reshape to a product that wraps": lambda: much("Reshape", [ints("w", 1 << 32, 1 << 32, 1 << 32)]),
+    "Reshape with two -1": lambda: much("Reshape", [ints("w", -1, -1)]),
+    "Unsqueeze twice the same axis": lambda: much("Unsqueeze", [ints("w", 1, 1)]),
+})
+case("14 range: Conv pads that leave nothing", OK, MALFORMED)(lambda: conv(pads=[-9, 0, -9, 0]))
+case("14 range: Transpose perm counted from the end", OK, MALFORMED)(
+    lambda: much("Transpose", [], "x", perm=[0, 1, 2, -1]))
+case("14 range: Conv stride 2^40", OK, MALFORMED, LIMIT)(lambda: conv(strides=[1 << 40, BIG]))
 
 # ---- 20 names ------------------------------------------------------------------------------------
 
