@@ -89,7 +89,8 @@ int kernel_attach(Ctx *ctx, const Kernel *k, const Def *d) {
         const Buf *b = k->defs.at[i]->buf;
         depth[i] = RANK_MAX;
         for (int r = i + 1; r <= last; r++) {
-            if (!def_reads(ctx, k->defs.at[r], b))
+            bool dead = r < last && depth[r] == RANK_MAX; /* nobody reads r itself */
+            if (dead || !def_reads(ctx, k->defs.at[r], b))
                 continue;
             int p = def_prefix(ctx, k->defs.at[r], b);
             p = p < depth[r] ? p : depth[r];

@@ -360,6 +360,14 @@ static Results state_eval(const State *s) {
     return all;
 }
 
+/* Loops that go on into padding have no meaning before storage has. */
+static bool is_padded(const Kernel *k) {
+    for (int i = 0; k->sched && !k->func->flat && i < k->sched->steps.len; i++)
+        if (k->sched->steps.at[i].tail == TAIL_ROUNDUP)
+            return true;
+    return false;
+}
+
 /* Does the text mean what it meant at first, and do the loops compute what the equations say? */
 static bool means_the_same(State *s, const char *when) {
     Ctx *ctx = s->ctx;
@@ -372,7 +380,7 @@ static bool means_the_same(State *s, const char *when) {
         if (!k->func || k->func->kernel != k)
             continue;
         Results want = eval_kernel(ctx, k, false), got = eval_kernel(ctx, k, true);
-        ok &= results_agree(ctx, &want, &got) && want.known == got.known;
+        ok &= results_agree(ctx, &want, &got) && (want.known == got.known || is_padded(k));
     }
     if (!ok)
         printf("after %s it computes something else\n", when);

@@ -184,6 +184,15 @@ static inline void gen_inputs(Gen *g, Eval *ev) {
     }
 }
 
+/* a*b; of 8-bit integers perhaps with a zero point, as quantised networks have them. */
+static inline void gen_product(Gen *g, Def *d, const Expr *a, const Expr *b) {
+    Ctx *ctx = g->ctx;
+    Type t = d->buf->type;
+    if (a->type != t && rnd(g, 2))
+        a = expr_add(ctx, expr_cast(ctx, t, a), expr_const(ctx, T_I32, (double)rnd(g, 9) - 4));
+    d->value = expr_mul(ctx, expr_cast(ctx, t, a), expr_cast(ctx, t, b));
+}
+
 /* The terms of a window's sum: x[c, p*stride + r - pad, …]*w[m, c, r, s], inside of x. */
 static inline void gen_window(Gen *g, Def *d, Buf *x, Buf *w, int64_t stride, int64_t pad,
                               const Expr *r) {
@@ -198,15 +207,18 @@ static inline void gen_window(Gen *g, Def *d, Buf *x, Buf *w, int64_t stride, in
         inside = expr_and(ctx, inside, expr_lt(ctx, at[i], x->dim[i + 1]));
     }
     d->when = expr_is(inside, 1) ? NULL : inside;
-    d->value = expr_mul(ctx, buf_load(ctx, x, (const Expr *[]){k, at[0], at[1]}),
-                        buf_load(ctx, w, (const Expr *[]){def_var(ctx, d, 0), k, tap[0], tap[1]}));
+    gen_product(g, d, buf_load(ctx, x, (const Expr *[]){k, at[0], at[1]}),
+                buf_load(ctx, w, (const Expr *[]){def_var(ctx, d, 0), k, tap[0], tap[1]}));
 }
 
 /* What real networks are made of: contractions and windows over images, then a map. */
 static inline Def *gen_dense(Gen *g, Eval *ev) {
     Ctx *ctx = g->ctx;
-    static const Dtype types[] = {T_F32, T_F32, T_F32, T_F64, T_I32};
-    Dtype t = types[rnd(g, 5)];
+    static const Dtype types[] = {T_F32, T_F32, T_F32, T_F64, T_I32, T_I32, T_I32};
+    static const Dtype bytes[] = {T_U8, T_U8, T_I8};
+    Dtype t = types[rnd(g, 7)];
+    bool narrow = t == T_I32 && rnd(g, 3);
+    Dtype tx = narrow ? bytes[rnd(g, 3)] : t, tw = narrow ? T_I8 : t;
     bool window = rnd(g, 2), constant = rnd(g, 2);
     int64_t c = 1 + rnd(g, 20), h = 5 + rnd(g, 30), m = 1 + rnd(g, 40), r = 1 + rnd(g, 3);
     int64_t stride = 1 + rnd(g, 2), pad = rnd(g, 2);
@@ -216,9 +228,9 @@ static inline Def *gen_dense(Gen *g, Eval *ev) {
     const Expr *out = expr_add(ctx, H, expr_i(ctx, 2 * pad - r));
     out = expr_add(ctx, expr_fdiv(ctx, out, expr_i(ctx, stride)), one);
     const int64_t image[] = {c, h, h}, filter[] = {m, c, r, r}, left[] = {h, c}, right[] = {c, m};
-    Buf *x = gen_input_of(g, ev, t, window ? 3 : 2, window ? image : left,
+    Buf *x = gen_input_of(g, ev, tx, window ? 3 : 2, window ? image : left,
                           window ? (const Expr *[]){C, H, H} : (const Expr *[]){H, C});
-    Buf *w = gen_input_of(g, ev, t, window ? 4 : 2, window ? filter : right,
+    Buf *w = gen_input_of(g, ev, tw, window ? 4 : 2, window ? filter : right,
                           window ? (const Expr *[]){M, C, R, R} : (const Expr *[]){C, M});
     g->weights = constant ? gen_const(g) : NULL;
     w = constant ? g->weights : w;
@@ -230,8 +242,8 @@ static inline Def *gen_dense(Gen *g, Eval *ev) {
     if (window)
         gen_window(g, d, x, w, stride, pad, R);
     else
-        d->value = expr_mul(ctx, buf_load(ctx, x, (const Expr *[]){v[0], k}),
-                            buf_load(ctx, w, (const Expr *[]){k, v[1]}));
+        gen_product(g, d, buf_load(ctx, x, (const Expr *[]){v[0], k}),
+                    buf_load(ctx, w, (const Expr *[]){k, v[1]}));
     d->combine = OP_ADD;
     if (rnd(g, 3) == 0)
         d->axis[d->naxis - 1].ways = 8;

@@ -263,13 +263,13 @@ static void check_module_text(Gen *g, Eval *ev, const Program *p, const Module *
 
 /* The module a program is lowered to computes the same: kernels, schedules, flat loops, memory plan. */
 static void check_lowered(Ctx *ctx, Eval *ev, const Program *p, uint64_t seed) {
-    static const char *const targets[] = {"c", "avx2", "avx512"};
+    static const char *const targets[] = {"c", "avx2", "avx512", "avx512vnni"};
     Gen g;
     Eval *other = eval_new(ctx);
     Program *q = generate(&g, ctx, other, seed);
     const Options opt = {.strict = !g.exact};
     const Machine *machine;
-    const Target *target = target_find(targets[seed % 3], &machine);
+    const Target *target = target_find(targets[seed % 4], &machine);
     ctx->opt = &opt;
     Module *m = lower_program(ctx, q, target, machine);
     eval_budget(other, 100 * BUDGET);
