@@ -5,31 +5,74 @@
 
 #include <string.h>
 
+/* The value of an offset at an index; false when it holds something else than arithmetic on it. */
+static bool offset_at(const Buf *b, const Expr *e, const int64_t *index, int64_t *v) {
+    int64_t x, y;
+    if (expr_is_int(e, v))
+        return true;
+    for (int i = 0; e->op == OP_SYM && i < b->rank; i++)
+        if (e->u.sym == b->dimvar[i]) {
+            *v = index[i];
+            return true;
+        }
+    if (e->nkid != 2 || !offset_at(b, e->kid[0], index, &x) || !offset_at(b, e->kid[1], index, &y))
+        return false;
+    bool division = x >= 0 && y > 0;
+    switch (e->op) {
+    case OP_ADD:
+        return add_ok(x, y, v);
+    case OP_MUL:
+        return mul_ok(x, y, v);
+    case OP_FDIV:
+        *v = division ? x / y : 0;
+        return division;
+    case OP_MOD:
+        *v = division ? x % y : 0;
+        return division;
+    default:
+        return false;
+    }
+}
+
 /* `where` is a sum of functions of one index each (packing, permuting, padding all are): one table each. */
 static int64_t **offset_tables(Ctx *ctx, const Buf *b, const int64_t *dim) {
-    int64_t **table = ctx_newn(ctx, int64_t *, b->rank);
-    const Expr *zero[RANK_MAX], *at[RANK_MAX];
-    int64_t base;
-    for (int i = 0; i < b->rank; i++)
-        zero[i] = at[i] = expr_i(ctx, 0);
-    if (!expr_is_int(expr_subst(ctx, b->where, b->rank, b->dimvar, zero), &base))
-        internal_error(ctx, "the storage order of constant %s is not constant", b->name);
+    int64_t **table = ctx_newn(ctx, int64_t *, b->rank), at[RANK_MAX] = {0}, base;
+    bool ok = offset_at(b, b->where, at, &base);
     for (int i = 0; i < b->rank; i++) {
         table[i] = ctx_newn(ctx, int64_t, dim[i]);
-        for (int64_t v = 0; v < dim[i]; v++) {
-            at[i] = expr_i(ctx, v);
-            if (!expr_is_int(expr_subst(ctx, b->where, b->rank, b->dimvar, at), &table[i][v]))
-                internal_error(ctx, "the storage order of constant %s is not constant", b->name);
-            table[i][v] -= i ? base : 0;
+        for (at[i] = 0; at[i] < dim[i] && ok; at[i]++) {
+            ok = offset_at(b, b->where, at, &table[i][at[i]]);
+            table[i][at[i]] -= i ? base : 0;
         }
-        at[i] = zero[i];
+        at[i] = 0;
     }
+    if (!ok)
+        internal_error(ctx, "the storage order of constant %s is not constant", b->name);
     return table;
+}
+
+/* How many elements from each position of the last dimension on stay side by side. */
+static int64_t *run_lengths(Ctx *ctx, const int64_t *table, int64_t n) {
+    int64_t *run = ctx_newn(ctx, int64_t, n);
+    for (int64_t i = n; i-- > 0;)
+        run[i] = i + 1 < n && table[i + 1] == table[i] + 1 ? run[i + 1] + 1 : 1;
+    return run;
+}
+
+/* One row along the last dimension. */
+static void pack_row(const Const *data, size_t bytes, const int64_t *table, const int64_t *run,
+                     int64_t n, char *out, const char *in) {
+    for (int64_t i = 0; i < n;) {
+        int64_t k = data->splat ? 1 : run[i];
+        memcpy(out + (size_t)table[i] * bytes, in, (size_t)k * bytes);
+        in += data->splat ? 0 : (size_t)k * bytes;
+        i += k;
+    }
 }
 
 static const Const *pack_const(Ctx *ctx, const Buf *b) {
     int64_t dim[RANK_MAX], count, size, index[RANK_MAX] = {0};
-    if (!buf_dims(b, dim) || !buf_static(b, &count) || !expr_is_int(b->size, &size))
+    if (b->rank == 0 || !buf_dims(b, dim) || !buf_static(b, &count) || !expr_is_int(b->size, &size))
         internal_error(ctx, "constant %s has no constant shape", b->name);
     int64_t **table = offset_tables(ctx, b, dim);
     Dtype t = type_dtype(b->type);
@@ -38,13 +81,15 @@ static const Const *pack_const(Ctx *ctx, const Buf *b) {
     const char *in = b->data->data;
     for (int64_t i = 0; i < size && b->fill && !expr_is(b->fill, 0); i++)
         const_put(t, out, i, b->fill);
-    for (int64_t i = 0; i < count; i++) {
-        int64_t at = 0;
-        for (int d = 0; d < b->rank; d++)
-            at += table[d][index[d]];
-        memcpy(out + (size_t)at * bytes, in, bytes);
-        in += b->data->splat ? 0 : bytes;
-        for (int d = b->rank - 1; d >= 0 && ++index[d] == dim[d]; d--)
+    int last = b->rank - 1;
+    int64_t n = dim[last], *run = run_lengths(ctx, table[last], n);
+    for (int64_t done = 0; done < count; done += n) {
+        size_t at = 0;
+        for (int d = 0; d < last; d++)
+            at += (size_t)table[d][index[d]];
+        pack_row(b->data, bytes, table[last], run, n, out + at * bytes, in);
+        in += b->data->splat ? 0 : (size_t)n * bytes;
+        for (int d = last - 1; d >= 0 && ++index[d] == dim[d]; d--)
             index[d] = 0;
     }
     return const_new(ctx, t, size, out);
