@@ -1,6 +1,7 @@
 /* Golden tests: texts before and after passes and schedule steps. How to write one: tests/golden/README.md.
  *
- * Usage: check [--bless] FILE.lcc …; check --texts FILE.lcc …: what `lcc --dump` wrote reads back as itself.
+ * Usage: check [--bless] FILE.lcc …; check --texts FILE.lcc …: what `lcc --dump` wrote reads back as itself;
+ * check --damage FILE.lcc …: goldens with random mistakes in them are read, or refused with a message.
  * The last line is `N passed, N failed`. */
 #include "driver/driver.h"
 #include "lower/uses.h"
@@ -515,7 +516,55 @@ static bool text_check(Ctx *ctx, const char *path) {
     return strstr(text.at, "{...}") || settle(ctx, &text);
 }
 
-typedef enum Mode { CHECK, BLESS, TEXTS } Mode;
+static uint32_t next(uint64_t *state, uint32_t n) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(*state >> 33) % n;
+}
+
+/* A few bytes elsewhere, twice, or not at all. */
+static Str damaged(Ctx *ctx, const Text *t, uint64_t *state) {
+    char *at = ctx_copy(ctx, t->at, t->len + 1);
+    for (uint32_t n = 1 + next(state, 3); n; n--) {
+        uint32_t from = next(state, (uint32_t)t->len), to = next(state, (uint32_t)t->len);
+        uint32_t len = 1 + next(state, 6);
+        for (uint32_t i = 0; i < len && from + i < t->len && to + i < t->len; i++)
+            at[to + i] = next(state, 8) ? t->at[from + i] : "0}](,*<=9@"[next(state, 10)];
+    }
+    return str(ctx, at);
+}
+
+/* One reading in a context of its own: memory that runs out or a broken invariant ends only this one. */
+static bool damage_once(const Text *t, uint64_t *state) {
+    Ctx *ctx = ctx_create((size_t)64 << 20);
+    jmp_buf leave;
+    volatile bool ok = true;
+    ctx->oom = &leave;
+    Str text = damaged(ctx, t, state);
+    int how = setjmp(leave);
+    if (how == 0) {
+        State s = {.ctx = ctx, .lo = {.ctx = ctx}};
+        bool read = state_read(&s, "text", text);
+        ok = read ? !s.text || state_text(&s).at : ctx->diag.errors > 0;
+        if (read && !s.text)
+            state_verify(&s, "reading");
+    }
+    if (!ok || how == EXIT_INTERNAL)
+        printf("%s\n", text);
+    ok = ok && how != EXIT_INTERNAL;
+    ctx_free(ctx);
+    return ok;
+}
+
+static bool damage_check(Ctx *ctx, const char *path) {
+    Golden *g = ctx_new(ctx, Golden);
+    uint64_t state = 1;
+    bool ok = golden_read(ctx, path, g);
+    for (int i = 0; ok && i < 200; i++)
+        ok = damage_once(&g->input, &state);
+    return ok;
+}
+
+typedef enum Mode { CHECK, BLESS, TEXTS, DAMAGE } Mode;
 
 static bool check_file(const char *path, Mode mode) {
     Ctx *ctx = ctx_create(0);
@@ -523,7 +572,9 @@ static bool check_file(const char *path, Mode mode) {
     volatile bool ok = false;
     ctx->oom = &leave;
     if (setjmp(leave) == 0)
-        ok = mode == TEXTS ? text_check(ctx, path) : golden_check(ctx, path, mode == BLESS);
+        ok = mode == TEXTS    ? text_check(ctx, path)
+             : mode == DAMAGE ? damage_check(ctx, path)
+                              : golden_check(ctx, path, mode == BLESS);
     if (!ok)
         printf("FAILED %s\n", path);
     ctx_free(ctx);
@@ -532,7 +583,10 @@ static bool check_file(const char *path, Mode mode) {
 
 int main(int argc, char **argv) {
     const char *first = argc > 1 ? argv[1] : "";
-    Mode mode = !strcmp(first, "--bless") ? BLESS : !strcmp(first, "--texts") ? TEXTS : CHECK;
+    Mode mode = !strcmp(first, "--bless")    ? BLESS
+                : !strcmp(first, "--texts")  ? TEXTS
+                : !strcmp(first, "--damage") ? DAMAGE
+                                             : CHECK;
     int count[2] = {0, 0};
     for (int i = 1 + (mode != CHECK); i < argc; i++)
         count[check_file(argv[i], mode)]++;
