@@ -4,6 +4,9 @@
 
 #include "lower/lower.h"
 
+#define REG_ALIGN                                                                                  \
+    16 /* elements: rows of a register tile start at a multiple of the widest vector */
+
 typedef VEC(Stmt *) LoopList;
 
 /* Every loop of that name, outer ones first. */

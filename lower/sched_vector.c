@@ -30,31 +30,40 @@ static Stmt *part_loop(Ctx *ctx, const Stmt *s, int64_t base, int64_t times, int
 
 typedef struct Room {
     Ctx *ctx;
-    const Sym *var;
+    Sym *var, *longer; /* the loop's, and one of the rounded extent */
     bool ok;
 } Room;
 
-static bool has_room(const Buf *b) {
-    return b->space == SPACE_REG || (b->space == SPACE_CONST && b->where && b->fill);
+/* Rows of registers are padded to the widest vector, constants to whole blocks: is that enough? */
+static bool has_room(const Room *r, const Expr *e) {
+    const Buf *b = e->u.buf;
+    int64_t size;
+    if (b->space == SPACE_REG)
+        return true;
+    if (b->space != SPACE_CONST || !b->where || !b->fill || !expr_is_int(b->size, &size))
+        return false;
+    const Expr *to = expr_sym(r->ctx, r->longer);
+    const Expr *at = expr_subst(r->ctx, buf_offset(r->ctx, b, e->kid), 1, &r->var, &to);
+    return expr_range(r->ctx, at).max < size;
 }
 
 static void room_load(void *data, const Expr *e) {
     Room *r = data;
-    r->ok &= e->op != OP_LOAD || has_room(e->u.buf) || !expr_uses_sym(e, r->var);
+    r->ok &= e->op != OP_LOAD || !expr_uses_sym(e, r->var) || has_room(r, e);
 }
 
 static void room_stmt(void *data, Stmt *s) {
     Room *r = data;
     if (s->a)
         expr_walk(r->ctx, s->a, room_load, r);
-    r->ok &= s->op != STMT_STORE || has_room(s->buf);
+    r->ok &= s->op != STMT_STORE || s->buf->space == SPACE_REG;
     r->ok &= s->op != STMT_IF || !expr_uses_sym(s->a, r->var);
 }
 
 /* May the loop run past its extent? When all it reads along it is padded with what is known, and all it writes
  * are registers that nothing reads there. */
-static bool may_round_up(Ctx *ctx, const Stmt *s) {
-    Room r = {ctx, s->var, true};
+static bool may_round_up(Ctx *ctx, const Stmt *s, int64_t n, int64_t lanes) {
+    Room r = {ctx, s->var, sym_axis(ctx, s->label, expr_i(ctx, n)), REG_ALIGN % lanes == 0};
     stmt_walk(s->body, room_stmt, &r);
     return r.ok;
 }
@@ -65,10 +74,10 @@ static bool vectorize_one(Ctx *ctx, Stmt *s, int64_t lanes, Tail tail, Str *why)
         return step_fails(ctx, why, "%s is not a parallel axis", s->label);
     if (!expr_is_int(s->a, &n) || n < 1)
         return step_fails(ctx, why, "%s has no constant extent", s->label);
-    if (tail == TAIL_ROUNDUP && !may_round_up(ctx, s))
-        return step_fails(ctx, why, "what %s reads or writes has no room behind it", s->label);
     if (tail == TAIL_ROUNDUP)
         n = (n + lanes - 1) / lanes * lanes;
+    if (tail == TAIL_ROUNDUP && !may_round_up(ctx, s, n, lanes))
+        return step_fails(ctx, why, "what %s reads or writes has no room behind it", s->label);
     Stmt *parts = NULL;
     for (int64_t base = 0, w = lanes; base < n;) {
         while (w > n - base)
