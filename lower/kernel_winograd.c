@@ -1,8 +1,8 @@
 /* Winograd's minimal filtering for 3x3 windows of stride 1: F(m x m, 3x3) computes an m x m tile of outputs
  * from an (m+2) x (m+2) tile of inputs d as A' [(G w G') * (B' d B)] A, with (m+2)^2 products a channel instead
  * of 9 m^2. The product over channels becomes a plain contraction, one for each place of the tile; the weights
- * are transformed now. Chosen by --rule=winograd2 or winograd4. Class approx (F(2x2) is exact on integers with
- * weights that are multiples of 4). Precondition: graph_rewrite.
+ * are transformed now. Where it pays, or as --rule=winograd2 or winograd4 says. Class approx (F(2x2) is exact
+ * on integers with weights that are multiples of 4). Precondition: graph_rewrite.
  *
  *   before  y[n,m,p,q] = add(c, r<3, s<3 | 0 <= p+r-1 < H && …) x[n,c,p+r-1,q+s-1]*w[m,c,r,s]
  *   after   y.in[e,t,c] = B' x B, zeros around x ; y.mul[e,t,m] = add(c) y.in[e,t,c]*u[e,c,m]
@@ -296,33 +296,43 @@ static Def *transform_input(const Window *v) {
     return in;
 }
 
+/* out = G k G' for one window of weights k. */
+static void transform_window(const Filter *f, const double k[9], double out[IN_MAX * IN_MAX]) {
+    double rows[IN_MAX][3];
+    for (int i = 0; i < f->in; i++)
+        for (int j = 0; j < 3; j++)
+            rows[i][j] = f->g[i][0] * k[j] + f->g[i][1] * k[3 + j] + f->g[i][2] * k[6 + j];
+    for (int i = 0; i < f->in; i++)
+        for (int j = 0; j < f->in; j++)
+            out[i * f->in + j] =
+                rows[i][0] * f->g[j][0] + rows[i][1] * f->g[j][1] + rows[i][2] * f->g[j][2];
+}
+
 /* u[e, c, m] = G w G', rounded once. */
 static Buf *transform_weights(const Window *v) {
     Ctx *ctx = v->lo->ctx;
     const Buf *b = v->w->u.buf;
-    int64_t dim[4], stride[4], n = v->f->in, out[3], count, at = 1;
+    int64_t dim[4], stride[4], n = v->f->in * v->f->in, count, at = 1;
     const float *w = b->data->data;
     buf_dims(b, dim);
     for (int i = 4; i-- > 0; at *= dim[i])
         stride[i] = at;
-    out[0] = n * n;
-    out[1] = dim[v->wdim[1]];
-    out[2] = dim[v->wdim[0]];
-    if (!mul_ok(out[0], out[1] * out[2], &count) || count > INT64_MAX / 8)
+    const int64_t out[3] = {n, dim[v->wdim[1]], dim[v->wdim[0]]};
+    if (!mul_ok(n, out[1] * out[2], &count) || count > INT64_MAX / 8)
         return NULL;
-    float *u = ctx_allocn(ctx, (size_t)count, sizeof *u), *to = u;
-    for (int64_t e = 0; e < out[0]; e++)
-        for (int64_t c = 0; c < out[1]; c++)
-            for (int64_t m = 0; m < out[2]; m++) {
-                double sum = 0;
-                for (int k = 0; k < 9; k++) {
-                    int64_t i = m * stride[v->wdim[0]] + c * stride[v->wdim[1]] +
-                                k / 3 * stride[v->wdim[2]] + k % 3 * stride[v->wdim[3]];
-                    sum += v->f->g[e / n][k / 3] * v->f->g[e % n][k % 3] *
-                           (double)w[b->data->splat ? 0 : i];
-                }
-                *to++ = (float)sum;
+    float *u = ctx_allocn(ctx, (size_t)count, sizeof *u);
+    for (int64_t c = 0; c < out[1]; c++)
+        for (int64_t m = 0; m < out[2]; m++) {
+            double k[9], tile[IN_MAX * IN_MAX];
+            for (int i = 0; i < 9; i++) {
+                int64_t from = m * stride[v->wdim[0]] + c * stride[v->wdim[1]] +
+                               i / 3 * stride[v->wdim[2]] + i % 3 * stride[v->wdim[3]];
+                k[i] = (double)w[b->data->splat ? 0 : from];
             }
+            transform_window(v->f, k, tile);
+            for (int64_t e = 0; e < n; e++)
+                u[(e * out[1] + c) * out[2] + m] = (float)tile[e];
+        }
     Buf *ub = buf_const(ctx, b->name, const_new(ctx, T_F32, count, u), 3, out);
     vec_push(ctx, &v->lo->prog->consts, ub);
     return ub;
@@ -380,14 +390,15 @@ static void insert_def(Ctx *ctx, Block *b, int at, Def *d) {
     b->items.at[at] = it;
 }
 
-static void rewrite_block(Lower *lo, const Filter *f, Block *b) {
+static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
     for (int i = 0; i < b->items.len; i++) {
         Item *it = b->items.at[i];
         for (int k = 0; k < 2; k++)
             if (it->body[k])
-                rewrite_block(lo, f, it->body[k]);
+                rewrite_block(lo, chosen, it->body[k]);
+        const Filter *f = it->kind == ITEM_DEF ? map_get(chosen, it->def) : NULL;
         Window v = {.lo = lo, .f = f, .d = it->def, .m = -1};
-        Buf *u = it->kind == ITEM_DEF && match_window(&v) ? transform_weights(&v) : NULL;
+        Buf *u = f && match_window(&v) ? transform_weights(&v) : NULL;
         if (!u)
             continue;
         Def *in = transform_input(&v), *mul = multiply(&v, in, u);
@@ -397,8 +408,132 @@ static void rewrite_block(Lower *lo, const Filter *f, Block *b) {
     }
 }
 
+/* ---- choosing ----------------------------------------------------------------------------------- */
+
+/* What moving one number costs, in multiply-adds: a transformed element is written and read again, weights come
+ * from the outer caches. Measured on shapes from 56x56x64 to 7x7x512; with it the model is within 25 %. */
+#define MOVE 16.0
+#define MOVE_FAR 100.0 /* the same when all tiles together are more bytes than this: */
+#define FAR (8 << 20)
+#define CHANNELS_MIN 16 /* fewer leave the vectors of the transforms half empty */
+#define WEIGHTS_GROWTH 2.0
+#define GAIN_MIN 1.2 /* what the model must promise */
+
+enum { NFILTER = (int)(sizeof FILTERS / sizeof FILTERS[0]) };
+
+typedef struct Choice {
+    const Filter *filter;
+    double saved, grown; /* multiply-adds; bytes of weights */
+} Choice;
+
+/* What pays for one Def, each better than the one before and with more weights. */
+typedef struct Candidate {
+    const Def *def;
+    Choice of[NFILTER];
+    int n, taken; /* choices; of[taken] is the next one to take */
+} Candidate;
+
+typedef struct Choosing {
+    Lower *lo;
+    VEC(Candidate) of;
+    Map *seen; /* constants */
+    double weights;
+} Choosing;
+
+static double axis_extent(const Window *v, int axis) {
+    return extent_estimate(v->lo->ctx, v->d->axis[axis].var->extent);
+}
+
+static double cost_direct(const Window *v) {
+    double c = axis_extent(v, v->c), m = axis_extent(v, v->m);
+    return 9 * c * m * (double)(v->size[0] * v->size[1]) + MOVE * 9 * c * m;
+}
+
+static double cost_tiles(const Window *v) {
+    double c = axis_extent(v, v->c), m = axis_extent(v, v->m), n = v->f->in * v->f->in;
+    double tiles = (double)(v->tiles[0] * v->tiles[1]), moved = n * (c + m) * tiles;
+    double move = 4 * moved > FAR ? MOVE_FAR : MOVE;
+    return n * c * m * tiles + move * moved + MOVE * n * c * m;
+}
+
+/* The rule that writes large tiles out asks for whole ones. */
+static bool tiles_fit(const Window *v) {
+    return v->f->out == 2 || (v->size[0] % v->f->out == 0 && v->size[1] % v->f->out == 0);
+}
+
+static void weigh_const(void *data, Buf *b) {
+    Choosing *ch = data;
+    int64_t count;
+    if (b->space != SPACE_CONST || map_get(ch->seen, b) || !buf_static(b, &count))
+        return;
+    map_put(ch->seen, b, b);
+    ch->weights += (double)count * type_bytes(type_dtype(b->type));
+}
+
+static void weigh_item(void *data, Block *b, Item *it) {
+    Choosing *ch = data;
+    (void)b;
+    if (it->kind != ITEM_DEF)
+        return;
+    def_loads(ch->lo->ctx, it->def, weigh_const, ch);
+    Candidate c = {.def = it->def};
+    for (int i = 0; i < NFILTER; i++) {
+        Window v = {.lo = ch->lo, .f = &FILTERS[i], .d = it->def, .m = -1};
+        if (!match_window(&v) || axis_extent(&v, v.c) < CHANNELS_MIN ||
+            axis_extent(&v, v.m) < CHANNELS_MIN || !tiles_fit(&v))
+            continue;
+        double direct = cost_direct(&v), saved = direct - cost_tiles(&v);
+        double grown = 4 * axis_extent(&v, v.c) * axis_extent(&v, v.m) * (v.f->in * v.f->in - 9);
+        if (direct > GAIN_MIN * (direct - saved) && (c.n == 0 || saved > c.of[c.n - 1].saved))
+            c.of[c.n++] = (Choice){v.f, saved, grown};
+    }
+    if (c.n)
+        vec_push(ch->lo->ctx, &ch->of, c);
+}
+
+/* What the next choice of c adds to the one it has. */
+static Choice next_choice(const Candidate *c) {
+    Choice next = c->of[c->taken];
+    if (c->taken > 0) {
+        next.saved -= c->of[c->taken - 1].saved;
+        next.grown -= c->of[c->taken - 1].grown;
+    }
+    return next;
+}
+
+/* Most saved for a byte first, as long as the weights may grow. */
+static void choose(const Choosing *ch, double growth, Map *chosen) {
+    double room = ch->weights * (growth - 1);
+    for (;;) {
+        Candidate *first = NULL;
+        Choice best = {NULL, 0, 1};
+        for (int i = 0; i < ch->of.len; i++) {
+            Candidate *c = &ch->of.at[i];
+            Choice next = c->taken < c->n ? next_choice(c) : best;
+            if (c->taken < c->n && next.saved * best.grown > best.saved * next.grown) {
+                first = c;
+                best = next;
+            }
+        }
+        if (!first)
+            return;
+        first->taken = best.grown <= room ? first->taken + 1 : first->n;
+        if (best.grown > room)
+            continue;
+        room -= best.grown;
+        map_put(chosen, first->def, (void *)(uintptr_t)best.filter);
+    }
+}
+
+static void force_item(void *data, Block *b, Item *it) {
+    Choosing *ch = data;
+    (void)b;
+    if (it->kind == ITEM_DEF)
+        vec_push(ch->lo->ctx, &ch->of, ((Candidate){.def = it->def}));
+}
+
 static const Filter *filter_named(const char *rule) {
-    for (size_t i = 0; i < sizeof FILTERS / sizeof FILTERS[0]; i++)
+    for (int i = 0; i < NFILTER; i++)
         if (rule && !strcmp(rule, FILTERS[i].name))
             return &FILTERS[i];
     return NULL;
@@ -408,9 +543,19 @@ bool winograd_named(const char *rule) {
     return filter_named(rule) != NULL;
 }
 
+/* Without --rule: where it pays, on machines with vectors. */
 bool kernel_winograd(Lower *lo) {
-    const Filter *f = filter_named(lo->ctx->opt ? lo->ctx->opt->rule : NULL);
-    if (f && !lo->strict)
-        rewrite_block(lo, f, lo->prog->main);
+    const Options *opt = lo->ctx->opt;
+    const Filter *forced = filter_named(opt ? opt->rule : NULL);
+    Choosing ch = {.lo = lo, .seen = map_new(lo->ctx)};
+    Map *chosen = map_new(lo->ctx);
+    if (lo->strict || (!forced && (lo->o0 || (opt && opt->rule) || lo->machine->vec == 0)))
+        return true;
+    block_walk(lo->prog->main, forced ? force_item : weigh_item, &ch);
+    for (int i = 0; forced && i < ch.of.len; i++)
+        map_put(chosen, ch.of.at[i].def, (void *)(uintptr_t)forced);
+    if (!forced)
+        choose(&ch, opt && opt->weights_growth > 0 ? opt->weights_growth : WEIGHTS_GROWTH, chosen);
+    rewrite_block(lo, chosen, lo->prog->main);
     return true;
 }
