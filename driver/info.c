@@ -70,6 +70,7 @@ void module_json(Text *t, const Compiled *c) {
         text_s(t, ", \"arena_bytes\": null");
     text_f(t, ", \"arena_sample\": %lld, \"arena_bound\": %lld", (long long)m->arena_sample,
            (long long)m->arena_bound);
+    text_f(t, ", \"stack_bytes\": %lld", (long long)module_stack(m));
     text_f(t, ", \"weights_bytes\": %lld, \"weights\": \"%s\",\n \"build\": ",
            (long long)module_weights(m), c->out.weights_mode);
     json_text(t, c->out.build_line);
@@ -148,6 +149,7 @@ static void info_text(Args *a, const Compiled *c) {
     else
         text_s(&t, "\narena   by shape");
     arena_gap(&t, c->module);
+    text_f(&t, "stack   %lld bytes of buffers\n", (long long)module_stack(c->module));
     text_f(&t, "weights %lld bytes (%s)\n", (long long)module_weights(c->module),
            c->out.weights_mode);
     text_f(&t, "build   %s\n", c->out.build_line);

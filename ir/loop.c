@@ -205,3 +205,24 @@ Stmt *stmt_copy(Ctx *ctx, const Stmt *s) {
     Renames r = {.ctx = ctx};
     return copy_list(&r, s);
 }
+
+static void stack_add(void *data, Stmt *s) {
+    int64_t *total = data, count, bytes;
+    if (s->op != STMT_ALLOC || s->buf->space != SPACE_LOCAL)
+        return;
+    if (!buf_static(s->buf, &count) ||
+        !mul_ok(count, type_bytes(type_dtype(s->buf->type)), &bytes) ||
+        !add_ok(*total, bytes, total))
+        *total = INT64_MAX;
+}
+
+int64_t module_stack(const Module *m) {
+    int64_t most = 0;
+    for (int i = 0; i < m->kernels.len; i++) {
+        int64_t bytes = 0;
+        if (m->kernels.at[i]->func)
+            stmt_walk(m->kernels.at[i]->func->body, stack_add, &bytes);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}

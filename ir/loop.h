@@ -117,6 +117,8 @@ void stmt_map(Ctx *ctx, Stmt *s, ExprFn fn, void *data);
 void stmt_subst(Ctx *ctx, Stmt *s, int n, Sym *const *from, const Expr *const *to);
 void stmt_walk(Stmt *s, void (*fn)(void *data, Stmt *s), void *data); /* pre-order */
 int stmt_count(const Stmt *s);
+/* Bytes of the arrays that the function with most of them keeps on the stack. */
+int64_t module_stack(const Module *m);
 
 /* loop_text.c; grammar at its top. parse(print(x)) prints the same. */
 void func_print(Text *t, const Func *f);

@@ -222,7 +222,9 @@ static void print_api(Emit *em, Text *t) {
            (long long)em->weight_bytes);
     text_s(t, "/* 0 or an LCC_E code. The arena is scratch memory, 64-byte aligned, for one call "
               "at a time; no\n"
-              " * two buffers may overlap. Nothing is kept between calls, nothing allocated.");
+              " * two buffers may overlap. Nothing is kept between calls, nothing allocated.\n");
+    text_f(t, " * On the stack: at most %lld bytes of buffers, and ordinary frames.",
+           (long long)module_stack(em->m));
     if (em->mode == WEIGHTS_FILE)
         text_f(t, " weights points to the\n * bytes of %s, 64-byte aligned.", o->blob_name);
     text_s(t, " */\n");
