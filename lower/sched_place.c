@@ -364,6 +364,9 @@ bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
 
 /* ---- stage ----------------------------------------------------------------------------------- */
 
+#define REG_ALIGN                                                                                  \
+    16 /* elements: rows of a register tile start at a multiple of the widest vector */
+
 /* The dimension `inner` last, the others row-major; rows padded, so that no vector of a row reaches into the
  * next. */
 static void pad_rows(Ctx *ctx, Buf *b, int inner) {

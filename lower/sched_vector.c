@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define LANES_MIN 4 /* narrower than this is unrolled scalars */
+#define REG_MAX (1 << 20) /* elements of a row of registers */
+#define LANES_MIN 4       /* narrower than this is unrolled scalars */
 
 static Stmt *part_loop(Ctx *ctx, const Stmt *s, int64_t base, int64_t times, int64_t lanes) {
     Sym *inner = sym_axis(ctx, s->label, expr_i(ctx, lanes));
@@ -34,12 +35,42 @@ typedef struct Room {
     bool ok;
 } Room;
 
-/* Rows of registers are padded to the widest vector, constants to whole blocks: is that enough? */
+/* How far one step along dimension d is in storage; 0 when that is not known. */
+static int64_t stride_of(Ctx *ctx, const Buf *b, int d) {
+    const Expr *at[RANK_MAX];
+    int64_t from, to;
+    for (int i = 0; i < b->rank; i++)
+        at[i] = expr_i(ctx, 0);
+    bool known = expr_is_int(buf_offset(ctx, b, at), &from);
+    at[d] = expr_i(ctx, 1);
+    return known && expr_is_int(buf_offset(ctx, b, at), &to) ? to - from : 0;
+}
+
+/* Rows of registers are padded: does the loop stay in its row up to the rounded end? */
+static bool row_has_room(const Room *r, const Buf *b, const Expr *const *index) {
+    const Expr *to = expr_sym(r->ctx, r->longer), *all = b->size ? b->size : buf_count(r->ctx, b);
+    int64_t end = 0, step = 0, size, dim;
+    for (int d = 0; d < b->rank; d++)
+        if (expr_uses_sym(index[d], r->var)) {
+            Range range = expr_range(r->ctx, expr_subst(r->ctx, index[d], 1, &r->var, &to));
+            if (step || (step = stride_of(r->ctx, b, d)) < 1 || range.max >= REG_MAX)
+                return false;
+            end = step * (range.max + 1);
+        }
+    for (int d = 0; d < b->rank; d++) {
+        int64_t other = stride_of(r->ctx, b, d);
+        if (!expr_is_int(b->dim[d], &dim) || (dim > 1 && other > step && other < end))
+            return false;
+    }
+    return expr_is_int(all, &size) && end <= size;
+}
+
+/* The same for constants, which are padded to whole blocks. */
 static bool has_room(const Room *r, const Expr *e) {
     const Buf *b = e->u.buf;
     int64_t size;
     if (b->space == SPACE_REG)
-        return true;
+        return row_has_room(r, b, e->kid);
     if (b->space != SPACE_CONST || !b->where || !b->fill || !expr_is_int(b->size, &size))
         return false;
     const Expr *to = expr_sym(r->ctx, r->longer);
@@ -56,14 +87,15 @@ static void room_stmt(void *data, Stmt *s) {
     Room *r = data;
     if (s->a)
         expr_walk(r->ctx, s->a, room_load, r);
-    r->ok &= s->op != STMT_STORE || s->buf->space == SPACE_REG;
+    r->ok &=
+        s->op != STMT_STORE || (s->buf->space == SPACE_REG && row_has_room(r, s->buf, s->index));
     r->ok &= s->op != STMT_IF || !expr_uses_sym(s->a, r->var);
 }
 
 /* May the loop run past its extent? When all it reads along it is padded with what is known, and all it writes
  * are registers that nothing reads there. */
-static bool may_round_up(Ctx *ctx, const Stmt *s, int64_t n, int64_t lanes) {
-    Room r = {ctx, s->var, sym_axis(ctx, s->label, expr_i(ctx, n)), REG_ALIGN % lanes == 0};
+static bool may_round_up(Ctx *ctx, const Stmt *s, int64_t n) {
+    Room r = {ctx, s->var, sym_axis(ctx, s->label, expr_i(ctx, n)), true};
     stmt_walk(s->body, room_stmt, &r);
     return r.ok;
 }
@@ -76,7 +108,7 @@ static bool vectorize_one(Ctx *ctx, Stmt *s, int64_t lanes, Tail tail, Str *why)
         return step_fails(ctx, why, "%s has no constant extent", s->label);
     if (tail == TAIL_ROUNDUP)
         n = (n + lanes - 1) / lanes * lanes;
-    if (tail == TAIL_ROUNDUP && !may_round_up(ctx, s, n, lanes))
+    if (tail == TAIL_ROUNDUP && !may_round_up(ctx, s, n))
         return step_fails(ctx, why, "what %s reads or writes has no room behind it", s->label);
     Stmt *parts = NULL;
     for (int64_t base = 0, w = lanes; base < n;) {

@@ -47,7 +47,6 @@ static Eval *bind(Trial *t, const Kernel *k) {
     return ev;
 }
 
-static Text kernel_text(Ctx *ctx, const Kernel *k);
 static bool is_right(Trial *t, const Kernel *k, const char *stage, bool flat) {
     Eval *ev = bind(t, k);
     Buf *out = NULL;
@@ -58,11 +57,18 @@ static bool is_right(Trial *t, const Kernel *k, const char *stage, bool flat) {
            same_tensor(t->want, eval_tensor(ev, out));
 }
 
+static Text kernel_text(Ctx *ctx, const Kernel *k) {
+    Text text = text_new(ctx);
+    kernel_print(&text, k);
+    return text;
+}
+
+/* What fails is printed as a golden test would have it: tests/golden/README.md. */
 static bool report(Trial *t, bool ok, const char *stage) {
     check(ok, stage, t->seed);
     if (!ok)
-        printf("after: %s\n%s\n", t->done.at ? t->done.at : "no step",
-               t->ctx->diag.text.at ? t->ctx->diag.text.at : "");
+        printf("after: %s\n%s\n%s\n", t->done.at ? t->done.at : "no step",
+               t->ctx->diag.text.at ? t->ctx->diag.text.at : "", kernel_text(t->ctx, t->k).at);
     return ok;
 }
 
@@ -78,12 +84,6 @@ static bool check_loops(Trial *t, const char *stage, bool flat) {
     if (!flat && is_padded(t->k))
         return true;
     return report(t, is_right(t, t->k, stage, flat), stage);
-}
-
-static Text kernel_text(Ctx *ctx, const Kernel *k) {
-    Text text = text_new(ctx);
-    kernel_print(&text, k);
-    return text;
 }
 
 static bool has_large_const(const Kernel *k) {
