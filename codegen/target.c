@@ -48,3 +48,7 @@ bool machine_has(const Machine *m, const char *instr) {
             return true;
     return false;
 }
+
+int machine_group(const Machine *m) {
+    return machine_has(m, "dot4") ? 4 : machine_has(m, "dot2") ? 2 : 0;
+}

@@ -538,14 +538,15 @@ static void ramp(const Instr *in, Reg *dst, Reg *const *kid) {
         dst->why[l] = kid[0]->bad ? kid[0]->why[0] : kid[1]->why[0];
 }
 
-/* z[l] + sum of x[4l + j] * y[4l + j], wrapping in i32; x of four lanes is repeated. */
-static void dot4(const Instr *in, Reg *dst, Reg *const *kid) {
-    int all = 4 * in->lanes, wrap_at[2] = {in->kid[0].lanes == 4 ? 4 : all, all};
+/* z[l] + sum of x[g*l + j] * y[g*l + j], wrapping in i32; x of g lanes is repeated. */
+static void dot(const Instr *in, Reg *dst, Reg *const *kid) {
+    int g = in->op == OP_DOT4 ? 4 : 2, all = g * in->lanes;
+    int wrap_at[2] = {in->kid[0].lanes == g ? g : all, all};
     dst->bad = false;
     for (int l = 0; l < in->lanes; l++) {
         uint64_t sum = (uint64_t)kid[2]->v.i[l];
         uint16_t why = kid[2]->bad ? kid[2]->why[l] : 0;
-        for (int j = 4 * l; j < 4 * l + 4; j++) {
+        for (int j = g * l; j < g * l + g; j++) {
             sum += (uint64_t)(kid[0]->v.i[j % wrap_at[0]] * kid[1]->v.i[j]);
             for (int k = 0; k < 2; k++)
                 if (!why && kid[k]->bad)
@@ -574,7 +575,8 @@ static void vector_op(const Instr *in, Reg *dst, Reg *const *kid, int n) {
         lane_of(in, dst, kid);
         break;
     case OP_DOT4:
-        dot4(in, dst, kid);
+    case OP_DOT2:
+        dot(in, dst, kid);
         break;
     case OP_VADD:
     case OP_VMAX:
@@ -628,6 +630,7 @@ static void instr_run(Eval *ev, Prog *p, const Instr *in, int n) {
     case OP_VMAX:
     case OP_VMIN:
     case OP_DOT4:
+    case OP_DOT2:
     case OP_FILL:
         vector_op(in, dst, kid, n);
         break;

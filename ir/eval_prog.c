@@ -128,6 +128,7 @@ static bool mixes_lanes(const Expr *e) {
     case OP_VMAX:
     case OP_VMIN:
     case OP_DOT4:
+    case OP_DOT2:
         return true;
     default:
         return false;

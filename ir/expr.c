@@ -478,6 +478,7 @@ Type expr_type_of(Op op, Type t, int n, const Expr *const *kid) {
     case OP_SELECT:
         return kid[1]->type;
     case OP_DOT4:
+    case OP_DOT2:
         return kid[2]->type;
     case OP_CAST:
     case OP_CASTW:
@@ -532,7 +533,7 @@ static void check_types(Ctx *ctx, Op op, int n, const Expr *const *kid) {
 static const Expr *widen(Ctx *ctx, Op op, Type t, int n, const Expr *const *kid) {
     const Expr *wide[3];
     int lanes = 1, first = op == OP_SELECT ? type_lanes(kid[0]->type) == 1 : 0;
-    if (n < 2 || n > 3 || op == OP_LANE || op == OP_RAMP || op == OP_DOT4)
+    if (n < 2 || n > 3 || op == OP_LANE || op == OP_RAMP || op == OP_DOT4 || op == OP_DOT2)
         return NULL;
     bool mixed = false;
     for (int i = first; i < n; i++) {

@@ -478,6 +478,7 @@ static const Expr *vector_op(Ctx *ctx, Op op, Type t, int n, Kids kid, bool *don
         return expr_is(kid[1], 0) ? expr_bcast(ctx, kid[0], type_lanes(t)) : NULL;
     case OP_VADD:
     case OP_DOT4:
+    case OP_DOT2:
         return NULL;
     case OP_VMAX:
     case OP_VMIN:

@@ -17,6 +17,7 @@
 
 typedef struct Raising {
     Ctx *ctx;
+    bool floats;       /* sums of dequantised numbers, too */
     VEC(Item *) items; /* of the block, new ones in their places */
 } Raising;
 
@@ -278,16 +279,17 @@ static void move_integers(Raising *r, Def *d) {
 /* ---- all ------------------------------------------------------------------------------------- */
 
 static void raise_block(Raising *r, Block *b) {
-    Raising inner = {.ctx = r->ctx};
+    Raising inner = {.ctx = r->ctx, .floats = r->floats};
     for (int i = 0; i < b->items.len; i++) {
         Item *it = b->items.at[i];
         for (int k = 0; k < 2; k++)
             if (it->body[k])
                 raise_block(r, it->body[k]);
         if (it->kind == ITEM_DEF) {
-            move_integers(&inner, it->def);
+            if (r->floats)
+                move_integers(&inner, it->def);
             if (is_sum(it->def))
-                split_sum(&inner, raise_sum(&inner, it->def));
+                split_sum(&inner, r->floats ? raise_sum(&inner, it->def) : it->def);
         }
         vec_push(r->ctx, &inner.items, it);
     }
@@ -297,8 +299,8 @@ static void raise_block(Raising *r, Block *b) {
 }
 
 bool graph_raise(Lower *lo) {
-    Raising r = {.ctx = lo->ctx};
-    if (machine_has(lo->machine, "dot4") && !lo->strict && !lo->o0)
+    Raising r = {.ctx = lo->ctx, .floats = machine_has(lo->machine, "dot4") && !lo->strict};
+    if (machine_group(lo->machine) && !lo->o0)
         raise_block(&r, lo->prog->main);
     return true;
 }

@@ -153,31 +153,38 @@ static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
     }
 }
 
-/* Groups of four along one RED axis: side by side in x, packable in w; the last group may be fetched whole. */
+/* May the last group of `of` along an axis of extent n be fetched whole? */
+static bool group_fits(Ctx *ctx, const Expr *x, const Sym *axis, int64_t n, int64_t of) {
+    const Buf *b = x->u.buf;
+    int64_t size;
+    if (n % of == 0)
+        return true;
+    const Expr *all = b->size ? b->size : buf_count(ctx, b);
+    const Expr *to = expr_sym(ctx, sym_axis(ctx, axis->name, expr_i(ctx, n + of - n % of)));
+    Sym *from = (Sym *)(uintptr_t)axis;
+    const Expr *at = expr_subst(ctx, buf_offset(ctx, b, x->kid), 1, &from, &to);
+    return expr_is_int(all, &size) && expr_range(ctx, at).max < size;
+}
+
+/* Groups of four or two along one RED axis: side by side in x, packable in w. */
 static void choose_group(Ctx *ctx, Roles *r) {
     Narrow8 nw;
     const Def *d = r->acc;
-    bool octets = narrow_match(d, &nw) && narrow_ready(&nw);
-    if (!(octets || tile_product(d->value, &nw)) || d->when || nw.w != r->lanes_load ||
-        uses_axis(nw.x, d, r->n) || (r->m >= 0 && uses_axis(nw.w, d, r->m)))
+    bool octets = narrow_match(d, &nw);
+    unsigned ready = octets ? narrow_groups(&nw) : tile_product(d->value, &nw) ? 4 | 2 : 0;
+    if (!ready || d->when || nw.w != r->lanes_load || uses_axis(nw.x, d, r->n) ||
+        (r->m >= 0 && uses_axis(nw.w, d, r->m)))
         return;
     for (int i = 0; i < d->naxis && r->k < 0; i++) {
-        int64_t stride, n, size;
+        int64_t stride, n;
         const Axis *a = &d->axis[i];
         if (a->kind != AXIS_RED || !expr_is_int(a->var->extent, &n) || !packable(nw.w, d, i) ||
             !load_stride(ctx, nw.x, d, i, &stride) || stride != 1)
             continue;
-        if (octets && n % NARROW_GROUP) {
-            const Buf *b = nw.x->u.buf;
-            const Expr *all = b->size ? b->size : buf_count(ctx, b);
-            Sym *longer =
-                sym_axis(ctx, a->var->name, expr_i(ctx, n + NARROW_GROUP - n % NARROW_GROUP));
-            const Expr *to = expr_sym(ctx, longer);
-            const Expr *at = expr_subst(ctx, buf_offset(ctx, b, nw.x->kid), 1, &a->var, &to);
-            if (!expr_is_int(all, &size) || expr_range(ctx, at).max >= size)
-                continue;
-        }
-        r->k = i;
+        for (unsigned of = 4; of >= 2; of -= 2)
+            if ((ready & of) && (!octets || group_fits(ctx, nw.x, a->var, n, of)))
+                r->groups |= of;
+        r->k = r->groups ? i : -1;
     }
 }
 

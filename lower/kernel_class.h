@@ -36,6 +36,7 @@ typedef struct Roles {
     int cases[CASES_MAX], ncases, plain[RANK_MAX], nplain;
     int64_t period[CASES_MAX];
     int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
+    unsigned groups; /* sizes of the groups that fit, ored: 4, 2 */
     /* of a chain; acc and root are those of the contraction at its end */
     Def *mid, *first, *dot; /* the rows acc reads; the map of the first contraction, and that one */
     DefList stats;          /* computed for one row of mid, from first on */
@@ -61,10 +62,10 @@ typedef struct Narrow8 {
     const Expr *x, *w;
     int64_t cx, cw;
 } Narrow8;
-enum { NARROW_GROUP = 4 }; /* products an instruction adds to one lane */
 bool narrow_product(const Expr *value, Narrow8 *n);
 bool narrow_match(const Def *d, Narrow8 *n);      /* a sum of such products? */
 bool tile_product(const Expr *value, Narrow8 *n); /* the same of bf16 in f32: f32(x)*f32(w) */
-bool narrow_ready(const Narrow8 *n);              /* in the form kernel_integer leaves behind? */
+/* Sizes of groups (4, 2, ored) for which the product is as kernel_integer leaves it; 0: it is not. */
+unsigned narrow_groups(const Narrow8 *n);
 
 #endif

@@ -5,7 +5,8 @@
  *
  *   before  t[m,n] = add(k) (i32(x[m,k]) + 7)*i32(w[k,n])                x u8, w const i8
  *   after   t[m,n] = c[n] + add(k) i32(x[m,k])*i32(w[k,n])               c[n] = 7*add(k) i32(w[k,n])
- * x i8 keeps + 128: its bits with the highest one turned over are that u8. w u8 becomes w - 128. */
+ * For instructions on u8, x i8 keeps + 128: its bits with the highest one turned over are that u8. w u8 becomes
+ * w - 128. */
 #include "lower/kernel_class.h"
 
 #include <string.h>
@@ -43,8 +44,10 @@ bool narrow_match(const Def *d, Narrow8 *n) {
            narrow_product(d->value, n);
 }
 
-bool narrow_ready(const Narrow8 *n) {
-    return n->cw == 0 && n->w->type == T_I8 && n->cx == (n->x->type == T_I8 ? 128 : 0);
+unsigned narrow_groups(const Narrow8 *n) {
+    if (n->cw != 0 || n->w->type != T_I8)
+        return 0;
+    return n->x->type == T_U8 ? (n->cx == 0 ? 4 | 2 : 0) : n->cx == 128 ? 4 : n->cx == 0 ? 2 : 0;
 }
 
 /* w - 128 as i8: the highest bit turned over. */
@@ -122,11 +125,13 @@ static const Expr *weight_sum(Ctx *ctx, const Def *d, const Expr *w, int64_t c) 
 }
 
 /* True when the Def is in the form wanted afterwards and was not before. */
-static bool narrow_def(Ctx *ctx, Def *d) {
+static bool narrow_def(Ctx *ctx, Def *d, int group) {
     Narrow8 n;
-    if (!narrow_match(d, &n) || d->when || narrow_ready(&n) || n.w->u.buf->where)
+    if (!narrow_match(d, &n) || d->when || (narrow_groups(&n) & (unsigned)group) ||
+        n.w->u.buf->where)
         return false;
-    int64_t cw = n.cw + (n.w->type == T_U8 ? 128 : 0), cx = n.x->type == T_I8 ? 128 : 0;
+    int64_t cw = n.cw + (n.w->type == T_U8 ? 128 : 0);
+    int64_t cx = group == 4 && n.x->type == T_I8 ? 128 : 0;
     if (cw != 0)
         return false;
     const Expr *w = n.w;
@@ -145,13 +150,14 @@ static bool narrow_def(Ctx *ctx, Def *d) {
 
 bool kernel_integer(Lower *lo) {
     Ctx *ctx = lo->ctx;
-    if (!machine_has(lo->machine, "dot4") || lo->o0)
+    int group = machine_group(lo->machine);
+    if (!group || lo->o0)
         return true;
     for (int i = 0; i < lo->module->kernels.len; i++) {
         Kernel *k = lo->module->kernels.at[i];
         bool changed = false;
         for (int j = 0; j < k->defs.len; j++)
-            changed |= narrow_def(ctx, k->defs.at[j]);
+            changed |= narrow_def(ctx, k->defs.at[j], group);
         if (!changed)
             continue;
         k->ins.len = k->outs.len = k->temps.len = k->syms.len = k->nodes.len = 0;

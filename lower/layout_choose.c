@@ -134,7 +134,7 @@ static const Expr *border_window(const Layouts *l, const Def *d, const Expr **fi
     Ctx *ctx = l->lo->ctx;
     Narrow8 n;
     *fill = NULL;
-    if (!machine_has(l->lo->machine, "dot4") || !narrow_match(d, &n))
+    if (!machine_group(l->lo->machine) || !narrow_match(d, &n))
         return zero_window(ctx, d);
     if (!d->when || !terms_bound(ctx, d->when, n.x) || !always_inside(ctx, n.w) ||
         -n.cx < type_min(type_dtype(n.x->type)) || -n.cx > type_max(type_dtype(n.x->type)))
@@ -459,7 +459,7 @@ static void prefer_channels(Layouts *l, Kernel *k) {
     halo_of(l, out)->channels_last = true;
 }
 
-/* A sum of products of 8-bit integers takes groups of four along the channels, or along the last dimension:
+/* A sum of products of 8-bit integers takes groups of two or four along the channels, or along the last dimension:
  * they lie side by side, with room for the last group. */
 static void group_inputs(Layouts *l, Kernel *k) {
     Ctx *ctx = l->lo->ctx;
@@ -481,9 +481,10 @@ static void group_inputs(Layouts *l, Kernel *k) {
     Range r = expr_range(ctx, n.x->kid[g]);
     if (!extent || !expr_is_int(b->dim[g], &dim) || r.max > 2 * dim)
         return;
-    int64_t room = r.max + (NARROW_GROUP - extent % NARROW_GROUP) % NARROW_GROUP - dim + 1;
+    int64_t group = machine_group(l->lo->machine);
+    int64_t room = r.max + (group - extent % group) % group - dim + 1;
     if (root->buf->rank == 4 && !root->at && root->buf->ndef == 1 &&
-        expr_is_int(root->buf->dim[1], &dim) && dim >= NARROW_GROUP) {
+        expr_is_int(root->buf->dim[1], &dim) && dim >= 4) {
         if (!is_free(l, root->buf))
             copy_behind(l, k);
         halo_of(l, root->buf)->channels_last = true;
@@ -545,7 +546,7 @@ bool layout_choose(Lower *lo) {
     }
     for (int i = 0; i < n; i++)
         prefer_channels(&l, lo->module->kernels.at[i]);
-    for (int i = 0; i < n && machine_has(lo->machine, "dot4"); i++)
+    for (int i = 0; i < n && machine_group(lo->machine); i++)
         group_inputs(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < lo->module->kernels.len; i++)
         give_halo(&l, lo->module->kernels.at[i]);

@@ -322,7 +322,7 @@ static bool is_dot4(Lower *lo, Stmt *s) {
     if (s->op != STMT_FOR || s->run != RUN_VECTOR || s->body->op != STMT_FOR ||
         s->body->run != RUN_VECTOR)
         return false;
-    Stmt *one = loop_dot4(lo, s), *next = s->next;
+    Stmt *one = loop_dot(lo, s), *next = s->next;
     if (one) {
         *s = *one;
         s->next = next;

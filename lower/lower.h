@@ -27,6 +27,8 @@ typedef struct Machine {
     bool hidden; /* found by name, not listed */
 } Machine;
 bool machine_has(const Machine *m, const char *instr);
+/* Products of 8-bit integers that an instruction of the machine adds at once; 0: it has none. */
+int machine_group(const Machine *m);
 
 struct Out;
 typedef struct Target {

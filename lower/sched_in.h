@@ -20,15 +20,15 @@ StepFn sched_split, sched_fuse, sched_reorder, sched_unroll, sched_vectorize, sc
     sched_compute_at, sched_stage, sched_pack, sched_tensorize;
 /* May a loop run past its extent up to a multiple of `by`, since what it adds there is zero? */
 bool loop_may_overrun(Ctx *ctx, const Stmt *loop, int64_t by);
-/* Marks the loop of four products inside a loop of lanes for dot4; false with *why when there is none. */
-bool loop_takes_dot4(const Stmt *loop, Str *why, Ctx *ctx);
+/* Marks the loop of `group` products inside a loop of lanes; false with *why when there is none. */
+bool loop_takes_dot(const Stmt *loop, int group, Str *why, Ctx *ctx);
 /* Marks the loops of a tile, from m inwards, for tile_bf16; false when they are none. */
 bool loop_takes_tile(Stmt *m);
 /* The call of tile_bf16 that marked loops inside a loop of steps amount to; NULL when they do not. */
 Stmt *loop_tile(Lower *lo, Stmt *steps);
 /* What sets up the tiles stands around the body of a function that uses them. */
 void loop_tile_state(Lower *lo, Func *f);
-/* The store of a dot4 that two nested vector loops amount to; NULL when they do not. */
-Stmt *loop_dot4(Lower *lo, const Stmt *outer);
+/* The store of a dot4 or dot2 that two nested vector loops amount to; NULL when they do not. */
+Stmt *loop_dot(Lower *lo, const Stmt *outer);
 
 #endif

@@ -6,7 +6,7 @@
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), regs, fma, f32, strict,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
- * dot4 (a sum of 8-bit products that the machine's instruction can do), tile_bf16 (the same of
+ * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do), tile_bf16 (the same of
  * bf16 products), narrow (a machine for such sums),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1), and for a candidate tile
@@ -87,9 +87,10 @@ static void bind_facts(Matching *mt) {
     bind(mt, "P0", r->period[0]);
     bind(mt, "P1", r->period[1]);
     bool octets = r->acc && r->acc->buf->type == T_I32;
-    bind_flag(mt, "dot4", r->k >= 0 && octets && machine_has(mach, "dot4"));
+    bind_flag(mt, "dot4", (r->groups & 4) && octets && machine_has(mach, "dot4"));
+    bind_flag(mt, "dot2", (r->groups & 2) && octets && machine_has(mach, "dot2"));
     bind_flag(mt, "tile_bf16", r->k >= 0 && !octets && machine_has(mach, "tile_bf16"));
-    bind_flag(mt, "narrow", mach->instr[0] != 0);
+    bind_flag(mt, "narrow", mach->instr[0] != 0 && type_bytes(type_dtype(r->root->buf->type)) == 1);
     bind_flag(mt, "guarded",
               r->n >= 0 && r->acc && r->acc->when &&
                   expr_uses_sym(r->acc->when, r->acc->axis[r->n].var));

@@ -158,13 +158,13 @@ bool sched_tensorize(Ctx *ctx, Func *f, const Step *step, Str *why) {
             any |= loop_takes_tile(loops.at[i]);
         return any || step_fails(ctx, why, "no loops of %s are a tile", step->loop[0].axis);
     }
-    bool dot4 = !strcmp(instr, "dot4");
-    if (!dot4 && strcmp(instr, "fma") != 0)
+    int group = !strcmp(instr, "dot4") ? 4 : !strcmp(instr, "dot2") ? 2 : 0;
+    if (!group && strcmp(instr, "fma") != 0)
         return step_fails(ctx, why, "there is no instruction %s", instr);
     for (int i = 0; i < loops.len; i++)
-        if (!dot4)
+        if (!group)
             stmt_walk(loops.at[i]->body, contract, ctx);
-        else if (!loop_takes_dot4(loops.at[i], why, ctx))
+        else if (!loop_takes_dot(loops.at[i], group, why, ctx))
             return false;
     return sched_vectorize(ctx, f, step, why);
 }

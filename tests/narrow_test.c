@@ -54,6 +54,11 @@ static const char *type_of(Gen *g) {
     return rnd(g, 2) ? "i8" : "u8";
 }
 
+static const char *machine_of(Gen *g) {
+    static const char *const names[] = {"avx512vnni", "avx512", "avx2"};
+    return names[rnd(g, 3)];
+}
+
 static void conv_text(Gen *g, Case *c, bool real) {
     Ctx *ctx = g->ctx;
     Text t = text_new(ctx);
@@ -86,7 +91,9 @@ static void conv_text(Gen *g, Case *c, bool real) {
     else
         text_f(&t, "%s*%s", shifted(ctx, x, zx), shifted(ctx, y, zw));
     text_s(&t, "\n  out \"y\" y\n}\n");
-    *c = (Case){"avx512vnni", h < 9 || w < 9 ? NULL : "tile_dot4", !real, str(ctx, t.at)};
+    const char *target = real ? "avx512vnni" : machine_of(g);
+    const char *rule = !strcmp(target, "avx512vnni") ? "tile_dot4" : "tile_dot2";
+    *c = (Case){target, h < 9 || w < 9 ? NULL : rule, !real, str(ctx, t.at)};
 }
 
 static void product_text(Gen *g, Case *c, bool bf16) {
@@ -106,7 +113,7 @@ static void product_text(Gen *g, Case *c, bool bf16) {
                     "program \"p\" {\n  x %s[%d, %d]\n  w const %s[%d, %d]\n  in \"x\" x\n"
                     "  y output %s[%d, %d] { m<%d, n<%d } = add(k<%d) %s\n  out \"y\" y\n}\n",
                     tx, m, k, tw, k, n, bf16 ? "f32" : "i32", m, n, m, n, k, of);
-    c->target = bf16 ? "amx" : "avx512vnni";
+    c->target = bf16 ? "amx" : machine_of(g);
     c->rule = bf16 ? "tile_bf16" : NULL;
     c->exact = true;
 }

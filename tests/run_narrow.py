@@ -3,8 +3,8 @@
 
 usage: LCC=build/lcc tests/run_narrow.py [quick|normal|full]
 
-Integers: convolutions and matrix products of 8 bits, of many shapes, run on avx512vnni and must give the
-bytes that target c gives and numpy (int64 sums) gives. Quantised networks: at most one element in 10^4
+Integers: convolutions and matrix products of 8 bits, of many shapes, run on avx512vnni, avx512 and avx2 and
+must give the bytes that numpy (int64 sums) and target c give. Quantised networks: at most one element in 10^4
 differs from target c, by one quantum. bf16: matrix products on amx run with tiles emulated in C
 (amx_emulation.h), and the same C is compiled by gcc and clang as it is. On a processor without the instructions the generated C is compiled
 and not run; the reason is printed. Last line: N passed, N failed, N skipped."""
@@ -26,7 +26,8 @@ from run_models import cpu_flags
 MODE = sys.argv[1] if len(sys.argv) > 1 else "normal"
 HERE = os.path.dirname(os.path.abspath(__file__))
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-NEEDS = {"avx512vnni": AVX512 | {"avx512_vnni"}, "amx": AVX512 | {"avx512_vnni"}}
+INTEGERS = ("avx512vnni", "avx512", "avx2")  # machines with instructions for sums of 8-bit products
+NEEDS = {"avx2": {"avx2", "fma", "f16c"}, "avx512": AVX512, "avx512vnni": AVX512 | {"avx512_vnni"}, "amx": AVX512 | {"avx512_vnni"}}
 TYPES = {"i8": np.int8, "u8": np.uint8}
 
 
@@ -96,7 +97,7 @@ def conv_reference(x, w, zx, zw, stride, pad):
     return y.astype(np.int32)
 
 
-def check_conv(rng, types, shape, zx, zw):
+def check_conv(rng, target, types, shape, zx, zw):
     n, c, h, m, k, stride, pad = shape
     tx, tw = (TYPES[t] for t in types)
     x, w = integers(rng, tx, (n, c, h, h + 1)), integers(rng, tw, (m, c, k, k))
@@ -105,12 +106,10 @@ def check_conv(rng, types, shape, zx, zw):
                             pads=[pad] * 4, kernel_shape=[k, k])
     model = model_make([node], [("x", tx, x.shape)], [("y", np.int32, want.shape)],
                        [constant("w", w, tw), constant("zx", zx, tx), constant("zw", zw, tw)])
-    same(run_on(model, "c", [x]), [want], "target c")
-    same(run_on(model, "avx512vnni", [x]), [want], "avx512vnni")
-    return model
+    same(run_on(model, target, [x]), [want], target)
 
 
-def check_matmul(rng, types, shape, zx, zw):
+def check_matmul(rng, target, types, shape, zx, zw):
     m, k, n = shape
     tx, tw = (TYPES[t] for t in types)
     x, w = integers(rng, tx, (m, k)), integers(rng, tw, (k, n))
@@ -118,12 +117,10 @@ def check_matmul(rng, types, shape, zx, zw):
     node = helper.make_node("MatMulInteger", ["x", "w", "zx", "zw"], ["y"])
     model = model_make([node], [("x", tx, x.shape)], [("y", np.int32, want.shape)],
                        [constant("w", w, tw), constant("zx", zx, tx), constant("zw", zw, tw)])
-    same(run_on(model, "c", [x]), [want], "target c")
-    same(run_on(model, "avx512vnni", [x]), [want], "avx512vnni")
-    return model
+    same(run_on(model, target, [x]), [want], target)
 
 
-def check_chain(rng, types, shape, zx, zw):
+def check_chain(rng, target, types, shape, zx, zw):
     """Two QLinearConv in a row: the first one's output is laid out for the second."""
     n, c, h, m, k, stride, pad = shape
     tx, tw = (TYPES[t] for t in types)
@@ -140,8 +137,7 @@ def check_chain(rng, types, shape, zx, zw):
                  constant("sy", 0.5, np.float32), constant("zx", zx, tx), constant("zw", zw, tw),
                  constant("zy", 3, tx)]
     model = model_make(nodes, [("x", tx, x.shape)], [("y", tx, [None] * 4)], constants)
-    same(run_on(model, "avx512vnni", [x]), run_on(model, "c", [x]), "avx512vnni")
-    return model
+    same(run_on(model, target, [x]), run_on(model, "c", [x]), target)
 
 
 # n c h m k stride pad
@@ -154,18 +150,19 @@ SIGNS = [("u8", "i8", 0, 0), ("u8", "i8", 130, 0), ("i8", "i8", 0, 0), ("i8", "i
 
 
 def integer_cases():
-    step = {"quick": 11, "normal": 3, "full": 1}[MODE]
+    step = {"quick": 31, "normal": 7, "full": 1}[MODE]
     checks = [("conv", check_conv, CONVS), ("matmul", check_matmul, MATMULS),
               ("chain", check_chain, CONVS)]
-    every = [(f"{name} {tx}{tw} zx={zx} zw={zw} {'x'.join(map(str, shape))}",
-              lambda rng, f=f, s=shape, t=(tx, tw), a=zx, b=zw: f(rng, t, s, a, b))
-             for name, f, shapes in checks for shape in shapes for tx, tw, zx, zw in SIGNS]
+    every = [(f"{name} {target} {tx}{tw} zx={zx} zw={zw} {'x'.join(map(str, shape))}",
+              lambda rng, f=f, m=target, s=shape, t=(tx, tw), a=zx, b=zw: f(rng, m, t, s, a, b))
+             for name, f, shapes in checks for shape in shapes for tx, tw, zx, zw in SIGNS
+             for target in INTEGERS]
     return every[::step]
 
 
 def check_instruction(rng):
     """The schedule is really taken: the conv of each sign is one rule with the instruction."""
-    for tx, helper_name in (("u8", "lcc_dot4_u8"), ("i8", "lcc_dot4_i8")):
+    for tx, helper_name in (("u8", "lcc_dot4_u8x16"), ("i8", "lcc_dot4_i8x16")):
         t = TYPES[tx]
         x, w = integers(rng, t, (1, 16, 9, 9)), integers(rng, np.int8, (32, 16, 3, 3))
         node = helper.make_node("ConvInteger", ["x", "w", "zx"], ["y"], pads=[1] * 4)

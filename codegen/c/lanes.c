@@ -101,7 +101,7 @@ Str vec_op(Printer *p, const Expr *e) {
     Dtype of = type_dtype(e->kid[0]->type), to = type_dtype(e->type);
     int lanes = type_lanes(e->type);
     Str name = vec_name(p, lower_case(p->ctx, op_name((Op)e->op)), of, lanes);
-    if (e->op == OP_DOT4 || e->nkid > 3)
+    if (e->op == OP_DOT4 || e->op == OP_DOT2 || e->nkid > 3)
         internal_error(p->ctx, "no lane form of %s", op_text((Op)e->op));
     for (int i = 1; i < e->nkid; i++)
         if (type_dtype(e->kid[i]->type) != of)

@@ -7,10 +7,13 @@
 static const Machine MACHINES[] = {
 #define MACHINE(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma)                       \
     {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, "", false},
+#define MACHINE_WITH(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr)           \
+    {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr, false},
 #define NARROW(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr)                 \
     {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr, true},
 #include "codegen/c/machines.def"
 #undef MACHINE
+#undef MACHINE_WITH
 #undef NARROW
     {.name = NULL}};
 
@@ -23,6 +26,8 @@ static bool c_spells(const Machine *mach, Op op, Type t) {
         return true;
     if (op == OP_DOT4)
         return machine_has(mach, "dot4") && 4 * lanes == mach->vec;
+    if (op == OP_DOT2)
+        return machine_has(mach, "dot2") && 4 * lanes == mach->vec;
     return mach->vec > 0 && (lanes & (lanes - 1)) == 0 && lanes <= 64 && kind != 'S' && kind != 'C';
 }
 

@@ -311,36 +311,6 @@ static void print_simd(Printer *p, const Simd *s, const Expr *const *kid) {
     }
 }
 
-/* dot4(x[a +: 4], w[b +: 64], acc)  →  lcc_dot4_u8(x + a, w, acc); x may be i8 with its highest bit turned
- * over. */
-static void print_dot4(Printer *p, const Expr *e) {
-    const Expr *x = e->kid[0];
-    bool flip = x->op == OP_BXOR;
-    if (flip)
-        x = x->kid[0]->op == OP_BITCAST ? x->kid[0]->kid[0] : x->kid[1]->kid[0];
-    if (x->op != OP_LOAD || x->kid[0]->op != OP_RAMP)
-        internal_error(p->ctx, "dot4 of %s", expr_str(p->ctx, x));
-    Str name = str_f(p->ctx, "lcc_dot4_%s", flip ? "i8" : "u8");
-    Text body = text_new(p->ctx);
-    Str acc = vector_type(p, T_I32, 16), w = vector_type(p, T_I8, 64);
-    need_intrinsics(p);
-    if (!paste_has(p->paste, name)) {
-        text_s(&body, "    int32_t four;\n    __builtin_memcpy(&four, x, 4);\n");
-        text_f(&body, "    __m512i all = _mm512_set1_epi32(four);\n");
-        if (flip)
-            text_s(&body, "    all = _mm512_xor_si512(all, _mm512_set1_epi8(-128));\n");
-        text_f(&body, "    return (%s)_mm512_dpbusd_epi32((__m512i)acc, all, (__m512i)w);\n", acc);
-        helper_add(p, name, acc, str_f(p->ctx, "const void *x, %s w, %s acc", w, acc), &body);
-    }
-    call_open(p, name);
-    print_address(p, x->u.buf, x->kid[0]->kid[0]);
-    text_s(p->t, ", ");
-    print_expr(p, e->kid[1], P_ASSIGN);
-    text_s(p->t, ", ");
-    print_expr(p, e->kid[2], P_ASSIGN);
-    text_c(p->t, ')');
-}
-
 Str vec_minmax_simd(Printer *p, Op op, Dtype t, int lanes) {
     const Simd *s = find_simd(p, op, t, lanes);
     if (!s)
@@ -533,8 +503,8 @@ static bool print_structure(Printer *p, const Expr *e, int prec) {
 
 void print_vector(Printer *p, const Expr *e, int prec) {
     int lanes = type_lanes(e->type);
-    if (e->op == OP_DOT4) {
-        print_dot4(p, e);
+    if (e->op == OP_DOT4 || e->op == OP_DOT2) {
+        print_dot(p, e);
         return;
     }
     if (print_structure(p, e, prec) ||

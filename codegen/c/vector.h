@@ -41,6 +41,8 @@ Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked);
 /* vector.c: the instruction on variables a and b, which gives b when either is NaN; NULL when there is none. */
 Str vec_minmax_simd(Printer *p, Op op, Dtype t, int lanes);
 void print_address(Printer *p, const Buf *b, const Expr *index); /* x + index */
+/* instrs.c */
+void print_dot(Printer *p, const Expr *e); /* DOT4, DOT2 */
 /* convert.c */
 Str vec_cast(Printer *p, Op op, Dtype from, Dtype to, int lanes);
 
