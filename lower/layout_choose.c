@@ -435,6 +435,30 @@ static bool is_convolution(Ctx *ctx, const Roles *r) {
     return r->kind == CLASS_WINDOW || w.found;
 }
 
+typedef struct Follow {
+    const Layouts *l;
+    const Def *d;
+    bool found;
+} Follow;
+
+static void follow_node(void *data, const Expr *e) {
+    Follow *f = data;
+    const Halo *h = e->op == OP_LOAD ? map_get(f->l->halos, e->u.buf) : NULL;
+    f->found |= h && h->channels_last && expr_uses_sym(e->kid[1], f->d->axis[1].var);
+}
+
+/* Are the channels of an operand the second dimension here too? They are not behind a transpose, whose rows lie
+ * as they should in the order of the dimensions. */
+static bool follows_channels(const Layouts *l, const Kernel *k) {
+    Follow f = {l, NULL, false};
+    for (int i = 0; i < k->defs.len; i++) {
+        f.d = k->defs.at[i];
+        if (def_nout(f.d) > 1)
+            expr_walk(l->lo->ctx, f.d->value, follow_node, &f);
+    }
+    return f.found;
+}
+
 /* The output of a convolution, or of a map along channels, and what follows from it do best with the channels
  * innermost. */
 static void prefer_channels(Layouts *l, Kernel *k) {
@@ -442,13 +466,9 @@ static void prefer_channels(Layouts *l, Kernel *k) {
     kernel_roles(l->lo->ctx, k, &r);
     Buf *out = r.root->buf;
     int64_t channels;
-    bool starts = is_convolution(l->lo->ctx, &r) || map_along_channels(l, k), follows = false;
-    for (int i = 0; i < k->ins.len; i++) {
-        const Halo *h = map_get(l->halos, k->ins.at[i]);
-        follows |= h && h->channels_last && k->ins.at[i]->rank == out->rank;
-    }
+    bool starts = is_convolution(l->lo->ctx, &r) || map_along_channels(l, k);
     if (out->rank < 3 || !expr_is_int(out->dim[1], &channels) || channels < CHANNELS_MIN ||
-        !(starts || follows))
+        !(starts || follows_channels(l, k)))
         return;
     if (!is_free(l, out)) {
         if (!starts || out->ndef != 1 || r.root->at || r.root->scan || out->bound)
