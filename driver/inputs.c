@@ -339,7 +339,11 @@ bool inputs_flatten(Args *a, const Compiled *c, const Given *given, OnnxTensor *
     if (missing.len) {
         diag_error(a->ctx, EXIT_USAGE, NULL, "no value for the input%s %s",
                    strchr(missing.at, ',') ? "s" : "", missing.at);
-        diag_note(a->ctx, "give --data DIR, INPUT=@FILE, INPUT=random:7, INPUT=ones or INPUT=0.5");
+        if (a->data)
+            diag_note(a->ctx, "%s holds no input_N.pb or input_N.npy for it", a->data);
+        else
+            diag_note(a->ctx,
+                      "give --data DIR, INPUT=@FILE, INPUT=random:7, INPUT=ones or INPUT=0.5");
         return false;
     }
     if (!bind_dims(a, p, flat, dims))

@@ -1,9 +1,12 @@
 """What is checked of one model's generated code for one target. Each check_* yields complaints."""
+import functools
 import glob
 import os
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
 
 from . import outside
 
@@ -30,6 +33,21 @@ KEEP = """#!/bin/sh
 # Stands in for the C compiler: keeps its sources, makes an empty result.
 cp -p ./* '%s' && : > result
 """
+
+
+@functools.lru_cache(maxsize=None)
+def sanitizer_there(name):
+    """Can programs be linked with it here? (clang's run-time libraries are a package of their own.)"""
+    compiler, flags = SANITIZERS[name]
+    if not shutil.which(compiler):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "empty.c"), "w", encoding="ascii") as f:
+            f.write("int main(void) { return 0; }\n")
+        code, _ = run([compiler, *flags, "empty.c", "-o", "empty"], folder)
+    if code:
+        print(f"{name} is not installed: left out", file=sys.stderr, flush=True)
+    return code == 0
 
 
 class Refused(RuntimeError):
