@@ -9,7 +9,9 @@
 
 #include <string.h>
 
-/* Written with its attribute: "always_inline", or "noinline" for what calls libm lane by lane anyway. */
+/* Written with its attribute: "always_inline", or "noinline" for what is long (an exp inlined into every
+ * element of a register tile costs three times the code, twice the compiler's time, and is no faster) or calls
+ * libm lane by lane anyway. */
 static void helper_write(Printer *p, const char *attribute, Str name, Str ret, Str params,
                          const Text *body) {
     paste_add(p->paste, name,
@@ -19,6 +21,10 @@ static void helper_write(Printer *p, const char *attribute, Str name, Str ret, S
 
 void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body) {
     helper_write(p, "always_inline", name, ret, params, body);
+}
+
+void helper_add_long(Printer *p, Str name, Str ret, Str params, const Text *body) {
+    helper_write(p, "noinline", name, ret, params, body);
 }
 
 static bool is_wide(const Printer *p, Dtype t, int lanes) {

@@ -117,7 +117,7 @@ Str math_function(Printer *p, Op op, int lanes) {
         text_s(&params, "float a");
     line(&m, "return", formula_exp(&m, variable(&m, T_F32, "a")));
     if (lanes > 1)
-        helper_add(p, name, vector_type(p, T_F32, lanes), str(p->ctx, params.at), &m.body);
+        helper_add_long(p, name, vector_type(p, T_F32, lanes), str(p->ctx, params.at), &m.body);
     else
         paste_add(p->paste, name,
                   str_f(p->ctx, "static inline float %s(%s) {\n%s}", name, params.at, m.body.at));
