@@ -69,6 +69,20 @@ list '*.c' '*.h' '*.def' | awk '{
     }
     n = 0; close($0) }' | check "lines of 100 columns"
 
+# ---- goldens ------------------------------------------------------------------------------------
+{
+    sed -n 's/^PASS("[a-z]*", \([a-z_]*\),.*/\1/p' lower/passes.def | while read -r pass; do
+        grep -qs "^; run:.* $pass\b" tests/golden/*/*.lcc ||
+            echo "lower/passes.def:1: pass $pass has no golden in tests/golden/"
+    done
+    sed -n 's/^STEP([A-Z_]*, "\([a-z_]*\)".*/\1/p' ir/steps.def | while read -r step; do
+        grep -qs "[ ;] *$step .*" tests/golden/steps/"$step"*.lcc ||
+            echo "ir/steps.def:1: step $step has no golden in tests/golden/steps/"
+        grep -qs "expect-error: .*step $step of" tests/golden/steps/*.lcc ||
+            echo "ir/steps.def:1: no golden in tests/golden/steps/ shows where step $step is refused"
+    done
+} | check "goldens of passes and steps"
+
 # ---- layering -----------------------------------------------------------------------------------
 # layer FOLDER ALLOWED...: includes of other folders of the repository.
 layer() {
