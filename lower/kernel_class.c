@@ -92,13 +92,28 @@ static bool is_row(Ctx *ctx, const Expr *load, const Def *d, int axis) {
     return load_stride(ctx, load, d, axis, &stride) && stride == 1;
 }
 
+/* Partial sums: an axis more than the root has, read by one Def that the root reads. */
+static void choose_tree(Ctx *ctx, const Kernel *k, Roles *r) {
+    int rank = r->root->buf->rank;
+    Def *tree = k->defs.len == 3 ? k->defs.at[1] : NULL;
+    int64_t ways;
+    if (!tree || k->defs.at[0] != r->acc || def_is_reduction(tree) || tree->buf->rank != rank ||
+        r->acc->buf->rank != rank + 1 || !expr_is_int(r->acc->buf->dim[rank], &ways) ||
+        kernel_attach(ctx, k, tree) != rank)
+        return;
+    r->tree = tree;
+    r->ways = rank;
+}
+
 /* The output axis that is contiguous where the root stores, if every load goes along: side by side, not at
  * all, or packed to be so (one constant). acc's axes are the root's, by position, when it attaches in full. */
 static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads) {
     const Def *d = r->acc ? r->acc : r->root;
     int inner = r->root->at ? -1 : buf_inner_axis(ctx, r->root->buf);
-    if (inner < 0 || (r->acc && (kernel_attach(ctx, k, r->acc) != r->acc->buf->rank ||
-                                 r->acc->buf->rank != r->root->buf->rank)))
+    if (r->acc && inner >= 0)
+        choose_tree(ctx, k, r);
+    if (inner < 0 || (r->acc && (kernel_attach(ctx, k, r->acc) != r->root->buf->rank ||
+                                 r->acc->buf->rank != r->root->buf->rank + (r->tree != NULL))))
         return;
     const Expr *packed = NULL, *beside = NULL;
     for (int i = 0; i < loads->at.len; i++) {
@@ -121,11 +136,37 @@ static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads
     r->lanes_contiguous = packed == NULL;
 }
 
+/* A map that stores side by side what one load has side by side along another axis (a transposition): that axis
+ * is the rows, a square block of both the tile. */
+static void choose_across(Ctx *ctx, Roles *r, const Loads *loads) {
+    const Def *d = r->root;
+    int inner = buf_inner_axis(ctx, d->buf);
+    const Expr *across = NULL;
+    int64_t stride;
+    for (int i = 0; i < loads->at.len && inner >= 0; i++) {
+        const Expr *load = loads->at.at[i];
+        if (!uses_axis(load, d, inner))
+            continue;
+        if (!load_stride(ctx, load, d, inner, &stride) || (stride != 1 && across && across != load))
+            return;
+        across = stride != 1 ? load : across;
+    }
+    for (int a = 0; a < d->buf->rank && across; a++)
+        if (a != inner && load_stride(ctx, across, d, a, &stride) && stride == 1 &&
+            !expr_is(d->axis[a].var->extent, 1)) {
+            r->n = inner;
+            r->m = a;
+            r->lanes_load = across;
+        }
+}
+
 /* Rows: an output axis that a load along the lanes does not use, so that it is read once for all of them; the
  * innermost in storage with room. */
 static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
     const Def *d = r->acc;
     int64_t best = INT64_MAX;
+    if (r->tree)
+        return;
     for (int i = 0; i < d->buf->rank && r->lanes_load; i++) {
         const Expr *other = NULL, *at;
         bool reuse = false;
@@ -263,7 +304,7 @@ static void list_cases(Ctx *ctx, Roles *r) {
 
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
-    *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1};
+    *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1, .ways = -1};
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
     if (r->kind != CLASS_MAP)
         return;
@@ -271,6 +312,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     r->acc = chain ? r->acc : main_reduction(ctx, k);
     expr_walk(ctx, r->acc ? r->acc->value : r->root->value, collect_load, &loads);
     choose_lanes(ctx, k, r, &loads);
+    if (!r->acc && r->n < 0)
+        choose_across(ctx, r, &loads);
     if (r->acc) {
         r->kind = CLASS_REDUCTION;
         for (int i = 0; i < loads.at.len; i++)
@@ -280,6 +323,10 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
             choose_rows(ctx, r, &loads);
             choose_group(ctx, r);
         }
+        bool bare = r->n < 0 && r->m < 0 && r->kind != CLASS_REDUCTION && !chain;
+        if (bare && r->acc->buf->rank == r->root->buf->rank &&
+            kernel_attach(ctx, k, r->acc) == r->acc->buf->rank)
+            r->m = buf_inner_axis(ctx, r->root->buf); /* rows without lanes */
         r->kind = chain ? CLASS_CHAIN : r->kind;
         for (int i = 0; i < r->acc->naxis; i++)
             if (r->acc->axis[i].kind == AXIS_RED)

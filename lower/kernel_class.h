@@ -37,6 +37,8 @@ typedef struct Roles {
     int64_t period[CASES_MAX];
     int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
     unsigned groups; /* sizes of the groups that fit, ored: 4, 2 */
+    Def *tree;       /* adds up acc's partial sums, acc's last axis `ways`; NULL: there are none */
+    int ways;
     /* of a chain; acc and root are those of the contraction at its end */
     Def *mid, *first, *dot; /* the rows acc reads; the map of the first contraction, and that one */
     DefList stats;          /* computed for one row of mid, from first on */

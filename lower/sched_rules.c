@@ -8,6 +8,7 @@
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
  * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do), tile_bf16 (the same of
  * bf16 products), narrow (a machine for such sums),
+ * has_tree (acc's partial sums are its axis `ways`, and the Def `tree` adds them up),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1), and for a candidate tile
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
@@ -86,6 +87,7 @@ static void bind_facts(Matching *mt) {
     bind(mt, "cases", r->ncases);
     bind(mt, "P0", r->period[0]);
     bind(mt, "P1", r->period[1]);
+    bind_flag(mt, "has_tree", r->tree != NULL);
     bool octets = r->acc && r->acc->buf->type == T_I32;
     bind_flag(mt, "dot4", (r->groups & 4) && octets && machine_has(mach, "dot4"));
     bind_flag(mt, "dot2", (r->groups & 2) && octets && machine_has(mach, "dot2"));
@@ -151,6 +153,15 @@ static int64_t cover_cycles(int64_t m, int64_t nv, int64_t rows, int64_t vecs) {
            (nr ? mf * tile_cycles(rows, nr) : 0) + (mr && nr ? tile_cycles(mr, nr) : 0);
 }
 
+/* A panel (all of k for one tile's lanes) that does not stay in L2 is streamed anew for every row of tiles. */
+static bool panel_stays(const Matching *mt, int64_t lanes) {
+    int64_t bytes = 4 * lanes;
+    for (int i = 0; i < mt->roles.nred; i++)
+        if (!mul_ok(bytes, role_extent(mt, mt->roles.red[i]), &bytes))
+            return false;
+    return bytes <= mt->lo->machine->l2 / 4 * 3;
+}
+
 /* Tries every tile that fits the registers; binds the best. Symbolic extents count as 64 rows. */
 static bool choose_tile(Matching *mt, const Rule *rule) {
     const Machine *mach = mt->lo->machine;
@@ -172,7 +183,8 @@ static bool choose_tile(Matching *mt, const Rule *rule) {
             int64_t score, ok = 1;
             bind(mt, rule->choose[0], rows);
             bind(mt, rule->choose[1], vecs * lanes);
-            bind(mt, "cycles", cover_cycles(m, nv, rows, vecs));
+            int64_t cycles = cover_cycles(m, nv, rows, vecs);
+            bind(mt, "cycles", cycles + (panel_stays(mt, vecs * lanes) ? 0 : cycles / 4));
             if (rule->where && !formula_value(mt, &where, &ok))
                 return false;
             if (!ok)
@@ -221,6 +233,7 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
                  {"case0", &r->cases[0], r->ncases > 0},
                  {"case1", &r->cases[1], r->ncases > 1},
                  {"k", &r->k, r->k >= 0},
+                 {"ways", &r->ways, r->ways >= 0},
                  {"rest", rest, nrest},
                  {"around", r->outer + (r->nouter ? r->nouter - 1 : 0), r->nouter > 0},
                  {"terms", &terms, terms >= 0},
@@ -259,14 +272,14 @@ typedef struct DefRole {
     const DefList *list;
 } DefRole;
 
-enum { DEF_ROLES = 10 };
+enum { DEF_ROLES = 11 };
 
 static void def_roles(const Roles *r, DefRole out[DEF_ROLES]) {
     const DefRole all[DEF_ROLES] = {
         {"out", r->root, NULL},     {"acc", r->acc, NULL},      {"mid", r->mid, NULL},
         {"first", r->first, NULL},  {"dot", r->dot, NULL},      {"stats", NULL, &r->stats},
         {"sums", NULL, &r->sums},   {"wides", NULL, &r->wides}, {"panels", NULL, &r->panels},
-        {"leads", NULL, &r->leads},
+        {"leads", NULL, &r->leads}, {"tree", r->tree, NULL},
     };
     memcpy(out, all, sizeof all);
 }

@@ -10,7 +10,8 @@
 #define REG_MAX (1 << 20) /* elements of a row of registers */
 #define LANES_MIN 4       /* narrower than this is unrolled scalars */
 
-static Stmt *part_loop(Ctx *ctx, const Stmt *s, int64_t base, int64_t times, int64_t lanes) {
+static Stmt *part_loop(Ctx *ctx, const Stmt *s, int64_t base, int64_t times, int64_t lanes,
+                       bool vector) {
     Sym *inner = sym_axis(ctx, s->label, expr_i(ctx, lanes));
     Sym *outer = sym_axis(ctx, s->label, expr_i(ctx, times));
     const Expr *at = expr_add(ctx, expr_i(ctx, base), expr_sym(ctx, inner));
@@ -19,7 +20,7 @@ static Stmt *part_loop(Ctx *ctx, const Stmt *s, int64_t base, int64_t times, int
     Stmt *body = stmt_copy(ctx, s->body);
     stmt_subst(ctx, body, 1, (Sym *const *)&s->var, &at);
     Stmt *loop = stmt_for(ctx, inner, inner->extent, s->label, s->def, body);
-    loop->run = lanes >= LANES_MIN ? RUN_VECTOR : RUN_UNROLL;
+    loop->run = vector ? RUN_VECTOR : RUN_UNROLL;
     loop->kind = s->kind;
     if (times == 1)
         return loop;
@@ -115,7 +116,7 @@ static bool vectorize_one(Ctx *ctx, Stmt *s, int64_t lanes, Tail tail, Str *why)
         while (w > n - base)
             w /= 2;
         int64_t times = w < LANES_MIN ? 1 : (n - base) / w, each = w < LANES_MIN ? n - base : w;
-        parts = stmt_join(parts, part_loop(ctx, s, base, times, each));
+        parts = stmt_join(parts, part_loop(ctx, s, base, times, each, w >= LANES_MIN));
         base += times * each;
     }
     Stmt *next = s->next;
