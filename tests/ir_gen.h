@@ -308,6 +308,47 @@ static inline Def *gen_def(Gen *g, int kind) {
     return d;
 }
 
+/* One of a group: axis 0 is the group's, what it reads of `last` is from the step before. */
+static inline Def *gen_step(Gen *g, Group *group, const char *name, int64_t steps, int64_t width,
+                            Buf *x, Buf *now, Buf *last) {
+    Ctx *ctx = g->ctx;
+    const Expr *dim[] = {expr_i(ctx, steps), expr_i(ctx, width)};
+    Def *d = def_new(ctx, str(ctx, name), x->type, 2, dim);
+    Type t = d->buf->type;
+    d->axis[0].var = group->var;
+    d->axis[0].kind = AXIS_SEQ;
+    d->scan = group;
+    vec_push(ctx, &group->defs, d);
+    const Expr *at[] = {def_var(ctx, d, 0), def_var(ctx, d, 1)}, *one = expr_i(ctx, 1);
+    const Expr *before[] = {expr_sub(ctx, at[0], one), at[1]};
+    last = last ? last : d->buf;
+    const Expr *carry = expr_select(ctx, expr_le(ctx, one, at[0]), buf_load(ctx, last, before),
+                                    expr_const(ctx, t, 1));
+    d->value = expr_add(ctx, buf_load(ctx, x, at), rnd(g, 2) ? carry : expr_max(ctx, carry, carry));
+    if (now && rnd(g, 2)) {
+        d->value = expr_max(ctx, d->value, buf_load(ctx, now, at));
+    } else if (now) { /* a row of the sum over another row */
+        const Expr *k = def_axis(ctx, d, str(ctx, "k"), AXIS_RED, dim[1]);
+        d->init = d->value;
+        d->value = buf_load(ctx, now, (const Expr *[]){at[0], k});
+        d->combine = rnd(g, 2) ? OP_MAX : OP_ADD;
+    }
+    return d;
+}
+
+/* A recurrence over rows: h[t] of x[t], h[t - 1]; y[t] of x[t], h[t], y[t - 1] or h[t - 1]. */
+static inline Def *gen_scan(Gen *g, Eval *ev) {
+    Ctx *ctx = g->ctx;
+    static const Dtype types[] = {T_F32, T_I32, T_F64};
+    const int64_t size[] = {1 + rnd(g, 9), 1 + rnd(g, 40)};
+    Buf *x = gen_input(g, ev, types[rnd(g, 3)], 2, size);
+    Group *group = ctx_new(ctx, Group);
+    group->name = str(ctx, "steps");
+    group->var = sym_axis(ctx, str(ctx, "t"), expr_i(ctx, size[0]));
+    Def *h = gen_step(g, group, "h", size[0], size[1], x, NULL, NULL);
+    return gen_step(g, group, "y", size[0], size[1], x, h->buf, rnd(g, 2) ? h->buf : NULL);
+}
+
 static inline void gen_start(Gen *g, Ctx *ctx, uint64_t seed) {
     memset(g, 0, sizeof *g);
     g->ctx = ctx;

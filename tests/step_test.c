@@ -252,12 +252,18 @@ static bool is_small(Eval *ev, const Def *d) {
     return n < VOLUME_MAX;
 }
 
-/* A product or window and a map; one equation; an update; or several that read each other. */
+/* A product or window and a map; one equation; an update; several that read each other; or a recurrence. */
 static Def *gen_kernel(Trial *t, Eval *ev) {
     Gen *g = t->g;
     Ctx *ctx = t->ctx;
     Kernel *k = t->k;
-    uint32_t form = rnd(g, 8);
+    uint32_t form = rnd(g, 9);
+    if (form == 8) {
+        Def *y = gen_scan(g, ev);
+        for (int i = 0; i < y->scan->defs.len; i++)
+            vec_push(ctx, &k->defs, y->scan->defs.at[i]);
+        return y;
+    }
     t->exact = form < 4;
     g->symbolic = t->exact && rnd(g, 2);
     Def *d = t->exact ? gen_dense(g, ev) : gen_def(g, form == 4 ? 2 : (int)rnd(g, 2));
@@ -351,6 +357,13 @@ static void rule_of(uint64_t seed, char *text, size_t size) {
     ctx_free(t.ctx);
 }
 
+static bool eval_kernel(const Trial *t, Eval *ev) {
+    Block b = {{0}};
+    for (int i = 0; i < t->k->defs.len; i++)
+        item_new(t->ctx, &b, ITEM_DEF)->def = t->k->defs.at[i];
+    return eval_block(ev, &b);
+}
+
 static void test_kernel(uint64_t seed) {
     Trial t;
     Gen g;
@@ -361,7 +374,8 @@ static void test_kernel(uint64_t seed) {
     Def *d = start(&t, &g, &ev, seed);
     bool ran = d != NULL;
     for (int i = 0; ran && i < t.k->defs.len; i++)
-        ran = is_small(ev, t.k->defs.at[i]) && eval_def(ev, t.k->defs.at[i]);
+        ran = is_small(ev, t.k->defs.at[i]);
+    ran = ran && eval_kernel(&t, ev);
     if (ran) {
         t.out = d->buf;
         t.want = eval_tensor(ev, d->buf);
