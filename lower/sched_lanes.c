@@ -28,7 +28,8 @@ typedef struct Fit {
     int axis;
     int lanes;
     int64_t work, gathers;
-    bool ok;
+    const Buf *packed; /* a constant whose order can follow the lanes; NULL: none */
+    bool may_pack, ok;
 } Fit;
 
 static int def_number(const Kernel *k, const Buf *b) {
@@ -49,13 +50,32 @@ static bool axis_stride(Fit *f, const Buf *b, const Expr *const *index, int64_t 
            expr_is_int(coef, stride);
 }
 
+/* Does one index alone use the axis, one further a lane? */
+static bool in_one_index(const Fit *f, const Expr *load) {
+    Sym *var = f->def->axis[f->axis].var;
+    const Expr *coef, *rest;
+    int n = 0;
+    for (int i = 0; i < load->nkid; i++)
+        if (expr_uses_sym(load->kid[i], var))
+            n += expr_linear(f->l->ctx, load->kid[i], 1, &var, &coef, &rest) && expr_is(coef, 1)
+                     ? 1
+                     : 2;
+    return n == 1;
+}
+
 static void fit_load(Fit *f, const Expr *e) {
     int64_t stride;
     int inner = def_number(f->l->k, e->u.buf);
     if (!expr_uses_sym(e, f->def->axis[f->axis].var) || (inner >= 0 && has_lanes(f->l, inner)))
         return;
     f->ok &= axis_stride(f, e->u.buf, e->kid, &stride);
-    f->gathers += f->ok && stride != 1;
+    if (!f->ok || stride == 1)
+        return;
+    if (f->may_pack && e->u.buf->space == SPACE_CONST && !e->u.buf->where && in_one_index(f, e) &&
+        (!f->packed || f->packed == e->u.buf))
+        f->packed = e->u.buf;
+    else
+        f->gathers++;
 }
 
 static void fit_node(void *data, const Expr *e) {
@@ -72,11 +92,11 @@ static void fit_node(void *data, const Expr *e) {
     f->work++;
 }
 
-/* Lanes of d's loop along an axis; 0: it stays a loop. */
-static int lanes_along(const Laning *l, const Def *d, int axis) {
+/* Lanes of d's loop along an axis; 0: it stays a loop. *packed: what has to be packed for it; NULL: no packing. */
+static int lanes_along(const Laning *l, const Def *d, int axis, const Buf **packed) {
     Dtype t = type_dtype(d->buf->type);
     int64_t n;
-    Fit f = {l, d, axis, LANES_MAX, 0, 0, true};
+    Fit f = {l, d, axis, LANES_MAX, 0, 0, NULL, packed != NULL, true};
     if (d->at || d->axis[axis].kind != AXIS_PAR || t == T_BOOL || !type_bytes(t))
         return 0;
     f.lanes = l->lo->machine->vec / type_bytes(t);
@@ -87,6 +107,8 @@ static int lanes_along(const Laning *l, const Def *d, int axis) {
     if (expr_is_int(d->axis[axis].var->extent, &n))
         while (f.lanes > n)
             f.lanes /= 2;
+    if (packed)
+        *packed = f.packed;
     return f.ok && f.lanes >= LANES_MIN && f.work >= f.gathers * GATHER_WORK ? f.lanes : 0;
 }
 
@@ -105,13 +127,13 @@ static int root_lanes(Laning *l) {
     const Def *root = l->root;
     int lane = root->at ? -1 : buf_inner_axis(l->ctx, root->buf), lanes;
     l->lane = lane;
-    if (lane < 0 || !(lanes = lanes_along(l, root, lane)))
+    if (lane < 0 || !(lanes = lanes_along(l, root, lane, NULL)))
         return l->lane = -1, 0;
     for (int i = 0; i + 1 < l->k->defs.len; i++) {
         const Def *d = l->k->defs.at[i];
         if (!has_lanes(l, i))
             continue;
-        int own = lane < d->buf->rank ? lanes_along(l, d, lane) : 0;
+        int own = lane < d->buf->rank ? lanes_along(l, d, lane, NULL) : 0;
         if (!own || !dims_are_one(root->buf, l->depth[i]) || !dims_are_one(d->buf, l->depth[i]))
             return l->lane = -1, 0;
         lanes = own < lanes ? own : lanes;
@@ -121,7 +143,7 @@ static int root_lanes(Laning *l) {
 
 static void say_axes(Laning *l, const Def *d, int from, int but, AxisKind kind) {
     for (int i = from; i < d->naxis; i++)
-        if (i != but && (d->axis[i].kind == AXIS_RED) == (kind == AXIS_RED))
+        if (i != but && d->axis[i].kind == kind)
             text_f(l->t, " %s.%s", d->name, d->axis[i].var->name);
 }
 
@@ -165,7 +187,7 @@ static bool in_registers(const Laning *l, const Def *d, int from, int lanes) {
 static int own_axis(const Laning *l, const Def *d, int depth, int *lanes) {
     int a = d->at || depth >= d->buf->rank ? -1 : buf_inner_axis(l->ctx, d->buf);
     depth = depth < 0 ? 0 : depth;
-    *lanes = a >= depth && a < d->buf->rank ? lanes_along(l, d, a) : 0;
+    *lanes = a >= depth && a < d->buf->rank ? lanes_along(l, d, a, NULL) : 0;
     return *lanes ? a : -1;
 }
 
@@ -179,11 +201,19 @@ static void place(Laning *l, int i, bool reg) {
         text_f(l->t, " ; stage %s at %s.%s%s in reg", d->name, root->name, at, suffix);
 }
 
+/* Sums of several vectors side by side, so that one need not wait for the other. */
+static int block_of(const Def *d, int axis, int lanes) {
+    int64_t n;
+    bool long_enough = expr_is_int(d->axis[axis].var->extent, &n) && n >= (int64_t)lanes * REGS_MAX;
+    return def_is_reduction(d) && long_enough ? lanes * REGS_MAX : lanes;
+}
+
 static void vectorize(Laning *l, int i, int axis, int lanes, bool reg) {
     const Def *d = l->k->defs.at[i];
     Str n = d->axis[axis].var->name;
     if (!reg)
-        text_f(l->t, " ; split %s.%s -> %s_o %s_v by %d tail=peel", d->name, n, n, n, lanes);
+        text_f(l->t, " ; split %s.%s -> %s_o %s_v by %d tail=peel", d->name, n, n, n,
+               block_of(d, axis, lanes));
     Str suffix = reg ? "" : "_v";
     text_s(l->t, " ; reorder");
     say_axes(l, d, 0, axis, AXIS_PAR);
@@ -231,14 +261,35 @@ static void all_steps(Laning *l, int lanes) {
                lanes);
 }
 
+/* A scan group: its Defs stay where they are. */
+static void scan_steps(Laning *l) {
+    for (int i = 0; i < l->k->defs.len; i++) {
+        const Def *d = l->k->defs.at[i];
+        const Buf *packed = NULL;
+        int a = d->at ? -1 : buf_inner_axis(l->ctx, d->buf);
+        int lanes =
+            a < 0 || a >= d->naxis ? 0 : lanes_along(l, d, a, def_is_reduction(d) ? &packed : NULL);
+        if (!lanes)
+            continue;
+        vectorize(l, i, a, lanes, false);
+        if (packed)
+            text_f(l->t, " ; pack %s at %s.%s_v by %d", step_name(l->ctx, packed->name), d->name,
+                   d->axis[a].var->name, block_of(d, a, lanes));
+    }
+}
+
 Sched *schedule_lanes(Lower *lo, const Kernel *k) {
     Text t = text_new(lo->ctx);
     Laning l = {lo, lo->ctx, k, kernel_root(k), -1, ctx_newn(lo->ctx, int, k->defs.len), &t};
-    if (lo->machine->vec == 0 || k->defs.at[0]->scan)
+    bool scan = k->defs.at[0]->scan;
+    if (lo->machine->vec == 0)
         return NULL;
-    for (int i = 0; i + 1 < k->defs.len; i++)
+    for (int i = 0; i + 1 < k->defs.len && !scan; i++)
         l.depth[i] = kernel_attach(lo->ctx, k, k->defs.at[i]);
-    all_steps(&l, root_lanes(&l));
+    if (scan)
+        scan_steps(&l);
+    else
+        all_steps(&l, root_lanes(&l));
     Sched *s = ctx_new(lo->ctx, Sched);
     Lex lex;
     const char *steps = t.at ? t.at : "";
