@@ -56,6 +56,7 @@ struct Kernel {
     VEC(Buf *)
     ins, outs;        /* buffers of the outside it reads / writes (a Buf may be in both: updates) */
     VEC(Buf *) temps; /* written and read only inside */
+    VEC(Buf *) inner; /* of a scan group: read at the step that wrote them, and only here */
     VEC(Buf *) kept;  /* of inner Defs that other kernels read, too; they are among outs */
     VEC(Sym *) syms;  /* DIM, BIND, RUN symbols it mentions */
     VEC(const Node *) nodes; /* origins, for comments */

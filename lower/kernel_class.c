@@ -306,6 +306,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
     *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1, .ways = -1};
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
+    if (r->kind == CLASS_SCAN)
+        scan_roles(ctx, k, r);
     if (r->kind != CLASS_MAP)
         return;
     bool chain = chain_roles(ctx, k, r);

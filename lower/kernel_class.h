@@ -44,8 +44,16 @@ typedef struct Roles {
     DefList stats;          /* computed for one row of mid, from first on */
     DefList sums, wides;    /* of them the partial sums; mid and what is as wide */
     DefList panels, leads;  /* operands of dot: for all rows, for a block of rows */
+    /* of a scan group; acc is the largest sum, wides are its other maps */
+    DefList tiles, dots; /* the maps of its sums, and those */
 } Roles;
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
+
+/* kernel_scan.c. Gives the sums of products with constants in a scan group maps of their own. */
+void scan_normalise(Ctx *ctx, Kernel *k);
+void scan_roles(Ctx *ctx, const Kernel *k, Roles *r);
+Def *sum_of(const Kernel *k, const Def *map); /* the sum that a map copies; NULL */
+const Expr *sum_lanes(const Def *sum);        /* the load of its constant operand; NULL */
 
 /* kernel_chain.c. The Defs of the program that a contraction draws into its kernel: Def → that contraction. */
 Map *chain_find(Lower *lo, struct Uses *uses);

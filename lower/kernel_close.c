@@ -230,6 +230,9 @@ static bool buf_private(const Kernel *k, const Buf *b) {
     for (int i = 0; i < k->kept.len; i++)
         if (k->kept.at[i] == b)
             return false;
+    for (int i = 0; i < k->inner.len; i++)
+        if (k->inner.at[i] == b)
+            return true;
     return !root->scan && b != root->buf && b->space == SPACE_ARENA && b->ndef == 1;
 }
 

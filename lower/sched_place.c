@@ -109,6 +109,17 @@ static Def *def_named(const Kernel *k, Str name) {
     return NULL;
 }
 
+/* Is it the loop around all Defs of a scan group? It stays where it is. */
+static bool is_step(const Def *d, int axis) {
+    return d->scan && d->axis[axis].var == d->scan->var;
+}
+
+/* Where the nests of the kernel's Defs stand: inside the loop of a scan group, or at the top. */
+static Stmt **nests_of(Func *f) {
+    bool steps = f->body && f->body->op == STMT_FOR && f->body->kind == AXIS_SEQ && !f->body->def;
+    return steps ? &f->body->body : &f->body;
+}
+
 /* Takes d's nests out of the list and returns them as one. */
 static Stmt *take_def(Stmt **head, const Def *d) {
     Stmt *taken = NULL, **end = &taken;
@@ -196,6 +207,8 @@ static Stmt *restrict_nests(Ctx *ctx, const Def *d, Stmt *nests, const Region *r
         const Expr *inside = guard;
         Stmt *s = top, *last = NULL;
         for (int i = 0; i < d->buf->rank; i++) {
+            if (is_step(d, i))
+                continue;
             while (s->op == STMT_FOR && s->label != d->axis[i].var->name)
                 s = s->body;
             if (s->op != STMT_FOR)
@@ -219,11 +232,14 @@ static Stmt *restrict_nests(Ctx *ctx, const Def *d, Stmt *nests, const Region *r
 static bool nests_whole(const Def *d, const Stmt *nests) {
     for (const Stmt *top = nests; top; top = top->next) {
         const Stmt *s = top;
-        for (int i = 0; i < d->buf->rank; i++, s = s->body) {
+        for (int i = 0; i < d->buf->rank; i++) {
+            if (is_step(d, i))
+                continue;
             while (s->op == STMT_FOR && s->label != d->axis[i].var->name)
                 s = s->body;
             if (s->op != STMT_FOR || s->a != d->axis[i].var->extent)
                 return false;
+            s = s->body;
         }
     }
     return true;
@@ -286,6 +302,9 @@ static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, S
     const Expr *guard = cut_region(ctx, d->buf, &r);
     for (int i = 0; i < rank; i++)
         extent[i] = expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1));
+    for (int i = 0; i < rank; i++)
+        if (is_step(d, i) && !expr_is(extent[i], 1))
+            return step_fails(ctx, why, "%s is read at another step than its own", d->name);
     Stmt *body = restrict_nests(ctx, d, nests, &r, extent, guard);
     int64_t bytes = region_bytes(d->buf, rank, extent);
     if (!private_temp(f, d->buf) || bytes < 0) {
@@ -347,9 +366,9 @@ bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
                           d ? step->loop[0].axis : step->def);
     if (d == kernel_root(f->kernel) || loops.at[0]->def == d)
         return step_fails(ctx, why, "%s cannot be computed in its own loops", d->name);
-    if (d->at || d->scan || read_elsewhere(ctx, f->body, d, &loops))
+    if (d->at || (d->scan && !private_temp(f, d->buf)) || read_elsewhere(ctx, f->body, d, &loops))
         return step_fails(ctx, why, "%s is read outside %s", d->name, step->loop[0].axis);
-    Stmt *nests = take_def(&f->body, d);
+    Stmt *nests = take_def(nests_of(f), d);
     if (!nests)
         return step_fails(ctx, why, "%s is already placed", d->name);
     if (!nests_whole(d, nests))

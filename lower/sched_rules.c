@@ -18,6 +18,7 @@
  * those of `acc.red` that are not k. In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`,
  * `sums`, `wides`, `panels` or `leads` is repeated for each Def of that list, the last first (`.last`, `.terms`:
  * its last axis and the one before, `out.around`: the innermost of `outer`). Chosen names and W are numbers.
+ * In a scan group `tiles` are the maps of its sums and `dots` those; `dot` is that of a tile, `lanes` its constant.
  * The first rule whose class, guard and steps fit wins. */
 #include "lower/sched_rules.h"
 
@@ -272,14 +273,15 @@ typedef struct DefRole {
     const DefList *list;
 } DefRole;
 
-enum { DEF_ROLES = 11 };
+enum { DEF_ROLES = 13 };
 
 static void def_roles(const Roles *r, DefRole out[DEF_ROLES]) {
     const DefRole all[DEF_ROLES] = {
         {"out", r->root, NULL},     {"acc", r->acc, NULL},      {"mid", r->mid, NULL},
         {"first", r->first, NULL},  {"dot", r->dot, NULL},      {"stats", NULL, &r->stats},
         {"sums", NULL, &r->sums},   {"wides", NULL, &r->wides}, {"panels", NULL, &r->panels},
-        {"leads", NULL, &r->leads}, {"tree", r->tree, NULL},
+        {"leads", NULL, &r->leads}, {"tiles", NULL, &r->tiles}, {"dots", NULL, &r->dots},
+        {"tree", r->tree, NULL},
     };
     memcpy(out, all, sizeof all);
 }
@@ -300,8 +302,9 @@ static void word_text(const Matching *mt, Text *t, Str word, const DefRole *role
     const Roles *r = &mt->roles;
     const char *dot = strchr(word, '.');
     const DefRole *role = def_role(roles, word);
-    const Def *d = role ? role->list ? each : role->def : NULL;
-    const Expr *operand = !strcmp(word, "lanes")  ? r->lanes_load
+    const Def *sum = each && role && !strcmp(role->name, "dot") ? sum_of(mt->k, each) : NULL;
+    const Def *d = sum ? sum : role && role->list ? each : role ? role->def : NULL;
+    const Expr *operand = !strcmp(word, "lanes")  ? each ? sum_lanes(each) : r->lanes_load
                           : !strcmp(word, "rows") ? r->rows_load
                                                   : NULL;
     if (d && dot)
