@@ -11,14 +11,14 @@
 static const char *const SPACES[] = {"input", "output", "const",  "arena",
                                      "local", "reg",    "scalar", "heap"};
 static const char *const WORDS[] = {
-    "sym",      "dim",      "bind",    "run",    "where", "halo",  "size",  "fill",  "bound",
-    "offset",   "splat",    "seq",     "red",    "ways",  "init",  "when",  "as",    "scan",
-    "add",      "mul",      "and",     "or",     "band",  "bor",   "bxor",  "_",     "kernel",
-    "loops",    "schedule", "program", "for",    "if",    "else",  "let",   "alloc", "call",
-    "check",    "while",    "assign",  "sync",   "in",    "out",   "temp",  "param", "flat",
-    "parallel", "unroll",   "vector",  "result", "attr",  "fattr", "sattr", "loop",  "args",
-    "results",  "host",     "tail",    "arena",  "rule",  "at",    "by",    "with",  "module",
-    "plan",     "entry",    "instr"};
+    "sym",    "dim",    "bind",     "run",      "where",   "halo",   "size", "fill",  "bound",
+    "offset", "splat",  "seq",      "red",      "ways",    "init",   "when", "as",    "scan",
+    "add",    "mul",    "min",      "max",      "and",     "or",     "band", "bor",   "bxor",
+    "_",      "kernel", "loops",    "schedule", "program", "for",    "if",   "else",  "let",
+    "alloc",  "call",   "check",    "while",    "assign",  "sync",   "in",   "out",   "temp",
+    "param",  "flat",   "parallel", "unroll",   "vector",  "result", "attr", "fattr", "sattr",
+    "loop",   "args",   "results",  "host",     "tail",    "arena",  "rule", "at",    "by",
+    "with",   "module", "plan",     "entry",    "instr"};
 
 Names *text_names(Ctx *ctx) {
     Names *n = names_new(ctx);
