@@ -173,7 +173,16 @@ static void scan_arg(Scan *s, const Call *c, const Buf *b, bool output) {
             scan_expr(s, b->dim[i]);
 }
 
+/* A symbol set once that nothing reads and that has no range to keep: its assignment is not printed. */
+static bool is_idle(const Scan *s, const Stmt *st) {
+    const Sym *v = st->var;
+    return st->op == STMT_ASSIGN && v->kind == SYM_BIND && !map_get(s->used, v) &&
+           v->min == INT64_MIN && v->max == INT64_MAX && v->mult <= 1;
+}
+
 static void scan_stmt(Scan *s, const Stmt *st) {
+    if (is_idle(s, st))
+        return;
     if (st->op == STMT_ALLOC && st->buf->space == SPACE_REG) {
         scan_alloc(s, st);
         return;
