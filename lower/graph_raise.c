@@ -1,6 +1,6 @@
 /* Sums of products of dequantised 8-bit numbers become sums of integers: the scales, which do not depend on
  * what is summed over, leave the sum. Rounding class approx: an f32 sum rounds at every step, this one once,
- * so that about 1e-5 of what is quantised afterwards differs by one quantum. Runs where the machine has
+ * so that 1e-5 to 1e-4 of what is quantised afterwards differs by one quantum. Runs where the machine has
  * instructions for such sums, and not under --strict. What moves between DequantizeLinear and QuantizeLinear
  * of the same scale and zero point (views, maxima) stays integer; that is exact.
  * Precondition: graph_ports. The constants are still what the model stores.

@@ -6,8 +6,9 @@
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), regs, fma, f32, strict,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
- * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do), tile_bf16 (the same of
- * bf16 products), narrow (a machine for such sums),
+ * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do),
+ * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
+ * machine for such sums),
  * has_tree (acc's partial sums are its axis `ways`, and the Def `tree` adds them up),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1), and for a candidate tile
@@ -90,6 +91,9 @@ static void bind_facts(Matching *mt) {
     bind(mt, "P1", r->period[1]);
     bind_flag(mt, "has_tree", r->tree != NULL);
     bool octets = r->acc && r->acc->buf->type == T_I32;
+    Narrow8 product;
+    bool narrow = mach->instr[0] && octets && narrow_match(r->acc, &product);
+    bind_flag(mt, "octets", narrow);
     bind_flag(mt, "dot4", (r->groups & 4) && octets && machine_has(mach, "dot4"));
     bind_flag(mt, "dot2", (r->groups & 2) && octets && machine_has(mach, "dot2"));
     bind_flag(mt, "tile_bf16", r->k >= 0 && !octets && machine_has(mach, "tile_bf16"));

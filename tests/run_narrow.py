@@ -109,6 +109,20 @@ def check_conv(rng, target, types, shape, zx, zw):
     same(run_on(model, target, [x]), [want], target)
 
 
+def check_depthwise(rng, target, types, shape, zx, zw):
+    """Two in a row, a convolution of each channel by itself; the first one's output is laid out for the second."""
+    n, c, h, k, stride, pad = shape
+    tx, tw = (TYPES[t] for t in types)
+    x = integers(rng, tx, (n, c, h, h + 1))
+    nodes = [helper.make_node("QLinearConv", [at, "s", "zx", f"w{i}", "s", "zw", "s", "zx"], [to], group=c,
+                              strides=[stride] * 2, pads=[pad] * 4, kernel_shape=[k, k])
+             for i, (at, to) in enumerate((("x", "q"), ("q", "y")))]
+    constants = [constant(f"w{i}", integers(rng, tw, (c, 1, k, k)), tw) for i in range(2)]
+    constants += [constant("s", 0.02, np.float32), constant("zx", zx, tx), constant("zw", zw, tw)]
+    model = model_make(nodes, [("x", tx, x.shape)], [("y", tx, [None] * 4)], constants)
+    same(run_on(model, target, [x]), run_on(model, "c", [x]), target)
+
+
 def check_matmul(rng, target, types, shape, zx, zw):
     m, k, n = shape
     tx, tw = (TYPES[t] for t in types)
@@ -144,6 +158,7 @@ def check_chain(rng, target, types, shape, zx, zw):
 CONVS = [(1, 16, 9, 32, 3, 1, 1), (1, 3, 11, 16, 3, 2, 1), (2, 5, 8, 19, 3, 1, 0), (1, 1, 12, 8, 5, 1, 2),
          (1, 64, 7, 64, 1, 1, 0), (1, 7, 6, 48, 1, 2, 0), (1, 12, 10, 12, 4, 1, 1), (1, 4, 15, 33, 2, 3, 1),
          (3, 6, 5, 4, 3, 1, 1), (1, 33, 16, 17, 3, 1, 2)]
+DEPTHWISE = [(1, 32, 9, 3, 1, 1), (1, 19, 12, 3, 2, 1), (2, 16, 7, 5, 1, 0), (1, 3, 8, 3, 1, 1)]
 MATMULS = [(1, 480, 32), (5, 7, 3), (16, 64, 64), (33, 30, 17), (1, 5, 10), (7, 129, 65), (64, 128, 16)]
 SIGNS = [("u8", "i8", 0, 0), ("u8", "i8", 130, 0), ("i8", "i8", 0, 0), ("i8", "i8", -128, 0),
          ("i8", "i8", 17, -5), ("u8", "u8", 200, 128), ("u8", "u8", 3, 0), ("i8", "u8", -7, 131)]
@@ -152,7 +167,7 @@ SIGNS = [("u8", "i8", 0, 0), ("u8", "i8", 130, 0), ("i8", "i8", 0, 0), ("i8", "i
 def integer_cases():
     step = {"quick": 31, "normal": 7, "full": 1}[MODE]
     checks = [("conv", check_conv, CONVS), ("matmul", check_matmul, MATMULS),
-              ("chain", check_chain, CONVS)]
+              ("chain", check_chain, CONVS), ("depthwise", check_depthwise, DEPTHWISE)]
     every = [(f"{name} {target} {tx}{tw} zx={zx} zw={zw} {'x'.join(map(str, shape))}",
               lambda rng, f=f, m=target, s=shape, t=(tx, tw), a=zx, b=zw: f(rng, m, t, s, a, b))
              for name, f, shapes in checks for shape in shapes for tx, tw, zx, zw in SIGNS
