@@ -286,6 +286,7 @@ static void case_node(void *data, const Expr *e) {
 }
 
 static void list_cases(Ctx *ctx, Roles *r) {
+    r->whole = true;
     for (int i = 0; i < r->nouter; i++) {
         const Def *d = r->root;
         CaseWalk w = {ctx, d->axis[r->outer[i]].var, 0, false, false};
@@ -293,7 +294,8 @@ static void list_cases(Ctx *ctx, Roles *r) {
         expr_walk(ctx, d->value, case_node, &w);
         bool known = w.decides && expr_is_int(w.axis->extent, &extent);
         int64_t period = !known ? 0 : w.whole ? extent : w.period;
-        if (period > 1 && period <= PERIOD_MAX && extent % period == 0 && r->ncases < CASES_MAX) {
+        if (period > 1 && period <= PERIOD_MAX && period <= extent && r->ncases < CASES_MAX) {
+            r->whole &= extent % period == 0;
             r->period[r->ncases] = period;
             r->cases[r->ncases++] = r->outer[i];
         } else {

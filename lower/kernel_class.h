@@ -31,9 +31,9 @@ typedef struct Roles {
     int red[RANK_MAX * 2], nred;        /* RED axes in their order */
     const Expr *lanes_load, *rows_load; /* the LOAD that uses n; the one that uses m (NULL: none) */
     bool lanes_contiguous;              /* lanes_load has stride 1 along n */
-    /* of a map: axes that decide cases of its value, alike every `period` steps (which divides the extent), and
-     * the others of `outer` */
+    /* of a map: axes that decide cases of its value, alike every `period` steps, and the others of `outer` */
     int cases[CASES_MAX], ncases, plain[RANK_MAX], nplain;
+    bool whole; /* the periods divide the extents */
     int64_t period[CASES_MAX];
     int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
     unsigned groups; /* sizes of the groups that fit, ored: 4, 2 */

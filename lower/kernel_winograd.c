@@ -417,7 +417,7 @@ static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
 #define FAR (8 << 20)
 #define CHANNELS_MIN 16 /* fewer leave the vectors of the transforms half empty */
 #define WEIGHTS_GROWTH 2.0
-#define GAIN_MIN 1.2 /* what the model must promise */
+#define GAIN_MIN 1.1 /* what the model must promise */
 
 enum { NFILTER = (int)(sizeof FILTERS / sizeof FILTERS[0]) };
 
@@ -456,11 +456,6 @@ static double cost_tiles(const Window *v) {
     return n * c * m * tiles + move * moved + MOVE * n * c * m;
 }
 
-/* The rule that writes large tiles out asks for whole ones. */
-static bool tiles_fit(const Window *v) {
-    return v->f->out == 2 || (v->size[0] % v->f->out == 0 && v->size[1] % v->f->out == 0);
-}
-
 static void weigh_const(void *data, Buf *b) {
     Choosing *ch = data;
     int64_t count;
@@ -480,7 +475,7 @@ static void weigh_item(void *data, Block *b, Item *it) {
     for (int i = 0; i < NFILTER; i++) {
         Window v = {.lo = ch->lo, .f = &FILTERS[i], .d = it->def, .m = -1};
         if (!match_window(&v) || axis_extent(&v, v.c) < CHANNELS_MIN ||
-            axis_extent(&v, v.m) < CHANNELS_MIN || !tiles_fit(&v))
+            axis_extent(&v, v.m) < CHANNELS_MIN)
             continue;
         double direct = cost_direct(&v), saved = direct - cost_tiles(&v);
         double grown = 4 * axis_extent(&v, v.c) * axis_extent(&v, v.m) * (v.f->in * v.f->in - 9);
