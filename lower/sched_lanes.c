@@ -69,7 +69,8 @@ static void fit_load(Fit *f, const Expr *e) {
     if (!expr_uses_sym(e, f->def->axis[f->axis].var) || (inner >= 0 && has_lanes(f->l, inner)))
         return;
     f->ok &= axis_stride(f, e->u.buf, e->kid, &stride);
-    if (!f->ok || stride == 1)
+    bool second = stride == 2 && e->type == T_F32; /* two loads and a shuffle */
+    if (!f->ok || stride == 1 || second)
         return;
     if (f->may_pack && e->u.buf->space == SPACE_CONST && !e->u.buf->where && in_one_index(f, e) &&
         (!f->packed || f->packed == e->u.buf))

@@ -4,7 +4,8 @@
  *     [choose A B in tiles [where EXPR] minimizing EXPR]
  *     step ; step ; …
  *
- * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), regs, fma, f32, strict,
+ * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), W4 (four times
+ * that), regs, fma, f32, strict,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
  * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do),
  * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
@@ -77,6 +78,7 @@ static void bind_facts(Matching *mt) {
     bind(mt, "n", role_extent(mt, r->n));
     bind(mt, "k", k);
     bind(mt, "W", mach->vec / 4);
+    bind(mt, "W4", mach->vec);
     bind(mt, "regs", mach->nreg);
     bind_flag(mt, "fma", mach->fma);
     bind_flag(mt, "strict", mt->lo->strict);

@@ -473,6 +473,35 @@ static bool load_truths(Printer *p, Text *body, int lanes) {
     return true;
 }
 
+/* p[0] .. and p[lanes - 1] .. are loaded whole; the second holds its elements at odd places. */
+Str vec_every_second(Printer *p, int lanes) {
+    const char *bits = register_bits(p, 4 * lanes);
+    Str name = vec_name(p, "load2", T_F32, lanes), type = vector_type(p, T_F32, lanes);
+    if (!bits || paste_has(p->paste, name))
+        return bits ? name : NULL;
+    Text body = text_new(p->ctx);
+    need_intrinsics(p);
+    const char *mm = lanes == 4 ? "128" : bits, *call = lanes == 4 ? "" : bits;
+    text_f(&body,
+           "    const __m%s a = _mm%s_loadu_ps(p);\n    const __m%s b = _mm%s_loadu_ps(p + %d);\n",
+           mm, call, mm, call, lanes - 1);
+    if (lanes == 16) {
+        text_s(&body, "    const __m512i at = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 14, "
+                      "12, 10, 8, 6, 4, "
+                      "2, 0);\n");
+        text_f(&body, "    return (%s)_mm512_permutex2var_ps(a, at, b);\n", type);
+    } else if (lanes == 8) {
+        text_f(&body,
+               "    const __m256 c = _mm256_shuffle_ps(a, b, 0xd8);\n"
+               "    return (%s)_mm256_permute4x64_pd((__m256d)c, 0xd8);\n",
+               type);
+    } else {
+        text_f(&body, "    return (%s)_mm_shuffle_ps(a, b, 0xd8);\n", type);
+    }
+    helper_add(p, name, type, str(p->ctx, "const float *p"), &body);
+    return name;
+}
+
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
     bool load = how[0] == 'l' || how[0] == 'g',
          linear = how[0] != 'g' && strcmp(how, "scatter") != 0;

@@ -142,9 +142,16 @@ static void access_open(Printer *p, const Buf *b, const Expr *index, const Expr 
     Dtype t = type_dtype(b->type);
     int lanes = type_lanes(index->type);
     bool linear = index->op == OP_RAMP, contiguous = linear && expr_is(index->kid[1], 1);
+    bool pairs = linear && !store && !mask && t == T_F32 && expr_is(index->kid[1], 2);
     const char *how = contiguous ? (store ? "store" : "load")
                       : linear   ? (store ? "stores" : "loads")
                                  : (store ? "scatter" : "gather");
+    Str second = pairs ? vec_every_second(p, lanes) : NULL;
+    if (second) {
+        call_open(p, second);
+        print_address(p, b, index->kid[0]);
+        return;
+    }
     call_open(p, vec_access(p, how, t, lanes, mask != NULL));
     print_address(p, b, linear ? index->kid[0] : expr_i(p->ctx, 0));
     if (linear && !contiguous) {

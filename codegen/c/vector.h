@@ -38,6 +38,8 @@ Str vec_compare(Printer *p, Op op, Dtype t, int lanes);
 Str vec_select(Printer *p, Dtype t, int lanes);
 Str vec_reduce(Printer *p, Op op, Dtype t, int lanes); /* VADD VMAX VMIN */
 Str vec_minmax(Printer *p, Op op, Dtype t, int lanes);
+/* Every second f32 from an address on, by instruction, nothing behind the last one touched; NULL: no such. */
+Str vec_every_second(Printer *p, int lanes);
 /* access: "load" "store" of bool; "loads" "stores": strided; "gather" "scatter"; with mask. */
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked);
 /* vector.c: the instruction on variables a and b, which gives b when either is NaN; NULL when there is none. */
