@@ -107,6 +107,8 @@ static const Expr *minmax(Ctx *ctx, Op op, const Expr *a, const Expr *b) {
     }
     if (is_op(b, OP_FLT) && isnan(b->u.f))
         return b;
+    if (is_op(a, OP_FLT) && a->u.f == 0) /* of two zeros the second is the result */
+        return NULL;
     return associate(ctx, op, a, b);
 }
 

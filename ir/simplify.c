@@ -184,12 +184,14 @@ struct RuleSet *expr_rules_read(Ctx *ctx, const char *file, const char *text) {
 
 /* ---- matching ---------------------------------------------------------------------------------- */
 
-static bool commutes(Op op) {
-    switch (op) {
-    case OP_ADD:
-    case OP_MUL:
+/* Of two zeros min and max give the second. */
+static bool commutes(const Expr *e) {
+    switch (e->op) {
     case OP_MIN:
     case OP_MAX:
+        return !type_is_float(type_dtype(e->type));
+    case OP_ADD:
+    case OP_MUL:
     case OP_BAND:
     case OP_BOR:
     case OP_BXOR:
@@ -220,7 +222,7 @@ static bool match(const Pat *p, const Expr *e, Match *m) {
     }
     if (p->op != e->op || p->nkid != e->nkid)
         return false;
-    if (p->nkid != 2 || !commutes((Op)p->op)) {
+    if (p->nkid != 2 || !commutes(e)) {
         for (int i = 0; i < p->nkid; i++)
             if (!match(p->kid[i], e->kid[i], m))
                 return false;
