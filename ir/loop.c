@@ -67,6 +67,27 @@ int stmt_count(const Stmt *s) {
     return n;
 }
 
+typedef struct Using {
+    const Buf *buf;
+    bool found;
+} Using;
+
+static void note_use(void *data, Stmt *s) {
+    Using *u = data;
+    u->found |= s->op == STMT_STORE && s->buf == u->buf;
+    u->found |= (s->a && expr_uses_buf(s->a, u->buf)) || (s->b && expr_uses_buf(s->b, u->buf));
+    for (int i = 0; i < s->nindex; i++)
+        u->found |= expr_uses_buf(s->index[i], u->buf);
+    for (int i = 0; s->op == STMT_CALL && i < s->func->params.len; i++)
+        u->found |= s->arg[i] == u->buf;
+}
+
+bool stmt_uses_buf(const Stmt *s, const Buf *b) {
+    Using u = {b, false};
+    stmt_walk((Stmt *)(uintptr_t)s, note_use, &u);
+    return u.found;
+}
+
 /* ---- rewriting --------------------------------------------------------------------------------- */
 
 /* Number of symbol arguments of a CALL and of expressions inside a HOST call. */

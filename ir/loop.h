@@ -120,6 +120,8 @@ void stmt_walk(Stmt *s, void (*fn)(void *data, Stmt *s), void *data); /* pre-ord
 int stmt_count(const Stmt *s);
 /* Bytes of the arrays that the function with most of them keeps on the stack. */
 int64_t module_stack(const Module *m);
+/* Is b loaded from, stored to or handed on anywhere in s? */
+bool stmt_uses_buf(const Stmt *s, const Buf *b);
 
 /* loop_text.c; grammar at its top. parse(print(x)) prints the same. */
 void func_print(Text *t, const Func *f);

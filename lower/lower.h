@@ -115,6 +115,9 @@ bool host_plan(Lower *lo); /* the entry function */
 bool memory_plan(Lower *lo);
 /* Bytes an arena buffer takes, rounded up to whole cache lines. */
 const Expr *memory_bytes(Ctx *ctx, const Buf *b);
+/* memory_share.c: may y, which f writes, take the place of x, which nothing needs after f? With x == y: does f
+ * read of y only what it has not stored yet, each element in time. */
+bool func_in_place(Ctx *ctx, const Func *f, const Buf *x, const Buf *y);
 /* memory_check.c: an internal error when two buffers may overlap while both are needed. */
 void memory_check(Ctx *ctx, const Module *m);
 bool kernel_cost(Lower *lo); /* flop, bytes_in, bytes_out of every Func */

@@ -12,19 +12,27 @@
 #define ALIGN 64       /* bytes: a cache line, and the widest vector */
 #define SAMPLE_DIM 256 /* what an unknown dim counts as when offsets are searched for */
 
-typedef struct Slot {
+typedef struct Slot Slot;
+struct Slot {
     Buf *buf;
+    Slot *lead;         /* the slot whose place it shares; itself when it has one of its own */
     Place place;        /* size: bytes at the sample */
     const Expr *bytes;  /* over dims, rounded up to whole lines; NULL: known only while running */
     const Expr *open;   /* the same when bytes is NULL */
     const Expr *offset; /* result */
     int home;           /* open: number in Memory.homes, else -1 */
-} Slot;
+};
+
+typedef struct KernelCall {
+    Stmt *stmt;
+    int position; /* -1: in a loop */
+} KernelCall;
 
 typedef struct Memory {
     Lower *lo;
     Map *slot_of; /* Buf → Slot */
     VEC(Slot *) slots;
+    VEC(KernelCall) calls;
     VEC(Slot *) homes; /* places of open size, in the order of their first use */
     Map *offsets;      /* Expr over dims → Sym that holds it */
     Stmt *sets;        /* of these symbols */
@@ -46,6 +54,7 @@ static void touch(Memory *m, Buf *b, int from, int to) {
     if (!s) {
         s = ctx_new(m->lo->ctx, Slot);
         s->buf = b;
+        s->lead = s;
         s->place.from = from;
         s->place.id = m->slots.len;
         map_put(m->slot_of, b, s);
@@ -80,9 +89,12 @@ static void live_stmt(Memory *m, Stmt *s, int from, int to) {
     int a = fixed ? from : m->position, b = fixed ? to : m->position;
     m->position++;
     touch_expr(m, s->a, a, b);
-    if (s->op == STMT_CALL)
+    if (s->op == STMT_CALL) {
+        KernelCall call = {s, fixed ? -1 : a};
+        vec_push(m->lo->ctx, &m->calls, call);
         for (int i = 0; i < s->func->params.len; i++)
             touch(m, s->arg[i], a, b);
+    }
     if (s->op == STMT_HOST) {
         for (int i = 0; i < s->call->in.len; i++)
             touch(m, s->call->in.at[i], a, b);
@@ -105,6 +117,80 @@ static void live_stmt(Memory *m, Stmt *s, int from, int to) {
 static void live_stmts(Memory *m, Stmt *s, int from, int to) {
     for (; s; s = s->next)
         live_stmt(m, s, from, to);
+}
+
+/* ---- in place ---------------------------------------------------------------------------------------- */
+
+static Slot *slot_lead(Slot *s) {
+    while (s->lead != s)
+        s = s->lead;
+    return s;
+}
+
+static bool same_room(const Slot *x, const Slot *y) {
+    int64_t a, b;
+    if (!x->bytes || !y->bytes)
+        return false;
+    return x->bytes == y->bytes ||
+           (expr_is_int(x->bytes, &a) && expr_is_int(y->bytes, &b) && b <= a);
+}
+
+/* In this call argument i dies and argument j is born, in the same room. */
+static bool call_shares(const Memory *m, const KernelCall *c, int i, int j) {
+    const Buf *a = c->stmt->arg[i], *b = c->stmt->arg[j];
+    const Slot *x = map_get(m->slot_of, a), *y = map_get(m->slot_of, b);
+    int seen = 0;
+    for (int k = 0; k < c->stmt->func->params.len; k++)
+        seen += c->stmt->arg[k] == a || c->stmt->arg[k] == b;
+    return c->position >= 0 && seen == 2 && x && y && a->type == b->type &&
+           x->place.to == c->position && x->place.from < c->position &&
+           y->place.from == c->position && same_room(x, y);
+}
+
+static const Expr *load_other(Ctx *ctx, const Expr *e, void *data) {
+    Buf *const *pair = data;
+    return e->op == OP_LOAD && e->u.buf == pair[0] ? expr_load(ctx, pair[1], 1, e->kid) : e;
+}
+
+/* All calls of f can do without param i once param j has its place: j is what f then reads. */
+static bool share_params(Memory *m, Func *f, int i, int j) {
+    for (int k = 0; k < m->calls.len; k++)
+        if (m->calls.at[k].stmt->func == f && !call_shares(m, &m->calls.at[k], i, j))
+            return false;
+    if (!func_in_place(m->lo->ctx, f, f->params.at[i], f->params.at[j]))
+        return false;
+    for (int k = 0; k < m->calls.len; k++) {
+        const Stmt *s = m->calls.at[k].stmt;
+        if (s->func != f)
+            continue;
+        Slot *x = slot_lead(map_get(m->slot_of, s->arg[i]));
+        Slot *y = slot_lead(map_get(m->slot_of, s->arg[j]));
+        y->lead = x;
+        x->place.from = y->place.from < x->place.from ? y->place.from : x->place.from;
+        x->place.to = y->place.to > x->place.to ? y->place.to : x->place.to;
+    }
+    Buf *pair[2] = {f->params.at[i], f->params.at[j]};
+    stmt_map(m->lo->ctx, f->body, load_other, pair);
+    return true;
+}
+
+static void share_func(Memory *m, Func *f) {
+    for (int j = 0; j < f->params.len; j++)
+        for (int i = 0; i < f->params.len; i++)
+            if (i != j && f->params.at[i]->space == SPACE_ARENA &&
+                f->params.at[j]->space == SPACE_ARENA && f->kernel &&
+                kernel_root(f->kernel)->buf == f->params.at[j] && share_params(m, f, i, j))
+                return;
+}
+
+static void share_all(Memory *m) {
+    Map *done = map_new(m->lo->ctx);
+    for (int i = 0; i < m->calls.len; i++) {
+        Func *f = m->calls.at[i].stmt->func;
+        if (!map_get(done, f))
+            share_func(m, f);
+        map_put(done, f, f);
+    }
 }
 
 /* ---- placing ---------------------------------------------------------------------------------------- */
@@ -203,7 +289,7 @@ static const Expr *place_closed(Memory *m) {
     Slot **closed = ctx_newn(ctx, Slot *, m->slots.len);
     Place **place = ctx_newn(ctx, Place *, m->slots.len);
     for (int i = 0; i < m->slots.len; i++)
-        if (m->slots.at[i]->bytes) {
+        if (m->slots.at[i]->bytes && m->slots.at[i]->lead == m->slots.at[i]) {
             place[n] = &m->slots.at[i]->place;
             closed[n++] = m->slots.at[i];
         }
@@ -387,6 +473,7 @@ bool memory_plan(Lower *lo) {
         s->open = s->bytes ? NULL : memory_bytes(ctx, s->buf);
         s->place.size = s->bytes ? sample_bytes(&m, s->bytes) : 0;
     }
+    share_all(&m);
     const Expr *closed = offset_symbol(&m, place_closed(&m)), *bytes = place_open(&m, closed);
     if (m.homes.len == 0 || expr_is_closed(ctx, bytes)) {
         mod->arena_bytes = bytes;
@@ -397,7 +484,7 @@ bool memory_plan(Lower *lo) {
         m.sets = stmt_join(m.sets, check_end(&m, closed));
     }
     for (int i = 0; i < m.slots.len; i++)
-        m.slots.at[i]->buf->offset = m.slots.at[i]->offset;
+        m.slots.at[i]->buf->offset = slot_lead(m.slots.at[i])->offset;
     settle_homes(&m, mod->entry->body, 0);
     mod->entry->body = stmt_join(m.sets, mod->entry->body);
     memory_check(ctx, mod);

@@ -72,7 +72,9 @@ static void note_call(void *data, Stmt *s) {
     Calls *c = data;
     for (int i = 0; s->op == STMT_CALL && i < s->func->params.len; i++)
         for (int j = 0; j < i; j++)
-            if (overlap(c->em, s->arg[i], s->arg[j]))
+            if (overlap(c->em, s->arg[i], s->arg[j]) &&
+                stmt_uses_buf(s->func->body, s->func->params.at[i]) &&
+                stmt_uses_buf(s->func->body, s->func->params.at[j]))
                 map_put(c->shared, s->func, s->func);
 }
 
