@@ -9,9 +9,11 @@ skipped. Needs numpy and ml_dtypes only. Last line: N passed, N failed, N skippe
 """
 import argparse
 import glob
+import json
 import multiprocessing
 import os
 import re
+import subprocess
 import sys
 import time
 import traceback
@@ -38,6 +40,7 @@ EXPECTED = {
     "lgbm-trees": "ai.onnx.ml classifiers and ZipMap",
     "sklearn-lr-mnist": "ai.onnx.ml classifiers and ZipMap",
 }
+TWINS, TWIN_SHARE = ("gtcrn", "gtcrn-simplified"), 0.1
 FLAGS = {"c": (), "avx2": ("avx2", "fma", "f16c"),
          "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl")}
 UNSUPPORTED = 4
@@ -163,6 +166,21 @@ def arguments():
     return p.parse_args()
 
 
+def twins(paths, target, counts):
+    """A raw export is as small as its simplified twin: kernel counts within TWIN_SHARE."""
+    kernels = {}
+    for name in TWINS:
+        for path in paths:
+            if os.path.basename(path) == name:
+                text = subprocess.run([lepton.lcc_path(), "info", "--json", f"--target={target}",
+                                       os.path.join(path, "model.onnx")], capture_output=True, check=True).stdout
+                kernels[name] = json.loads(text)["kernels"]
+    if len(kernels) == len(TWINS):
+        ok = max(kernels.values()) <= (1 + TWIN_SHARE) * min(kernels.values())
+        counts["passed" if ok else "failed"] += 1
+        print(f"{'passed' if ok else 'failed':7} {target:6} kernels: {kernels}", flush=True)
+
+
 def main():
     args = arguments()
     base = os.environ.get("LEPTON_MODELS") or os.path.join(ROOT, "..", "shared", "models")
@@ -184,6 +202,8 @@ def main():
             outcome, text = judge(name, status, text)
             counts[outcome] += 1
             print(f"{outcome:7} {target:6} {name}: {text}", flush=True)
+    for target in targets:
+        twins(paths, target, counts)
     print(", ".join(f"{n} {what}" for what, n in counts.items()))
     return 1 if counts["failed"] else 0
 
