@@ -36,8 +36,7 @@ static const Expr *factor_of(const Def *d, int side) {
     return e && e->op == OP_LOAD ? e : NULL;
 }
 
-/* Is d an f32 product summed over one axis, all extents constant, rows and columns its last two axes? */
-static bool plain_contraction(Ctx *ctx, const Def *d) {
+bool chain_contraction(Ctx *ctx, const Def *d) {
     int64_t n;
     int rank = d->buf->rank;
     if (rank < 3 || d->naxis != rank + 1 || d->combine != OP_ADD || d->when || d->init ||
@@ -56,8 +55,7 @@ static int64_t extent_of(const Def *d, int axis) {
     return n;
 }
 
-/* The operand of the end whose rows the chain computes: read at the end's own axes, the last one summed. */
-static const Buf *middle(Ctx *ctx, const Def *end) {
+const Buf *chain_middle(Ctx *ctx, const Def *end) {
     int rank = end->buf->rank;
     for (int side = 0; side < 2; side++) {
         const Expr *e = factor_of(end, side), *other = factor_of(end, 1 - side);
@@ -91,7 +89,7 @@ static bool is_map(const Def *d) {
 /* May d be the contraction at the start? Its columns are the axis that the end sums. */
 static bool may_start(const Search *s, const Def *d) {
     int rank = s->mid->rank;
-    if (s->start || d->buf->rank != rank || !plain_contraction(s->lo->ctx, d))
+    if (s->start || d->buf->rank != rank || !chain_contraction(s->lo->ctx, d))
         return false;
     for (int side = 0; side < 2; side++)
         if (expr_uses_sym(factor_of(d, side), d->axis[rank - 1].var) &&
@@ -162,9 +160,9 @@ static void search_from(Search *s, const Block *b, int item) {
     s->start = NULL;
     s->found.len = 0;
     if (s->end->at || s->end->scan || map_get(s->members, s->end) ||
-        !plain_contraction(ctx, s->end))
+        !chain_contraction(ctx, s->end))
         return;
-    s->mid = middle(ctx, s->end);
+    s->mid = chain_middle(ctx, s->end);
     for (int i = item; s->mid && i-- > 0;)
         if (b->items.at[i]->kind == ITEM_DEF)
             try_member(s, b->items.at[i]->def);
@@ -187,7 +185,7 @@ static void search_item(void *data, Block *b, Item *it) {
 Map *chain_find(Lower *lo, Uses *uses) {
     Search s = {.lo = lo, .uses = uses, .members = map_new(lo->ctx)};
     const char *only = lo->ctx->opt ? lo->ctx->opt->rule : NULL;
-    if (!only || !strcmp(only, "chain"))
+    if (!only || !strcmp(only, "chain") || online_named(only))
         block_walk(lo->prog->main, search_item, &s);
     return s.members;
 }
@@ -378,9 +376,9 @@ static bool find_end(Ctx *ctx, const Kernel *k, Roles *r) {
     for (int i = 0; i + 1 < k->defs.len; i++) {
         Def *d = k->defs.at[i];
         if (kernel_attach(ctx, k, d) != d->buf->rank || d->buf->rank != r->root->buf->rank ||
-            !plain_contraction(ctx, d))
+            !chain_contraction(ctx, d))
             continue;
-        const Buf *mid = middle(ctx, d);
+        const Buf *mid = chain_middle(ctx, d);
         for (int j = 0; j < i && mid; j++)
             if (k->defs.at[j]->buf == mid)
                 r->mid = k->defs.at[j];

@@ -55,7 +55,12 @@ void scan_roles(Ctx *ctx, const Kernel *k, Roles *r);
 Def *sum_of(const Kernel *k, const Def *map); /* the sum that a map copies; NULL */
 const Expr *sum_lanes(const Def *sum);        /* the load of its constant operand; NULL */
 
-/* kernel_chain.c. The Defs of the program that a contraction draws into its kernel: Def → that contraction. */
+/* kernel_chain.c. Is d an f32 product summed over one axis, all extents constant, rows and columns its last two
+ * axes? */
+bool chain_contraction(Ctx *ctx, const Def *d);
+/* Its operand whose rows a chain may compute: read at d's own axes, the last one summed; NULL. */
+const Buf *chain_middle(Ctx *ctx, const Def *end);
+/* The Defs of the program that a contraction draws into its kernel: Def → that contraction. */
 Map *chain_find(Lower *lo, struct Uses *uses);
 /* The contraction at the start of a kernel's chain, or NULL. */
 Def *chain_start(Ctx *ctx, const Kernel *k);

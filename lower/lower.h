@@ -95,13 +95,15 @@ const Pass *pass_table(int *count);
 
 /* ---- passes (each documented in its file) ------------------------------------------------------- */
 
-bool graph_ports(Lower *lo);           /* every output gets a buffer of its own */
-bool graph_raise(Lower *lo);           /* DequantizeLinear around a contraction leaves its sum */
-bool graph_fold(Lower *lo);            /* small constant equations become constants */
-bool graph_rewrite(Lower *lo);         /* graph.rules: constant factors into sums, … */
-bool graph_narrow(Lower *lo);          /* reductions lose the axes they do not read */
-bool graph_prune(Lower *lo);           /* what no output needs goes */
-bool kernel_winograd(Lower *lo);       /* 3x3 windows become contractions between transforms */
+bool graph_ports(Lower *lo);     /* every output gets a buffer of its own */
+bool graph_raise(Lower *lo);     /* DequantizeLinear around a contraction leaves its sum */
+bool graph_fold(Lower *lo);      /* small constant equations become constants */
+bool graph_rewrite(Lower *lo);   /* graph.rules: constant factors into sums, … */
+bool graph_narrow(Lower *lo);    /* reductions lose the axes they do not read */
+bool graph_prune(Lower *lo);     /* what no output needs goes */
+bool kernel_winograd(Lower *lo); /* 3x3 windows become contractions between transforms */
+bool kernel_online(Lower *lo);
+bool online_named(const char *rule);   /* is it --rule=online? */
 bool winograd_named(const char *rule); /* does --rule name one of its algorithms? */
 bool kernel_inline(Lower *lo);         /* maps and views go into their readers where that pays */
 bool kernel_partition(

@@ -65,7 +65,7 @@ static bool try_schedule(Ctx *ctx, Kernel *k, Sched *s, Str rule, Str *why) {
 /* The schedule rule that --rule forces; NULL: none, or it names a rewrite of equations. */
 static const char *forced_rule(const Ctx *ctx) {
     const char *rule = ctx->opt ? ctx->opt->rule : NULL;
-    return rule && !winograd_named(rule) ? rule : NULL;
+    return rule && !winograd_named(rule) && !online_named(rule) ? rule : NULL;
 }
 
 static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {

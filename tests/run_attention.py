@@ -37,6 +37,7 @@ class Case:
         b, h, g, length, keys, size, width = shape
         rng = np.random.default_rng(sum(shape))
         self.name = f"{form} {'x'.join(map(str, shape))} {mask or 'no mask'}{' causal' * causal}"
+        self.keys = keys
         self.inputs = [rng.standard_normal(s).astype(np.float32)
                        for s in ((b, h, length, size), (b, g, keys, size), (b, g, keys, width))]
         q, k, v = (x.astype(np.float64) for x in self.inputs)
@@ -121,6 +122,8 @@ def check(case, target):
     assert error <= TOLERANCE * max(1, np.abs(case.want).max()), f"{error:.1e} off numpy"
     told = summary(case, target)
     assert told["kernels"] == 1, f"{told['kernels']} kernels"
+    if target != "c":
+        check_online(case, target)
     if target == "c" or "torch" not in case.name:
         return error
     apart, = lepton.compile(case.model, target=target, options=["--rule=tile"]).run(case.inputs)
@@ -128,6 +131,36 @@ def check(case, target):
     assert np.array_equal(bits(got), bits(apart)), \
         f"{np.count_nonzero(bits(got) != bits(apart))} of {got.size} differ from separate kernels"
     return error
+
+
+def check_online(case, target):
+    """Columns in blocks, put together afterwards."""
+    got, = lepton.compile(case.model, target=target, options=["--rule=online"]).run(case.inputs)
+    error = np.abs(got - case.want).max()
+    assert error <= TOLERANCE * max(1, np.abs(case.want).max()), f"online: {error:.1e} off numpy"
+    if case.keys % 32 == 0:
+        assert summary(case, target, ["--rule=online"])["kernels"] > 1, "--rule=online changes nothing"
+
+
+def check_masked():
+    """A row that is masked entirely is NaN, a block of columns that is counts for nothing."""
+    case = Case((1, 1, 1, 8, 64, 16, 16), "bool", "op")
+    case.inputs[3][..., 0, :] = False
+    case.inputs[3][..., 1, :40] = False
+    plain, = lepton.compile(case.model, target=TARGETS[-1]).run(case.inputs)
+    online, = lepton.compile(case.model, target=TARGETS[-1], options=["--rule=online"]).run(case.inputs)
+    assert np.isnan(plain[0, 0, 0]).all() and np.isnan(online[0, 0, 0]).all(), "a masked row is a number"
+    assert np.abs(plain - online)[0, 0, 1:].max() <= TOLERANCE, "online differs where not masked"
+
+
+def check_long():
+    """Too long for one block of rows: in blocks without being asked, the scores never whole."""
+    case = Case((1, 1, 1, 32, 4096, 16, 16), None, "op")
+    for target in TARGETS[1:]:
+        told = summary(case, target)
+        assert told["arena_bytes"] < 32 * 4096 * 4, f"arena of {told['arena_bytes']} bytes"
+        got, = lepton.compile(case.model, target=target).run(case.inputs)
+        assert np.abs(got - case.want).max() <= TOLERANCE, "off numpy"
 
 
 def check_ort(case, session):
@@ -160,6 +193,13 @@ def main():
             except (AssertionError, lepton.CompileError) as e:
                 failed += 1
                 print(f"FAIL {target} {case.name}: {e}")
+    for special in (check_masked, check_long):
+        try:
+            special()
+            passed += 1
+        except (AssertionError, lepton.CompileError) as e:
+            failed += 1
+            print(f"FAIL {special.__name__}: {e}")
     if not session:
         print("skipped: against onnxruntime, which is not installed")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
