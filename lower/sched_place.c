@@ -386,12 +386,14 @@ bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
 #define REG_ALIGN                                                                                  \
     16 /* elements: rows of a register tile start at a multiple of the widest vector */
 
-/* The dimension `inner` last, the others row-major; rows padded, so that no vector of a row reaches into the
- * next. */
-static void pad_rows(Ctx *ctx, Buf *b, int inner) {
-    int64_t stride = 1, dim[RANK_MAX];
+/* The dimension `inner` last, the others row-major; rows padded, those of one element if `single`, so that no
+ * vector of a row reaches into the next. */
+static void pad_rows(Ctx *ctx, Buf *b, int inner, bool single) {
+    int64_t stride = 1, count = 1, dim[RANK_MAX];
     if (b->rank == 0 || !buf_dims(b, dim))
         return;
+    for (int i = 0; i < b->rank; i++)
+        count *= dim[i];
     b->dimvar = ctx_newn(ctx, Sym *, b->rank);
     b->where = expr_i(ctx, 0);
     for (int n = b->rank; n-- > 0;) {
@@ -399,7 +401,7 @@ static void pad_rows(Ctx *ctx, Buf *b, int inner) {
         b->dimvar[i] = sym_new(ctx, SYM_LET, str(ctx, "i"), INT64_MIN, INT64_MAX);
         b->where = expr_add(ctx, b->where,
                             expr_mul(ctx, expr_sym(ctx, b->dimvar[i]), expr_i(ctx, stride)));
-        bool row = i == inner && dim[i] > 1;
+        bool row = i == inner && (dim[i] > 1 || (single && count > 1));
         stride *= row ? (dim[i] + REG_ALIGN - 1) / REG_ALIGN * REG_ALIGN : dim[i];
     }
     b->size = expr_i(ctx, stride);
@@ -410,6 +412,7 @@ typedef struct Staging {
     Str name;
     uint8_t space;
     int inner; /* the dimension that is contiguous where the root stores; -1: none */
+    int rank;  /* of the root: the lanes of what has more dimensions are others */
     int found;
 } Staging;
 
@@ -419,15 +422,17 @@ static void stage_one(void *data, Stmt *s) {
         s->buf->space = st->space;
         if (st->space == SPACE_REG)
             pad_rows(st->ctx, s->buf,
-                     st->inner >= 0 && st->inner < s->buf->rank ? st->inner : s->buf->rank - 1);
+                     st->inner >= 0 && st->inner < s->buf->rank ? st->inner : s->buf->rank - 1,
+                     s->buf->rank == st->rank);
         st->found++;
     }
 }
 
 bool sched_stage(Ctx *ctx, Func *f, const Step *step, Str *why) {
     Def *d = def_named(f->kernel, step->def);
-    Staging st = {ctx, d ? d->buf->name : step->def, step->space,
-                  buf_inner_axis(ctx, kernel_root(f->kernel)->buf), 0};
+    const Buf *out = kernel_root(f->kernel)->buf;
+    Staging st = {
+        ctx, d ? d->buf->name : step->def, step->space, buf_inner_axis(ctx, out), out->rank, 0};
     stmt_walk(f->body, stage_one, &st);
     if (!st.found)
         return step_fails(ctx, why, "%s has no local buffer; compute_at comes first", step->def);

@@ -51,8 +51,10 @@ static int64_t stride_of(Ctx *ctx, const Buf *b, int d) {
 static bool row_has_room(const Room *r, const Buf *b, const Expr *const *index) {
     const Expr *to = expr_sym(r->ctx, r->longer), *all = b->size ? b->size : buf_count(r->ctx, b);
     int64_t end = 0, step = 0, size, dim;
+    int along = -1;
     for (int d = 0; d < b->rank; d++)
         if (expr_uses_sym(index[d], r->var)) {
+            along = d;
             Range range = expr_range(r->ctx, expr_subst(r->ctx, index[d], 1, &r->var, &to));
             if (step || (step = stride_of(r->ctx, b, d)) < 1 || range.max >= REG_MAX)
                 return false;
@@ -60,7 +62,8 @@ static bool row_has_room(const Room *r, const Buf *b, const Expr *const *index) 
         }
     for (int d = 0; d < b->rank; d++) {
         int64_t other = stride_of(r->ctx, b, d);
-        if (!expr_is_int(b->dim[d], &dim) || (dim > 1 && other > step && other < end))
+        if (!expr_is_int(b->dim[d], &dim) ||
+            (d != along && dim > 1 && other >= step && other < end))
             return false;
     }
     return expr_is_int(all, &size) && end <= size;
