@@ -99,14 +99,16 @@ def job_run(work):
     return job.name, job.target, status, complaints, frame, time.monotonic() - started
 
 
-def sanitizers(suite, target, name):
-    """Normal runs of vector targets take one compiler by the name's hash, c takes all."""
+def sanitizers(suite, target, name, network):
+    """Full runs take all that the target allows. Else: networks one by the name's hash on c, and gcc's on vector
+    targets, where clang needs minutes; official cases all on c, and one by the name's hash on vector targets."""
     every = [s for s in check.SANITIZERS if check.sanitizer_there(s)]
     if target != "c":
         every = [s for s in every if "MSan" not in s]
-        if every and suite != "full":
-            every = every[hashlib.sha256(name.encode()).digest()[1] % len(every):][:1]
-    return every
+    if not every or suite == "full" or (target == "c" and not network):
+        return every
+    first = 0 if network and target != "c" else hashlib.sha256(name.encode()).digest()[1] % len(every)
+    return every[first:first + 1]
 
 
 def jobs(args):
@@ -123,7 +125,7 @@ def jobs(args):
     share = 1 if args.k else SHARE[args.suite]
     cases += [(c.name, c.model, c) for c in (cases_load() if onnx else [])
               if hashlib.sha256(c.name.encode()).digest()[0] % 251 % share == 0 and not c.light]
-    return [(Job(name, target, model, lcc, other, sanitizers(args.suite, target, name),
+    return [(Job(name, target, model, lcc, other, sanitizers(args.suite, target, name, case is None),
                  2 if case else 1, SECONDS if case else SECONDS_MODEL), case)
             for name, model, case in cases if re.search(args.k, name) for target in targets]
 
