@@ -396,10 +396,14 @@ static void print_let(Printer *p, const Stmt *s) {
 /* Elements an array needs: the buffer's size, or the largest it can be. */
 static int64_t local_size(Printer *p, const Buf *b) {
     const Expr *size = b->size ? b->size : buf_count(p->ctx, b);
+    enum { ROUND = 16 }; /* elements: the most lanes, and the most partial sums */
     int64_t n = expr_range(p->ctx, size).max;
     int64_t bytes;
     if (!mul_ok(n < 1 ? 1 : n, type_bytes(type_dtype(b->type)), &bytes) || bytes > 1 << 30)
         internal_error(p->ctx, "local buffer %s has no bounded size", b->name);
+    if (n > 1 && p->mach->vec >
+                     0) /* a masked access may name a vector that starts behind the last element */
+        n = (n + ROUND - 1) / ROUND * ROUND;
     return n < 1 ? 1 : n;
 }
 
