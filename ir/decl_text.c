@@ -134,6 +134,18 @@ static void print_where(Print *p, const Buf *b) {
     put_expr(p, b->where);
 }
 
+/* parts 1 (a 0, b 8): along dimension 1, a from 0, b from 8 */
+static void print_parts(Print *p, const Buf *b) {
+    for (int i = 0; i < b->parts.len; i++) {
+        const Buf *part = b->parts.at[i];
+        if (i == 0)
+            text_f(p->t, " parts %d (", b->along);
+        text_f(p->t, "%s%s ", i ? ", " : "", names_of(p->names, part, part->name));
+        put_expr(p, part->start);
+    }
+    text_s(p->t, b->parts.len ? ")" : "");
+}
+
 void put_buf(Print *p, const Buf *b, Space usual) {
     const Expr *part[] = {b->size, b->fill, b->bound, b->offset};
     static const char *const word[] = {"size", "fill", "bound", "offset"};
@@ -157,6 +169,7 @@ void put_buf(Print *p, const Buf *b, Space usual) {
             text_f(p->t, " %s ", word[i]);
             put_expr(p, part[i]);
         }
+    print_parts(p, b);
     if (b->data)
         print_data(p, b->data);
 }
@@ -207,6 +220,8 @@ static void declare_buf_syms(Print *p, const Buf *b) {
         declare_syms(p, b->dim[i]);
     for (int i = 0; i < 5; i++)
         declare_syms(p, part[i]);
+    for (int i = 0; i < b->parts.len; i++)
+        declare_buf(p, b->parts.at[i]);
 }
 
 void declare_buf(Print *p, Buf *b) {
@@ -380,6 +395,23 @@ static bool parse_halo(Parse *p, Buf *b) {
     return lex_need(&p->lex, ")");
 }
 
+static bool parse_parts(Parse *p, Buf *b) {
+    int64_t along = -1;
+    if (!take_int(p, &along) || along < 0 || along >= b->rank || !lex_need(&p->lex, "("))
+        return lex_error(&p->lex, "parts along a dimension expected");
+    b->along = (int)along;
+    do {
+        Buf *part = take_buf_name(p);
+        if (!part || part->rank != b->rank || part->type != b->type || part->whole)
+            return lex_error(&p->lex, "a buffer like '%s' expected", b->name);
+        part->whole = b;
+        if ((part->start = take_expr(p)) == NULL)
+            return false;
+        vec_push(p->ctx, &b->parts, part);
+    } while (lex_take(&p->lex, ","));
+    return lex_need(&p->lex, ")");
+}
+
 static bool parse_attrs(Parse *p, Buf *b) {
     const Expr **part[] = {&b->size, &b->fill, &b->bound, &b->offset};
     static const char *const word[] = {"size", "fill", "bound", "offset"};
@@ -390,7 +422,7 @@ static bool parse_attrs(Parse *p, Buf *b) {
     for (int i = 0; i < 4; i++)
         if (lex_take(&p->lex, word[i]) && (*part[i] = take_expr(p)) == NULL)
             return false;
-    return true;
+    return !lex_take(&p->lex, "parts") || parse_parts(p, b);
 }
 
 static bool parse_data(Parse *p, Buf *b) {

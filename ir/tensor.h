@@ -70,6 +70,12 @@ struct Buf {
     int64_t
         *halo; /* how many elements of fill stand before [0..rank) and behind [rank..2*rank) each
                       dimension; NULL: none, or not to be written by the kernel */
+    /* slots: a concatenation's buffer has parts, which lie inside of it along the dimension `along`, each from
+     * its own `start` there; its Def copies them, and costs nothing once memory_plan gave all one place */
+    VEC(Buf *) parts;
+    int along;
+    Buf *whole;        /* what it is a part of; NULL: nothing */
+    const Expr *start; /* of a part */
     /* upper bound of the element count for data-dependent extents (NULL: the shape itself bounds it) */
     const Expr *bound;
     /* placement by memory_plan: byte offset in the arena (constant, or over DIM symbols) */

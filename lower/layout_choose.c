@@ -53,13 +53,30 @@ static bool is_free(const Layouts *l, const Buf *b) {
            kernel_root(k)->buf == b && !kernel_root(k)->at && !kernel_root(k)->scan;
 }
 
+/* The buffer whose storage b lies in. */
+static const Buf *all_of(const Buf *b) {
+    return b->whole ? all_of(b->whole) : b;
+}
+
+static Halo *halo_get(const Layouts *l, const Buf *b) {
+    return map_get(l->halos, all_of(b));
+}
+
 static Halo *halo_of(Layouts *l, const Buf *b) {
-    Halo *h = map_get(l->halos, b);
+    Halo *h = halo_get(l, b);
     if (!h) {
         h = ctx_new(l->lo->ctx, Halo);
-        map_put(l->halos, b, h);
+        map_put(l->halos, all_of(b), h);
     }
     return h;
+}
+
+/* A part has its neighbours where a halo along the concatenation would be. */
+static bool may_grow(const Buf *b, const Halo *need) {
+    for (; b->whole; b = b->whole)
+        if (need->lo[b->whole->along] || need->hi[b->whole->along])
+            return false;
+    return true;
 }
 
 /* ---- border predicates ----------------------------------------------------------------------- */
@@ -291,8 +308,9 @@ static void give_halo(Layouts *l, Kernel *k) {
         if (!load || !is_input(k, load->u.buf) || !reach(ctx, d, load, &need))
             continue;
         Buf *b = load->u.buf;
-        const Halo *has = map_get(l->halos, b);
-        if (!is_free(l, b) || (has && has->padded && has->fill != fill)) {
+        const Halo *has = halo_get(l, b);
+        if (!is_free(l, b) || !may_grow(b, &need) ||
+            (has && has->padded && has->fill != fill)) {
             Buf *copy = copy_before(l, k, b);
             reread(ctx, k, b, copy);
             if (has)
@@ -363,8 +381,8 @@ static void map_halo(Layouts *l, Kernel *k) {
     if (m.guarded < GUARDS_MIN || !m.fits || m.buf->rank != 4 || !is_input(k, m.buf))
         return;
     Buf *b = m.buf;
-    const Halo *has = map_get(l->halos, b);
-    if (!is_free(l, b) || (has && has->padded && has->fill)) {
+    const Halo *has = halo_get(l, b);
+    if (!is_free(l, b) || !may_grow(b, &m.need) || (has && has->padded && has->fill)) {
         b = copy_before(l, k, b);
         reread(ctx, k, m.buf, b);
     }
@@ -390,7 +408,7 @@ static void along_node(void *data, const Expr *e) {
     Sym *channel = a->d->axis[1].var;
     if (e->op != OP_LOAD || e->u.buf->space == SPACE_CONST || !expr_uses_sym(e, channel))
         return;
-    const Halo *h = map_get(a->l->halos, e->u.buf);
+    const Halo *h = halo_get(a->l, e->u.buf);
     bool last = h && h->channels_last && e->kid[1]->op == OP_SYM && e->kid[1]->u.sym == channel;
     bool beside = expr_linear(ctx, buf_offset(ctx, e->u.buf, e->kid), 1, &channel, &coef, &rest) &&
                   expr_is(coef, 1);
@@ -443,7 +461,7 @@ typedef struct Follow {
 
 static void follow_node(void *data, const Expr *e) {
     Follow *f = data;
-    const Halo *h = e->op == OP_LOAD ? map_get(f->l->halos, e->u.buf) : NULL;
+    const Halo *h = e->op == OP_LOAD ? halo_get(f->l, e->u.buf) : NULL;
     f->found |= h && h->channels_last && expr_uses_sym(e->kid[1], f->d->axis[1].var);
 }
 
@@ -552,31 +570,87 @@ static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
     memcpy(b->halo + b->rank, h->hi, (size_t)b->rank * sizeof *b->halo);
 }
 
+/* ---- slots ----------------------------------------------------------------------------------- */
+
+/* May b be where its parts are, or its whole is? Groups of 8-bit channels may not end where a part does. */
+static bool may_join(const Layouts *l, const Buf *b) {
+    return is_free(l, b) && !(machine_group(l->lo->machine) && type_bytes(type_dtype(b->type)) == 1);
+}
+
+/* Parts that are not free to lie there are copied after all, and so are the others. */
+static void keep_slots(const Layouts *l, Buf *whole) {
+    bool ok = may_join(l, whole);
+    for (int i = 0; i < whole->parts.len; i++)
+        ok &= may_join(l, whole->parts.at[i]);
+    for (int i = 0; i < whole->parts.len && !ok; i++)
+        whole->parts.at[i]->whole = NULL;
+    whole->parts.len = ok ? whole->parts.len : 0;
+}
+
+/* Each part surrounds itself with what the whole has around it there. */
+static void set_slots(Ctx *ctx, Buf *whole) {
+    for (int i = 0; i < whole->parts.len; i++) {
+        Buf *b = whole->parts.at[i];
+        const Expr *index[RANK_MAX];
+        int a = whole->along;
+        b->dimvar = ctx_newn(ctx, Sym *, b->rank);
+        for (int j = 0; j < b->rank; j++) {
+            b->dimvar[j] = sym_axis(ctx, str(ctx, "i"), b->dim[j]);
+            index[j] = expr_sym(ctx, b->dimvar[j]);
+        }
+        index[a] = expr_add(ctx, index[a], b->start);
+        b->where = buf_offset(ctx, whole, index);
+        b->size = whole->size ? whole->size : buf_count(ctx, whole);
+        b->fill = whole->fill;
+        if (whole->halo) {
+            b->halo = ctx_newn(ctx, int64_t, 2 * b->rank);
+            memcpy(b->halo, whole->halo, 2 * (size_t)b->rank * sizeof *b->halo);
+            b->halo[a] = i == 0 ? whole->halo[a] : 0;
+            b->halo[b->rank + a] = i == whole->parts.len - 1 ? whole->halo[b->rank + a] : 0;
+        }
+        set_slots(ctx, b);
+    }
+}
+
+static void choose_orders(Layouts *l) {
+    Ctx *ctx = l->lo->ctx;
+    const Module *m = l->lo->module;
+    int n = m->kernels.len;
+    for (int i = 0; i < n; i++)
+        prefer_channels(l, m->kernels.at[i]);
+    for (int i = 0; i < n && machine_group(l->lo->machine); i++)
+        group_inputs(l, m->kernels.at[i]);
+    for (int i = 0; i < m->kernels.len; i++)
+        give_halo(l, m->kernels.at[i]);
+    for (int i = 0; i < m->kernels.len; i++)
+        map_halo(l, m->kernels.at[i]);
+    for (int i = 0; i < m->kernels.len; i++) {
+        Buf *b = kernel_root(m->kernels.at[i])->buf;
+        const Halo *h = map_get(l->halos, b);
+        if (h)
+            set_where(ctx, b, h);
+    }
+}
+
 bool layout_choose(Lower *lo) {
     Ctx *ctx = lo->ctx;
-    if (lo->machine->vec == 0 || lo->o0)
-        return true;
     Layouts l = {lo, map_new(ctx), map_new(ctx), map_new(ctx)};
+    if (lo->o0)
+        return true;
     block_walk(lo->prog->main, note_calls, &l);
-    int n = lo->module->kernels.len;
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < lo->module->kernels.len; i++) {
         Kernel *k = lo->module->kernels.at[i];
         for (int o = 0; o < k->outs.len; o++)
             map_put(l.writer, k->outs.at[o], k);
     }
-    for (int i = 0; i < n; i++)
-        prefer_channels(&l, lo->module->kernels.at[i]);
-    for (int i = 0; i < n && machine_group(lo->machine); i++)
-        group_inputs(&l, lo->module->kernels.at[i]);
     for (int i = 0; i < lo->module->kernels.len; i++)
-        give_halo(&l, lo->module->kernels.at[i]);
-    for (int i = 0; i < lo->module->kernels.len; i++)
-        map_halo(&l, lo->module->kernels.at[i]);
+        keep_slots(&l, kernel_root(lo->module->kernels.at[i])->buf);
+    if (lo->machine->vec > 0)
+        choose_orders(&l);
     for (int i = 0; i < lo->module->kernels.len; i++) {
         Buf *b = kernel_root(lo->module->kernels.at[i])->buf;
-        const Halo *h = map_get(l.halos, b);
-        if (h)
-            set_where(ctx, b, h);
+        if (!b->whole)
+            set_slots(ctx, b);
     }
     return true;
 }

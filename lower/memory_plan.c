@@ -50,11 +50,12 @@ const Expr *memory_bytes(Ctx *ctx, const Buf *b) {
 static void touch(Memory *m, Buf *b, int from, int to) {
     if (!b || b->space != SPACE_ARENA)
         return;
+    touch(m, b->whole, from, to);
     Slot *s = map_get(m->slot_of, b);
     if (!s) {
         s = ctx_new(m->lo->ctx, Slot);
         s->buf = b;
-        s->lead = s;
+        s->lead = b->whole ? map_get(m->slot_of, b->whole) : s;
         s->place.from = from;
         s->place.id = m->slots.len;
         map_put(m->slot_of, b, s);
@@ -119,6 +120,49 @@ static void live_stmts(Memory *m, Stmt *s, int from, int to) {
         live_stmt(m, s, from, to);
 }
 
+/* ---- slots ------------------------------------------------------------------------------------------- */
+
+/* The copy of all parts into their whole? It is the only call that writes the whole. */
+static bool copies_parts(const Stmt *s) {
+    const Buf *whole = NULL;
+    for (int i = 0; s->op == STMT_CALL && i < s->func->params.len; i++)
+        if (s->func->kernel && s->func->params.at[i] == kernel_root(s->func->kernel)->buf)
+            whole = s->arg[i];
+    return whole && whole->space == SPACE_ARENA && whole->parts.len;
+}
+
+/* Parts are where they belong: nothing is to copy. */
+static Stmt *drop_copies(Stmt *s, Map *dropped) {
+    Stmt *first = s, **end = &first;
+    for (; s; s = s->next) {
+        s->body = drop_copies(s->body, dropped);
+        s->orelse = drop_copies(s->orelse, dropped);
+        if (copies_parts(s)) {
+            s->func->uses--;
+            map_put(dropped, s->func, s->func);
+            *end = s->next;
+        } else {
+            end = &s->next;
+        }
+    }
+    return first;
+}
+
+/* Kernels whose last call was dropped are gone. */
+static void drop_kernels(const Memory *m, Map *dropped) {
+    Module *mod = m->lo->module;
+    int kept = 0;
+    Map *called = map_new(m->lo->ctx);
+    for (int i = 0; i < m->calls.len; i++)
+        map_put(called, m->calls.at[i].stmt->func, m->calls.at[i].stmt->func);
+    for (int i = 0; i < mod->kernels.len; i++) {
+        Kernel *k = mod->kernels.at[i];
+        if (!map_get(dropped, k->func) || map_get(called, k->func))
+            mod->kernels.at[kept++] = k;
+    }
+    mod->kernels.len = kept;
+}
+
 /* ---- in place ---------------------------------------------------------------------------------------- */
 
 static Slot *slot_lead(Slot *s) {
@@ -142,7 +186,8 @@ static bool call_shares(const Memory *m, const KernelCall *c, int i, int j) {
     int seen = 0;
     for (int k = 0; k < c->stmt->func->params.len; k++)
         seen += c->stmt->arg[k] == a || c->stmt->arg[k] == b;
-    return c->position >= 0 && seen == 2 && x && y && a->type == b->type &&
+    return c->position >= 0 && seen == 2 && x && y && a->type == b->type && !a->whole &&
+           !b->whole && !a->parts.len && !b->parts.len &&
            x->place.to == c->position && x->place.from < c->position &&
            y->place.from == c->position && same_room(x, y);
 }
@@ -322,7 +367,7 @@ static const Expr *place_open(Memory *m, const Expr *start) {
     for (int i = 0; i < m->slots.len; i++) {
         Slot *s = m->slots.at[i];
         s->home = -1;
-        if (s->bytes)
+        if (s->bytes || s->lead != s)
             continue;
         int h = 0;
         while (h < m->homes.len && (m->homes.at[h]->open != s->open || busy.at[h] >= s->place.from))
@@ -466,7 +511,10 @@ bool memory_plan(Lower *lo) {
     Ctx *ctx = lo->ctx;
     Module *mod = lo->module;
     Memory m = {.lo = lo, .slot_of = map_new(ctx), .offsets = map_new(ctx)};
+    Map *dropped = map_new(ctx);
+    mod->entry->body = drop_copies(mod->entry->body, dropped);
     live_stmts(&m, mod->entry->body, -1, -1);
+    drop_kernels(&m, dropped);
     for (int i = 0; i < m.slots.len; i++) {
         Slot *s = m.slots.at[i];
         s->bytes = closed_bytes(ctx, s->buf);
