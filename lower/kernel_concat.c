@@ -98,16 +98,18 @@ static Buf *own_buf(const Concat *c, const Def *d) {
 
 typedef struct Source {
     const Concat *c;
+    const Def *part;
     bool found;
 } Source;
 
-/* A reduction that nothing but the concatenation reads: the part can be computed with it. */
+/* A reduction that nothing but the concatenation reads, element by element: the part can be computed with it. */
 static void find_source(void *data, Buf *b) {
     Source *s = data;
     const BufUse *use = uses_of(s->c->uses, b);
     s->found |= b->ndef == 1 && b->space == SPACE_ARENA && b->def && def_is_reduction(b->def) &&
                 use->readers.len == 1 && !use->port && !use->calls &&
-                uses_place(s->c->uses, b->def)->block == s->c->place->block;
+                uses_place(s->c->uses, b->def)->block == s->c->place->block &&
+                def_prefix(s->c->uses->ctx, s->part, b) == b->rank;
 }
 
 static void insert_def(Ctx *ctx, Block *b, const Item *before, Def *d) {
@@ -145,7 +147,7 @@ static void split_concat(Concat *c, Block *b, const Item *at) {
         for (int j = 0; j < i && c->part[i].buf; j++)
             if (c->part[j].buf == c->part[i].buf)
                 c->part[i].buf = NULL;
-        Source s = {c, false};
+        Source s = {c, def[i], false};
         def_loads(ctx, def[i], find_source, &s);
         pays |= c->part[i].buf || s.found;
         small |= buf_volume(ctx, def[i]->buf) < ELEMENTS_MIN;
