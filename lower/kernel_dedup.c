@@ -35,6 +35,10 @@ static void canon_buf(Canon *c, const Buf *b) {
         canon_expr(c, b->dim[i]);
     if (b->where)
         canon_expr(c, b->where);
+    for (int i = 0; b->halo && i < 2 * b->rank; i++)
+        text_f(&c->text, " h%lld", (long long)b->halo[i]);
+    if (b->halo)
+        canon_expr(c, b->fill);
     text_c(&c->text, '}');
 }
 
