@@ -124,8 +124,8 @@ static bool readers_fit(const Search *s, const Def *d, const BufUse *use) {
 static void try_member(Search *s, Def *d) {
     Ctx *ctx = s->lo->ctx;
     BufUse *use = uses_of(s->uses, d->buf);
-    if (d->buf->whole || d->at || d->scan || d->buf->ndef != 1 || use->port || use->calls || use->items.len ||
-        d->buf->space != SPACE_ARENA || !readers_fit(s, d, use))
+    if (d->buf->whole || d->at || d->scan || d->buf->ndef != 1 || use->port || use->calls ||
+        use->items.len || d->buf->space != SPACE_ARENA || !readers_fit(s, d, use))
         return;
     bool operand = use->readers.len == 1 && use->readers.at[0] == s->start;
     if (operand) { /* a part of one head's panel or of a block of rows */

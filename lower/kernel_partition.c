@@ -243,8 +243,9 @@ static bool crowds_tile(Partition *pt, const Def *d, const Kernel *k) {
 static bool join_kernel(Partition *pt, Def *d) {
     Ctx *ctx = pt->lo->ctx;
     BufUse *use = uses_of(pt->uses, d->buf);
-    if (d->buf->whole || d->buf->parts.len || d->at || d->scan || d->buf->ndef != 1 || use->port || use->calls || use->items.len ||
-        !use->readers.len || d->buf->space != SPACE_ARENA || !may_move(pt, d))
+    if (d->buf->whole || d->buf->parts.len || d->at || d->scan || d->buf->ndef != 1 || use->port ||
+        use->calls || use->items.len || !use->readers.len || d->buf->space != SPACE_ARENA ||
+        !may_move(pt, d))
         return false;
     Def *end = map_get(pt->chain, d);
     Kernel *k = map_get(pt->kernel_of, end ? end : use->readers.at[0]);

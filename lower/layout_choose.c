@@ -309,8 +309,7 @@ static void give_halo(Layouts *l, Kernel *k) {
             continue;
         Buf *b = load->u.buf;
         const Halo *has = halo_get(l, b);
-        if (!is_free(l, b) || !may_grow(b, &need) ||
-            (has && has->padded && has->fill != fill)) {
+        if (!is_free(l, b) || !may_grow(b, &need) || (has && has->padded && has->fill != fill)) {
             Buf *copy = copy_before(l, k, b);
             reread(ctx, k, b, copy);
             if (has)
@@ -574,7 +573,8 @@ static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
 
 /* May b be where its parts are, or its whole is? Groups of 8-bit channels may not end where a part does. */
 static bool may_join(const Layouts *l, const Buf *b) {
-    return is_free(l, b) && !(machine_group(l->lo->machine) && type_bytes(type_dtype(b->type)) == 1);
+    return is_free(l, b) &&
+           !(machine_group(l->lo->machine) && type_bytes(type_dtype(b->type)) == 1);
 }
 
 /* Parts that are not free to lie there are copied after all, and so are the others. */

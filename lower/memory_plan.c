@@ -187,9 +187,8 @@ static bool call_shares(const Memory *m, const KernelCall *c, int i, int j) {
     for (int k = 0; k < c->stmt->func->params.len; k++)
         seen += c->stmt->arg[k] == a || c->stmt->arg[k] == b;
     return c->position >= 0 && seen == 2 && x && y && a->type == b->type && !a->whole &&
-           !b->whole && !a->parts.len && !b->parts.len &&
-           x->place.to == c->position && x->place.from < c->position &&
-           y->place.from == c->position && same_room(x, y);
+           !b->whole && !a->parts.len && !b->parts.len && x->place.to == c->position &&
+           x->place.from < c->position && y->place.from == c->position && same_room(x, y);
 }
 
 static const Expr *load_other(Ctx *ctx, const Expr *e, void *data) {
