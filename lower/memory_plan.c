@@ -1,6 +1,7 @@
 /* Places every arena buffer. memory_place.c searches with numbers: with the sizes as they are, or, where they
  * depend on dims, with those of a sample; which buffer lies above which then holds for all dims, and offsets are
- * sums and maxima over them. Buffers whose size only the run knows come behind.
+ * sums and maxima over them. Buffers whose size only the run knows come behind. Parts of a concatenation lie in its
+ * buffer, and the kernel that copied them is gone.
  *
  *   before  a[0..4) b[1..2) c[2..4)      after  a at 0, b at 64, c at 64   (lifetimes in call order)
  *   before  a N*64 bytes, b 64, c N*8    after  a at 0, b and c at N*64 */
