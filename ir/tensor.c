@@ -261,6 +261,21 @@ Def *def_clone(Ctx *ctx, const Def *d) {
     return c;
 }
 
+const Expr *def_parts(Ctx *ctx, const Def *d) {
+    const Buf *b = d->buf;
+    const Expr *axis = def_var(ctx, d, b->along), *value = NULL, *index[RANK_MAX];
+    for (int i = 0; i < b->rank; i++)
+        index[i] = def_var(ctx, d, i);
+    for (int p = b->parts.len; p-- > 0;) {
+        Buf *part = b->parts.at[p];
+        const Expr *end = expr_add(ctx, part->start, part->dim[b->along]);
+        index[b->along] = expr_sub(ctx, axis, part->start);
+        const Expr *load = buf_load(ctx, part, index);
+        value = value ? expr_select(ctx, expr_lt(ctx, axis, end), load, value) : load;
+    }
+    return value;
+}
+
 const Expr *def_inline(Ctx *ctx, const Def *d, const Expr *const *index) {
     if (d->at || def_is_reduction(d))
         internal_error(ctx, "def_inline: %s is not pure", d->name);

@@ -163,6 +163,9 @@ Def *def_clone(Ctx *ctx, const Def *d);
 /* Value of d at the given output indices, axes substituted: only for pure Defs (at == NULL, no RED). */
 const Expr *def_inline(Ctx *ctx, const Def *d, const Expr *const *index);
 
+/* The value of a concatenation: at each index the part that lies there (d->buf has parts). */
+const Expr *def_parts(Ctx *ctx, const Def *d);
+
 /* Elements of a small tensor (static count <= KNOWN_MAX) as expressions: constants, functions of
  * symbols, or loads from graph inputs and host results. Computed on demand from the equations (axes
  * substituted by constants), so shape arithmetic never becomes code. NULL: too large or not computable

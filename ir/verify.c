@@ -153,6 +153,20 @@ static bool always_runs(const Def *d) {
     return !d->when && !d->scan;
 }
 
+/* Parts follow each other and fill their whole, and its equation copies them: nothing else may be dropped. */
+static void check_parts(Verify *v, const Def *d) {
+    const Buf *b = d->buf;
+    const Expr *end = expr_i(v->ctx, 0);
+    for (int i = 0; i < b->parts.len; i++) {
+        if (b->parts.at[i]->start != end || b->parts.at[i]->whole != b)
+            found(v, "part '%s' does not start where the one before it ends", b->parts.at[i]->name);
+        end = expr_add(v->ctx, end, b->parts.at[i]->dim[b->along]);
+    }
+    if (b->parts.len &&
+        (end != b->dim[b->along] || d->at || d->when || d->value != def_parts(v->ctx, d)))
+        found(v, "'%s' is not what its parts are", b->name);
+}
+
 static void check_def(Verify *v, const Def *d) {
     Type t = d->buf->type;
     v->def = d;
@@ -172,6 +186,7 @@ static void check_def(Verify *v, const Def *d) {
     check_expr(v, d->value);
     check_expr(v, d->init);
     check_bool(v, d->when, "the condition");
+    check_parts(v, d);
     map_put(v->bufs, d->buf, d->buf);
     v->def = NULL;
     v->group = NULL;

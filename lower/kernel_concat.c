@@ -123,20 +123,6 @@ static void insert_def(Ctx *ctx, Block *b, const Item *before, Def *d) {
     b->items.at[i - 1] = fresh;
 }
 
-/* The concatenation's value, of the parts' buffers. */
-static const Expr *parts_value(const Concat *c, int first) {
-    Ctx *ctx = c->uses->ctx;
-    const Expr *index[RANK_MAX], *axis = def_var(ctx, c->def, c->axis);
-    for (int i = 0; i < c->def->buf->rank; i++)
-        index[i] = def_var(ctx, c->def, i);
-    index[c->axis] = expr_sub(ctx, axis, expr_i(ctx, c->part[first].from));
-    const Expr *load = buf_load(ctx, c->part[first].buf, index);
-    if (first == c->n - 1)
-        return load;
-    return expr_select(ctx, expr_lt(ctx, axis, expr_i(ctx, c->part[first].to)), load,
-                       parts_value(c, first + 1));
-}
-
 static void split_concat(Concat *c, Block *b, const Item *at) {
     Ctx *ctx = c->uses->ctx;
     Def *def[PARTS_MAX];
@@ -166,7 +152,7 @@ static void split_concat(Concat *c, Block *b, const Item *at) {
         p->buf->start = expr_i(ctx, p->from);
         vec_push(ctx, &y->parts, p->buf);
     }
-    c->def->value = parts_value(c, 0);
+    c->def->value = def_parts(ctx, c->def);
 }
 
 static void try_concat(Uses *u, Block *b, Item *it) {
