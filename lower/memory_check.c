@@ -1,5 +1,5 @@
-/* Proves a memory plan: no two buffers that live at one time overlap, for no dims, but parts and their whole. Written
- * apart from memory_plan.c, of which it believes nothing but the offsets; a finding is an internal error.
+/* Proves a memory plan: no two buffers that live at one time overlap, for no dims, but parts and their whole.
+ * Written apart from memory_plan.c, of which it believes nothing but the offsets; a finding is an internal error.
  * Precondition: every arena buffer has an offset; the entry sets the symbols these mention.
  *
  *   a at 0 (N*64 bytes), b at N*64: apart. a at 0, b at max(N*64, 128) with c at 64 (64 bytes): all apart */
