@@ -14,6 +14,7 @@ typedef struct Out {
     bool want_bridge;
     bool jit; /* no #include at all, libm and libc functions declared; weights are the blob, which
                             whoever compiles provides as the symbol PREFIX_weights */
+    bool profile;        /* time each call of the entry (C only, not with jit) */
     const char *weights; /* mode asked for: c string incbin file obj auto */
     Str weights_mode;    /* mode chosen */
     Spans blob;    /* weights file (file, incbin) or the ELF object (obj); empty: inside the source.

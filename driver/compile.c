@@ -139,6 +139,7 @@ bool compile_emit(Args *a, Compiled *c, const char *output, const char *weights)
     o->bridge = text_new(ctx);
     o->blob = (Spans){0};
     o->blob_name = NULL;
+    o->profile = a->opt.profile && !o->jit;
     o->weights = a->opt.weights && strcmp(a->opt.weights, "auto") ? a->opt.weights : weights;
     o->sha256 = str(ctx, c->file.sha256);
     o->flags = str(ctx, a->opt.flags);

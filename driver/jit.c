@@ -37,6 +37,8 @@ bool jit_choose(Args *a, Compiled *c, Jit *j) {
         diag_note(a->ctx, "apt install gcc");
         return false;
     }
+    if (strcmp(j->kind, "cc") && a->opt.profile)
+        return diag_error(a->ctx, EXIT_USAGE, NULL, "--profile needs the C compiler (--jit=cc)");
     if (!strcmp(j->kind, "cc"))
         return compile_target(a, c, a->opt.target ? a->opt.target : "native");
     if (!compile_target(a, c, NULL))
@@ -139,6 +141,7 @@ static bool load_cc(Args *a, Compiled *c, Jit *j) {
         return diag_error(a->ctx, EXIT_TOOLCHAIN, NULL, "cannot load the compiled model: %s",
                           dlerror());
     scratch_remove(a);
+    j->profile = dlsym(j->handle, str_f(a->ctx, "%s_profile", c->out.prefix));
     return jit_bind(a, j, dlsym(j->handle, "lepton_signature"),
                     dlsym(j->handle, "lepton_arena_bytes"), dlsym(j->handle, "lepton_run"));
 }
@@ -229,6 +232,8 @@ bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, cons
         else if (code != CODE_CAPACITY || !grow(ctx, p, to))
             break;
     }
+    while (!code && j->again && j->again(j->data))
+        code = j->run(dims, from, to, arena, bytes);
     if (code)
         return run_failed(a, code);
     for (int i = 0; i < p->outputs.len; i++) {

@@ -1,5 +1,5 @@
 /* lcc run: a model compiled, run in this process, its outputs printed and saved. */
-#include "driver/run.h"
+#include "driver/profile.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -84,10 +84,14 @@ static bool run_model(Args *a, Compiled *c, Jit *j, const Given *given) {
     OnnxTensor *in = ctx_newn(a->ctx, OnnxTensor, p->inputs.len);
     OnnxTensor *out = ctx_newn(a->ctx, OnnxTensor, p->outputs.len);
     int64_t *dims = ctx_newn(a->ctx, int64_t, p->dims.len);
+    Profile profile;
     int n;
     run_limit(a);
-    if (!inputs_flatten(a, c, given, in, dims) || !jit_load(a, c, j) ||
-        !jit_run(a, c, j, dims, in, out))
+    if (!inputs_flatten(a, c, given, in, dims) || !jit_load(a, c, j))
+        return false;
+    if (a->opt.profile ? !profile_run(a, c, j, dims, in, out, &profile) ||
+                             !profile_write(a, c, &profile, a->opt.profile)
+                       : !jit_run(a, c, j, dims, in, out))
         return false;
     const Tree *tree = trees_read(a->ctx, p->results, &n);
     OnnxValue *value = ctx_newn(a->ctx, OnnxValue, n);

@@ -68,6 +68,10 @@ bool inputs_flatten(Args *a, const Compiled *c, const Given *given, OnnxTensor *
 typedef struct Jit {
     const char *kind; /* "tcc", "cc" */
     void *handle;
+    const struct ProfileCall *profile; /* the table of --profile; NULL: none */
+    /* After a run, NULL or: is it to run again? */
+    bool (*again)(void *data);
+    void *data;
     const char *(*signature)(void);
     size_t (*arena_bytes)(const int64_t *dims);
     int (*run)(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out, void *arena,

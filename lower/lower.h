@@ -58,7 +58,8 @@ typedef struct Options {
     const char *cc;        /* C compiler for so, obj, exe */
     const char *dump, *stop_after, *start_from;
     const char *rule, *tune_file;
-    const char *math; /* lcc fast */
+    const char *profile; /* time each call of the entry; for `run` where the times go */
+    const char *math;    /* lcc fast */
     bool o0, strict, min_ram, time, json, quiet, make_dep;
     int verbose, threads;
     size_t max_memory; /* 0: from the file's size */

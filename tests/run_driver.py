@@ -757,6 +757,26 @@ def no_compiler(c):
     c.ok("nothing is left behind", c.files() == ["fails", "m.onnx"], c.files())
 
 
+@test()
+def profile(c):
+    if not GCC:
+        print("SKIP --profile: no gcc")
+        return
+    c.write("m.onnx", dense_model(64, 32))
+    c.says(["m.onnx", "--profile", "-q", "-o", "p.c"], OK)
+    c.ok("the table is in the header", b"extern p_call p_profile[" in c.read("p.h"), c.read("p.h"))
+    for cc in (cc for cc in (GCC, CLANG) if cc):
+        p = subprocess.run([cc, "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-c", "p.c"], cwd=c.cwd, capture_output=True)
+        c.ok(f"{cc} takes it", p.returncode == 0, p.stderr)
+    plain = c.lcc("run", "m.onnx", "x=random:3", "--dim", "N=2")
+    c.says(["run", "m.onnx", "x=random:3", "--dim", "N=2", "--profile=p.json"], OK)
+    got = json.loads(c.read("p.json"))
+    c.ok("a row a call", got["schema"] == 1 and got["kernels"] and all(k["calls"] == 1 for k in got["kernels"]), got)
+    p = c.says(["run", "m.onnx", "x=random:3", "--dim", "N=2", "--profile"], OK, "us in all, medians of")
+    c.ok("same outputs", p.stdout == plain.stdout, (p.stdout, plain.stdout))
+    c.says(["run", "m.onnx", "x=random:3", "--jit=tcc", "--target=c", "--profile"], USAGE, "--profile needs the C compiler")
+
+
 @test(quick=False)
 def built(c):
     if not GCC:

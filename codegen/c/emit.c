@@ -232,6 +232,7 @@ static void print_api(Emit *em, Text *t) {
     text_s(t, " */\n");
     entry_prototype(em, t, true);
     text_s(t, ";\n");
+    profile_api(em, t);
 }
 
 static void emit_header(Emit *em) {
@@ -253,6 +254,8 @@ static void emit_source(Emit *em, const Text *kernels, const Text *entry) {
     if (em->out->jit)
         print_jit_types(t);
     else
+        profile_system(em, t);
+    if (!em->out->jit)
         text_f(t, "#include \"%s.h\"\n", em->out->stem);
     paste_libc(em->pr.paste, t, em->out->jit);
     text_c(t, '\n');
@@ -264,6 +267,7 @@ static void emit_source(Emit *em, const Text *kernels, const Text *entry) {
     paste_pieces(em->pr.paste, t);
     weights_define(em, t);
     text_n(t, kernels->at, kernels->len);
+    profile_define(em, t);
     text_n(t, entry->at, entry->len);
     print_target(em, t, false);
 }

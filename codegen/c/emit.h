@@ -31,9 +31,10 @@ typedef struct Emit {
     Map *weights; /* Buf → WeightRef */
     WeightsMode mode;
     int64_t weight_bytes;
-    Str upper;   /* PREFIX in capitals, for macros */
-    Map *open;   /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
-    Map *opened; /* Buf → itself: its extents are written on every path so far */
+    Str upper;      /* PREFIX in capitals, for macros */
+    Map *open;      /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
+    Map *opened;    /* Buf → itself: its extents are written on every path so far */
+    VEC(Str) timed; /* --profile: a row of the table a call */
     bool uses_arena, uses_weights; /* of the entry, found while printing */
 } Emit;
 
@@ -72,6 +73,15 @@ void print_instr(Printer *p, const Stmt *s); /* a CALL of an instruction */
 void host_print(Emit *em, const Call *c);
 /* A C string literal; every byte that is not plain becomes an octal escape. */
 void text_literal(Text *t, const char *s, size_t n);
+
+/* profile.c; nothing without --profile */
+bool profile_wanted(const Emit *em);
+void profile_before(Emit *em); /* around a call of the entry */
+void profile_after(Emit *em, Str function, Str node);
+void profile_locals(Emit *em);
+void profile_api(Emit *em, Text *t);          /* in the header */
+void profile_system(const Emit *em, Text *t); /* before the first #include */
+void profile_define(const Emit *em, Text *t); /* before the entry */
 
 /* bridge.c */
 void bridge_print(Emit *em);

@@ -237,6 +237,7 @@ static void print_call(Printer *p, const Stmt *s) {
     for (int i = 0; i < s->func->params.len; i++)
         print_extents(em, s->arg[i]);
     const char *comma = "";
+    profile_before(em);
     print_start(p);
     text_f(p->t, info->returns ? "if ((rc = %s(" : "%s(", info->name);
     for (int i = 0; i < s->func->params.len; i++) {
@@ -259,6 +260,7 @@ static void print_call(Printer *p, const Stmt *s) {
     text_c(p->t, '\n');
     if (info->returns)
         print_line(p, "    return rc;");
+    profile_after(em, info->name, s->loc.name);
 }
 
 static void print_assign(Printer *p, const Stmt *s) {
@@ -274,6 +276,12 @@ static void print_assign(Printer *p, const Stmt *s) {
         print_range_check(p, s->var, name);
 }
 
+static void print_host(Emit *em, const Call *c) {
+    profile_before(em);
+    host_print(em, c);
+    profile_after(em, c->fn, c->loc.name);
+}
+
 void print_statement(Printer *p, const Stmt *s) {
     if (s->op == STMT_CALL && s->func->instr)
         print_instr(p, s);
@@ -282,7 +290,7 @@ void print_statement(Printer *p, const Stmt *s) {
     else if (s->op == STMT_ASSIGN)
         print_assign(p, s);
     else if (s->op == STMT_HOST)
-        host_print(p->data, s->call);
+        print_host(p->data, s->call);
     else
         internal_error(p->ctx, "statement %d in the entry", s->op);
 }
@@ -397,6 +405,7 @@ void entry_print(Emit *em, Text *t) {
     declare_params(em);
     print_dims(em, true);
     print_locals(em, &found);
+    profile_locals(em);
     print_stmts(p, f->body);
     entry_prototype(em, t, false);
     text_s(t, " {\n");
