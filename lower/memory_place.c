@@ -1,5 +1,6 @@
 /* Places blocks in memory: a portfolio of greedy orders, then a search that moves what ends at the peak to the
- * front of the order. The best placing is kept; all stop at the lower bound.
+ * front of the order. The best placing is kept; all stop at the lower bound. What stays above it is left to
+ * memory_search.c.
  *
  *   before  a[0..4) 128 bytes, b[1..2) 64, c[2..4) 64        after  a at 0, b at 128, c at 128 */
 #include "lower/memory_place.h"
@@ -126,16 +127,17 @@ static bool move_peak(Search *s, int k) {
     return true;
 }
 
-int64_t memory_place(Ctx *ctx, Place **place, int n) {
+int64_t memory_place(Ctx *ctx, Place **place, int n, int64_t *bound) {
     static int (*const orders[])(const void *, const void *) = {by_size, by_area, by_length,
                                                                 by_start};
+    *bound = place_bound(place, n);
     if (n == 0)
         return 0;
     Search s = {place,
                 ctx_newn(ctx, Place *, n),
                 ctx_newn(ctx, Place *, n),
                 n,
-                place_bound(place, n),
+                *bound,
                 INT64_MAX,
                 ctx_newn(ctx, int64_t, n),
                 true};
@@ -151,5 +153,5 @@ int64_t memory_place(Ctx *ctx, Place **place, int n) {
         place[i] = s.best_order[i];
         place[i]->at = s.at[i];
     }
-    return s.best;
+    return s.best > *bound ? memory_search(ctx, place, n, s.best, bound) : s.best;
 }

@@ -15,8 +15,10 @@ typedef struct Place {
 bool place_meets(const Place *a, const Place *b);
 /* Largest sum of sizes needed at one position: no placing can do with less. */
 int64_t place_bound(Place *const *place, int n);
-/* Sets `at` of all blocks so that no two that meet overlap; returns the end of the last. The order of
- * `place` changes. */
-int64_t memory_place(Ctx *ctx, Place **place, int n);
+/* Sets `at` of all blocks so that no two that meet overlap; returns the end of the last, and in *bound what no
+ * placing can do with less than. The order of `place` changes. */
+int64_t memory_place(Ctx *ctx, Place **place, int n, int64_t *bound);
+/* memory_search.c: the same by exact search, given a placing that ends at `end` and the bound so far. */
+int64_t memory_search(Ctx *ctx, Place *const *place, int n, int64_t end, int64_t *bound);
 
 #endif

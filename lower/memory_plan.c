@@ -338,8 +338,7 @@ static const Expr *place_closed(Memory *m) {
             place[n] = &m->slots.at[i]->place;
             closed[n++] = m->slots.at[i];
         }
-    mod->arena_bound = place_bound(place, n);
-    mod->arena_sample = memory_place(ctx, place, n);
+    mod->arena_sample = memory_place(ctx, place, n, &mod->arena_bound);
     bool fixed = true;
     for (int i = 0; i < n; i++)
         fixed &= expr_is_int(closed[i]->bytes, NULL);

@@ -90,14 +90,14 @@ static void test_round(Random *r, Tally *t, bool small) {
     blocks_random(r, p, n, positions);
     for (int i = 0; i < n; i++)
         order[i] = &p[i];
-    int64_t bound = place_bound(order, n), end = memory_place(ctx, order, n);
+    int64_t bound, end = memory_place(ctx, order, n, &bound);
     bool ok = blocks_apart(p, n, positions) && end == blocks_end(p, n) && end >= bound &&
               (double)end <= 1.5 * (double)bound;
     if (small) {
         int64_t best = least_end(p, n, 0, 0, end);
         t->small++;
         t->optimal += best == end;
-        ok &= best >= bound && (double)end <= 1.25 * (double)best;
+        ok &= best >= bound && end == best;
     }
     t->gap += bound ? (double)end / (double)bound - 1 : 0;
     t->passed += ok;
