@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Our own exp and tanh: the error in units in the last place, and the same bits on every target.
+"""Our own exp, tanh and erf: the error in units in the last place, and the same bits on every target.
 
 usage: LCC=build/lcc tests/run_math.py [quick|normal|full]
 
 Floats of every exponent, evenly spread over their bits: 4, 64 or 512 million of them. Last line:
 N passed, N failed, N skipped."""
+import math
 import sys
 
 import numpy as np
@@ -17,8 +18,14 @@ MODE = sys.argv[1] if len(sys.argv) > 1 else "normal"
 NEEDS = {"c": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
 TARGETS = [t for t, flags in NEEDS.items() if flags <= cpu_flags()]
 SIZE = 1 << 20
+
+
+def erf(x):
+    return np.fromiter(map(math.erf, x), np.float64, len(x))
+
+
 PARTS = {"quick": 4, "full": 512}.get(MODE, 64)
-BOUNDS = {"Exp": (np.exp, 1.0), "Tanh": (np.tanh, 1.1)}
+BOUNDS = {"Exp": (np.exp, 1.0), "Tanh": (np.tanh, 1.0), "Erf": (erf, 1.0)}
 
 
 def model_make(op):

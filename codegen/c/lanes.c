@@ -502,6 +502,35 @@ Str vec_every_second(Printer *p, int lanes) {
     return name;
 }
 
+Str vec_lookup(Printer *p, int lanes) {
+    Str name = vec_name(p, "lookup", T_F32, lanes), type = vector_type(p, T_F32, lanes);
+    Text params = text_new(p->ctx), body = text_new(p->ctx);
+    text_s(&params, "const float *t");
+    vec_param(p, &params, &body, T_I32, lanes, "k");
+    if (lanes == 16 && has_bit_masks(p)) {
+        text_f(&body, "    return (%s)_mm512_permutexvar_ps((__m512i)k, _mm512_loadu_ps(t));\n",
+               type);
+    } else if (lanes == 8 && has_avx(p)) {
+        text_f(&body,
+               "    const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(t), (__m256i)k);\n"
+               "    const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(t + 8), "
+               "(__m256i)k);\n"
+               "    return (%s)_mm256_blendv_ps(low, high, (__m256)_mm256_slli_epi32((__m256i)k, "
+               "28));\n",
+               type);
+    } else {
+        text_f(&body,
+               "    %s r = {0};\n    for (int i = 0; i < %d; i++)\n        r[i] = t[k[i]];\n"
+               "    return r;\n",
+               type, lanes);
+    }
+    if (lanes * 4 >= 32)
+        need_intrinsics(p);
+    if (!paste_has(p->paste, name))
+        helper_add(p, name, type, str(p->ctx, params.at), &body);
+    return name;
+}
+
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
     bool load = how[0] == 'l' || how[0] == 'g',
          linear = how[0] != 'g' && strcmp(how, "scatter") != 0;

@@ -1,6 +1,5 @@
 /* codegen/c/math.c — elementary functions of our own on f32, one formula for scalars and vectors, without
- * contraction: the same bits on every machine. exp is within 1 ULP for every input, tanh within 1.1, erf within
- * 1.5.
+ * contraction: the same bits on every machine, within 1 ULP for every input.
  *
  *   exp(a) = 2^n * e^r with n = rint(a / ln 2), |r| <= ln 2 / 2; n is the low bits of a/ln 2 + 1.5 * 2^23 */
 #include "codegen/c/vector.h"
@@ -108,49 +107,126 @@ static const Expr *op1(const Math *m, Op op, const Expr *a) {
     return expr_op(m->p->ctx, op, a->type, 1, &a);
 }
 
-/* small where t < limit, else big; with a's sign. */
-static const Expr *of_two(Math *m, const Expr *a, const Expr *t, double limit, const Expr *small,
-                          const Expr *big) {
-    const Expr *limits[2] = {t, number(m, T_F32, limit)};
-    const Expr *near = expr_op(m->p->ctx, OP_LT, math_type(m, T_BOOL), 2, limits);
-    const Expr *y = let(m, "y", expr_select(m->p->ctx, near, small, big));
+/* ---- odd functions that end at 1, by pieces ---------------------------------------------------- */
+
+enum { PIECES = 16 };
+
+/* Pieces of one width around its multiples 1 to 16 (the last under 0): row 0 holds a point near the multiple
+ * whose value, row 1, is nearly a float; the others are p(s) from the constant term on. The first
+ * piece goes down to 0: there f(a) = a + a*p(a*a), elsewhere value + r*p(r) with r = a - point. */
+static const double ERF_TABLE[7][PIECES] = {
+    {4.0, 0.0, 0.49985087, 0.75010943, 0.99980056, 1.2499171, 1.4998468, 1.7500873, 1.9998627,
+     2.2498941, 2.4996042, 2.7501175, 3.0006936, 3.2503858, 3.500715, 3.7452316},
+    {1.0, 0.0, 0.5203688, 0.711226, 0.842618, 0.92288053, 0.9660869, 0.9866763, 0.9953194,
+     0.9985365, 0.9995922, 0.99989945, 0.999978, 0.9999957, 0.9999993, 0.9999999},
+    {6.2244303e-06, 0.12837917, 0.87891364, 0.64282554, 0.4152731, 0.23657012, 0.11898495,
+     0.052758876, 0.02067834, 0.0071457215, 0.0021825987, 0.00058589876, 0.00013867502,
+     2.9116038e-05, 5.3725107e-06, 9.1349364e-07},
+    {0.00038624177, -0.37612614, -0.43932062, -0.48218668, -0.41519073, -0.29569528, -0.17846122,
+     -0.092333585, -0.04135389, -0.016076816, -0.0054553393, -0.0016111148, -0.00041604255,
+     -9.4610106e-05, -1.8799245e-05, -3.4192262e-06},
+    {0.008616179, 0.112828165, -0.14657632, 0.026849482, 0.1383095, 0.16753626, 0.13878015,
+     0.09014215, 0.048242666, 0.02173287, 0.008363723, 0.002758669, 0.00078606297, 0.00019531448,
+     4.2082043e-05, 8.241687e-06},
+    {0.07844893, -0.026738225, 0.18199828, 0.15007424, 0.06935059, -0.00567834, -0.04416836,
+     -0.04790431, -0.03444372, -0.019151745, -0.008695281, -0.003292574, -0.0010569429,
+     -0.0002917192, -6.912274e-05, -1.4714624e-05},
+    {0.25027972, 0.0045997906, 0.0075813234, -0.052680366, -0.068709865, -0.047048043, -0.015001881,
+     0.006441901, 0.0129914945, 0.010635961, 0.0061326763, 0.0027753431, 0.0010282302,
+     0.00031893194, 8.387942e-05, 1.8864912e-05},
+};
+static const double TANH_TABLE[9][PIECES] = {
+    {9.02, 0.0, 1.0001992, 1.5003363, 2.000336, 2.4997172, 3.0006678, 3.5005865, 4.0007777,
+     4.500294, 4.99977, 5.4985805, 6.0003986, 6.498972, 6.9985695, 7.5095363},
+    {1.0, 0.0, 0.7616778, 0.905209, 0.9640513, 0.9866068, 0.99506134, 0.99818003, 0.99933034,
+     0.99975336, 0.99990916, 0.9999665, 0.9999877, 0.99999547, 0.99999833, 0.9999994},
+    {2.2921213e-06, -1.3707913e-09, 0.41984692, 0.18059666, 0.07060508, 0.026607068, 0.009852934,
+     0.0036366242, 0.0013388679, 0.00049322715, 0.0001816667, 6.69945e-05, 2.455696e-05,
+     9.059886e-06, 3.3356391e-06, 1.2004924e-06},
+    {2.7815357e-05, -0.33333308, -0.31978837, -0.1634777, -0.06806691, -0.026250713, -0.009804274,
+     -0.0036300058, -0.0013379714, -0.00049310556, -0.00018165022, -6.699226e-05, -2.455666e-05,
+     -9.059845e-06, -3.3356337e-06, -1.2004917e-06},
+    {0.0001309302, 0.13332576, 0.10362713, 0.08778193, 0.04208514, 0.017030098, 0.006471544,
+     0.0024111886, 0.00089078554, 0.0003285756, 0.000121078636, 4.4658373e-05, 1.637074e-05,
+     6.039819e-06, 2.2237384e-06, 8.0032254e-07},
+    {0.00029321417, -0.05388485, 0.027694725, -0.024971789, -0.017884446, -0.008051927,
+     -0.0031714377, -0.0011967747, -0.00044418662, -0.00016411992, -6.0515482e-05, -2.2325627e-05,
+     -8.184731e-06, -3.019793e-06, -1.1118376e-06, -4.0015124e-07},
+    {0.00033756, 0.021426648, -0.0463132, -0.0026279034, 0.004777541, 0.0028589135, 0.0012175497,
+     0.00047175746, 0.00017673259, 6.5498374e-05, 2.4175435e-05, 8.931695e-06, 3.2727608e-06,
+     1.2084919e-06, 4.4500578e-07, 1.6016564e-07},
+    {0.00019278513, -0.00761809, 0.018114293, 0.007185386, -0.000114771756, -0.0007152282,
+     -0.00037377776, -0.00015351719, -5.8693207e-05, -2.1920701e-05, -8.109092e-06, -2.9964613e-06,
+     -1.0990566e-06, -4.0544498e-07, -1.493038e-07, -5.3744397e-08},
+    {4.3273616e-05, 0.0017137816, 0.0029408038, -0.00408276, -0.00064345886, 7.341594e-05,
+     8.788158e-05, 4.0730625e-05, 1.632396e-05, 6.370912e-06, 2.4142184e-06, 8.2403193e-07,
+     3.1990118e-07, 1.1087187e-07, 4.037951e-08, 1.4628434e-08},
+};
+
+typedef struct Pieces {
+    const char *name;
+    double width, top; /* f is 1 from top on */
+    int rows;
+    const double (*table)[PIECES];
+} Pieces;
+
+static Str pieces_table(Math *m, const Pieces *f) {
+    Text t = text_new(m->p->ctx);
+    Str name = str_f(m->p->ctx, "lcc_%s_table", f->name);
+    text_f(&t, "static const float %s[%d][%d] = {\n", name, f->rows, PIECES);
+    for (int i = 0; i < f->rows * PIECES; i++) {
+        text_s(&t, i % PIECES ? ", " : "    {");
+        text_float(&t, f->table[i / PIECES][i % PIECES], true);
+        text_s(&t, "f");
+        text_s(&t, i % PIECES < PIECES - 1 ? "" : i < f->rows * PIECES - 1 ? "},\n" : "}};");
+    }
+    paste_add(m->p->paste, name, str(m->p->ctx, t.at));
+    return name;
+}
+
+/* One row of the table at the pieces of all lanes. */
+static const Expr *piece(Math *m, Str table, int row, const char *name) {
+    Ctx *ctx = m->p->ctx;
+    Str value = str_f(ctx, "%s[%d]", table, row);
+    value = m->lanes > 1 ? str_f(ctx, "%s(%s, %s)", vec_lookup(m->p, m->lanes), value,
+                                 vec_arg(m->p, T_I32, m->lanes, "k"))
+                         : str_f(ctx, "%s[k]", value);
+    text_f(&m->body, "    const %s %s = %s;\n", math_ctype(m, T_F32), name, value);
+    return variable(m, T_F32, name);
+}
+
+static const Expr *formula_pieces(Math *m, const Expr *a, const Pieces *f) {
+    Ctx *ctx = m->p->ctx;
+    Str table = pieces_table(m, f);
+    const Expr *t = let(m, "t", op1(m, OP_ABS, a));
+    const Expr *u = let(m, "u", op2(m, OP_MIN, number(m, T_F32, f->top), t));
+    const Expr *v = let(m, "v", op2(m, OP_MAX, number(m, T_F32, f->width), u));
+    if (PIECES * f->width < f->top)
+        v = let(m, "w", op2(m, OP_MIN, number(m, T_F32, PIECES * f->width), v));
+    const Expr *q = with_f32(m, OP_MUL, v, 1 / f->width);
+    q = let(m, "q", with_f32(m, OP_ADD, q, TO_INT));
+    let(m, "k", with_i32(m, OP_BAND, bits_as(m, T_I32, q), PIECES - 1));
+    const Expr *r = let(m, "r", op2(m, OP_SUB, u, piece(m, table, 0, "x")));
+    const Expr *limits[2] = {q, number(m, T_F32, TO_INT + 2)};
+    const Expr *first = let(m, "f", expr_op(ctx, OP_LT, math_type(m, T_BOOL), 2, limits));
+    const Expr *s = let(m, "s", expr_select(ctx, first, op2(m, OP_MUL, u, u), r));
+    const Expr *p = piece(m, table, f->rows - 1, "c");
+    for (int i = f->rows - 2; i > 1; i--) {
+        const Expr *c = piece(m, table, i, str_f(ctx, "c%d", i));
+        p = let(m, str_f(ctx, "p%d", i), op2(m, OP_ADD, op2(m, OP_MUL, p, s), c));
+    }
+    const Expr *base = expr_select(ctx, first, u, piece(m, table, 1, "b"));
+    const Expr *y = let(m, "y", op2(m, OP_ADD, base, op2(m, OP_MUL, p, r)));
     const Expr *sign = with_i32(m, OP_BAND, bits_as(m, T_I32, a), INT32_MIN);
     return bits_as(m, T_F32, op2(m, OP_BOR, bits_as(m, T_I32, y), sign));
 }
 
-/* tanh(a) = a + a^3*P(a^2) near 0, else 1 - 2/(e^(2a) + 1) */
-static const Expr *formula_tanh(Math *m, const Expr *a) {
-    static const double c[] = {-0.0005726422532461584, 0.0028543504886329174, -0.008510652929544449,
-                               0.02177303470671177,    -0.0539538599550724,   0.133332297205925,
-                               -0.3333333134651184};
-    const Expr *t = let(m, "t", op1(m, OP_ABS, a)), *z = let(m, "z", op2(m, OP_MUL, a, a));
-    const Expr *p = op2(m, OP_MUL, polynomial(m, z, 7, c), z);
-    const Expr *small = let(m, "s", op2(m, OP_ADD, op2(m, OP_MUL, p, t), t));
-    const Expr *e = let(m, "e", op1(m, OP_EXP, op2(m, OP_ADD, t, t)));
-    const Expr *part = op2(m, OP_DIV, number(m, T_F32, 2), with_f32(m, OP_ADD, e, 1));
-    const Expr *big = let(m, "b", op2(m, OP_SUB, number(m, T_F32, 1), part));
-    return of_two(m, a, t, 0.8, small, big);
+static const Expr *formula_erf(Math *m, const Expr *a) {
+    return formula_pieces(m, a, &(Pieces){"erf", 0.25, 4, 7, ERF_TABLE});
 }
 
-/* erf(a) = a + a*P(a^2) near 0, else 1 - e^Q(a) */
-static const Expr *formula_erf(Math *m, const Expr *a) {
-    static const double near[] = {
-        8.345225069206208e-05, -0.0008137437398545444, 0.005200634244829416, -0.02685927040874958,
-        0.11283694207668304,   -0.37612634897232056,   0.12837916612625122};
-    static const double far[] = {-2.1161906261113472e-05, 0.000435218884376809,
-                                 -0.004174643196165562,   0.025128625333309174,
-                                 -0.10829394310712814,    -0.6333346366882324,
-                                 -1.1295207738876343,     0.00017587454931344837};
-    const Expr *t = let(m, "t", op1(m, OP_ABS, a)), *z = let(m, "z", op2(m, OP_MUL, a, a));
-    const Expr *p = polynomial(m, z, 7, near);
-    const Expr *small = let(m, "s", op2(m, OP_ADD, op2(m, OP_MUL, p, t), t));
-    const Expr *u = let(m, "u", op2(m, OP_MIN, number(m, T_F32, 4), t));
-    const Expr *q = number(m, T_F32, far[0]);
-    for (int i = 1; i < 8; i++)
-        q = let(m, str_f(m->p->ctx, "q%d", i), with_f32(m, OP_ADD, op2(m, OP_MUL, q, u), far[i]));
-    const Expr *e = op1(m, OP_EXP, q);
-    const Expr *big = let(m, "b", op2(m, OP_SUB, number(m, T_F32, 1), e));
-    return of_two(m, a, t, 0.93, small, big);
+static const Expr *formula_tanh(Math *m, const Expr *a) {
+    return formula_pieces(m, a, &(Pieces){"tanh", 0.5, 9.02, 9, TANH_TABLE});
 }
 
 static const struct {
