@@ -22,6 +22,7 @@ typedef struct Args {
     VEC(const char *) words; /* positional arguments after the verb */
     bool help, version, print_outputs, dep, per_node;
     const char *dep_file, *dep_target, *json, *color;
+    const char *kernel, *measured;
     const char *data, *save, *save_as, *jit, *tolerance, *tol, *against, *manual;
     bool library;   /* called by lepton.c: the environment says nothing */
     bool in_memory; /* the model is bytes, not a file */
@@ -56,6 +57,7 @@ int verb_compile(Args *a); /* the main form */
 int verb_info(Args *a);
 int verb_ops(Args *a);
 int verb_targets(Args *a);
+int verb_explain(Args *a);
 int verb_run(Args *a);
 int verb_check(Args *a);
 

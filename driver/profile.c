@@ -125,3 +125,73 @@ bool profile_write(Args *a, const Compiled *c, const Profile *p, const char *pat
     fprintf(stderr, "%10.2f us in all, medians of %d runs\n", p->total, p->runs);
     return true;
 }
+
+/* ---- reading --------------------------------------------------------------------------------------------- */
+
+/* The text behind the quote at *at, which moves behind the closing one. */
+static Str quoted(Ctx *ctx, const char **at) {
+    Text t = text_new(ctx);
+    text_s(&t, "");
+    for (++*at; **at && **at != '"'; ++*at) {
+        *at += **at == '\\' && (*at)[1];
+        text_c(&t, **at);
+    }
+    *at += **at == '"';
+    return str(ctx, t.at);
+}
+
+static const char *skip_blanks(const char *at) {
+    return at + strspn(at, " \t\r\n");
+}
+
+/* One member `"name": value` of the file; those of a kernel's row follow its name. */
+static void member_read(Ctx *ctx, Profile *p, int most, Str name, const char **at) {
+    ProfileRow *row = p->n ? &p->row[p->n - 1] : NULL;
+    if (**at == '"') {
+        Str value = quoted(ctx, at);
+        if (!strcmp(name, "kernel") && p->n < most)
+            p->row[p->n++] = (ProfileRow){.kernel = value};
+        return;
+    }
+    char *end;
+    double v = strtod(*at, &end);
+    if (end == *at)
+        return;
+    *at = end;
+    if (!strcmp(name, "ghz"))
+        p->ghz = v;
+    if (row && !strcmp(name, "us"))
+        row->us = v;
+    if (row && !strcmp(name, "calls") && v >= 0 && v < 1e9)
+        row->calls = (int64_t)v;
+}
+
+bool profile_read(Args *a, const char *path, Profile *p) {
+    Ctx *ctx = a->ctx;
+    unsigned char *bytes;
+    size_t n;
+    if (!file_read(ctx, path, &bytes, &n))
+        return false;
+    const char *at = str_n(ctx, (const char *)bytes, n);
+    int most = 0;
+    for (const char *c = at; (c = strstr(c, "\"kernel\"")); c++)
+        most++;
+    p->row = ctx_newn(ctx, ProfileRow, most + 1);
+    while (*at) {
+        if (*at != '"') {
+            at++;
+            continue;
+        }
+        Str name = quoted(ctx, &at);
+        at = skip_blanks(at);
+        if (*at != ':')
+            continue;
+        at = skip_blanks(at + 1);
+        member_read(ctx, p, most, name, &at);
+    }
+    if (p->n && p->ghz > 0)
+        return true;
+    diag_error(ctx, EXIT_MALFORMED, NULL, "%s holds no times of kernels", path);
+    diag_note(ctx, "lcc run MODEL.onnx … --profile=%s writes them", path);
+    return false;
+}

@@ -27,5 +27,7 @@ bool profile_run(Args *a, const Compiled *c, Jit *j, const int64_t *dims, const 
                  OnnxTensor *out, Profile *p);
 /* As JSON to a file; "-": a table to standard error. */
 bool profile_write(Args *a, const Compiled *c, const Profile *p, const char *path);
+/* What it wrote to a file, or a program that names the same members. */
+bool profile_read(Args *a, const char *path, Profile *p);
 
 #endif

@@ -9,12 +9,14 @@ static const Verb VERBS[] = {
     {"check", verb_check, "check MODEL.onnx [--data DIR | --against=ort] [--per-node]",
      "run and compare with expected outputs (default: test_data_set_* beside the model)"},
     {"info", verb_info, "info MODEL.onnx", "inputs, outputs, sizes, the build line"},
+    {"explain", verb_explain, "explain MODEL.onnx [--kernel=NAME] [--measured=FILE]",
+     "why each kernel is scheduled as it is, and what that should cost"},
     {"ops", verb_ops, "ops [MODEL.onnx]", "operators lcc knows, or those a model uses"},
     {"targets", verb_targets, "targets", "machines to compile for"},
 };
 
-static const char *const LATER[] = {"run",     "check",    "bench", "report",
-                                    "explain", "quantize", "prune", "split"};
+static const char *const LATER[] = {"run",      "check", "bench", "report",
+                                    "quantize", "prune", "split"};
 
 const Verb *verb_table(int *count) {
     *count = (int)(sizeof VERBS / sizeof VERBS[0]);

@@ -103,6 +103,7 @@ typedef struct Module {
     /* What the search for offsets found and the largest live set, below which no plan can be; where sizes depend
      * on dims, at the sample of memory_plan.c. Open sizes do not count. */
     int64_t arena_sample, arena_bound;
+    Map *choices; /* Kernel → SchedChoice (lower.h); NULL unless somebody asks */
 } Module;
 
 Stmt *stmt_new(Ctx *ctx, StmtOp op);

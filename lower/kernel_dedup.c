@@ -4,6 +4,8 @@
  *   before  k03(x, w3, y) ; k07(y, w7, z), same loops        after  k03(x, w3, y) ; k03(y, w7, z) */
 #include "lower/lower.h"
 
+#include <string.h>
+
 /* A canonical text: every buffer, symbol and expression is a number, in order of first appearance. */
 typedef struct Canon {
     Ctx *ctx;
@@ -96,6 +98,13 @@ static Str kernel_canonical(Ctx *ctx, const Func *f) {
         canon_sym(&c, f->syms.at[i]);
     canon_stmt(&c, f->body);
     return str(ctx, c.text.at);
+}
+
+Str func_key(Ctx *ctx, const Func *f) {
+    Str text = kernel_canonical(ctx, f);
+    char hex[65];
+    sha256_hex(text, strlen(text), hex);
+    return str_n(ctx, hex, 16);
 }
 
 bool kernel_dedup(Lower *lo) {

@@ -18,7 +18,7 @@ typedef struct Machine {
     int vec;            /* vector register in bytes; 0: no vectors */
     int nreg;           /* vector registers */
     int mr[12], nr[8];  /* register tiles to choose from, in rows and in f32 columns; 0 ends */
-    int kc;             /* rows of a packed panel that stay in L1/L2 */
+    int read;           /* bytes a cycle that one core gets from memory beyond L2 at best */
     int64_t l1, l2;
     bool fma;
     const char
@@ -58,6 +58,8 @@ typedef struct Options {
     const char *cc;        /* C compiler for so, obj, exe */
     const char *dump, *stop_after, *start_from;
     const char *rule, *tune_file;
+    bool explain; /* sched_choose records in Module.choices what it tried */
+    int tune_try; /* each kernel gets candidate number tune_try (choice_candidate), where it has one */
     const char *profile; /* time each call of the entry; for `run` where the times go */
     const char *math;    /* lcc fast */
     bool o0, strict, min_ram, time, json, quiet, make_dep;
@@ -146,6 +148,40 @@ const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);
 bool loop_hoist(Ctx *ctx, Func *f);
 bool loop_let(Ctx *ctx, Func *f);
 bool loop_expand(Lower *lo, Func *f);
+
+/* ---- how schedules were chosen (opt->explain) ---------------------------------------------------------- */
+
+/* Rows and lanes of a register tile, and the cycles the cost model predicts for the kernel; -1: its extents are
+ * not known. */
+typedef struct Tile {
+    int64_t m, n, score;
+    double cycles;
+} Tile;
+enum { TILES_KEPT = 6 };
+/* One rule on one kernel. */
+typedef struct RuleTry {
+    Str rule, why; /* why it does not fit; NULL: it does */
+    Str names[2];  /* of the tile's numbers in the rule; NULL: it chooses none */
+    int ntile;
+    Tile tile[TILES_KEPT]; /* the best ones, best first */
+} RuleTry;
+typedef struct SchedChoice {
+    Str key;            /* of its lines in a tune file: a hash of the loops before any schedule */
+    Str kind, roles;    /* its class and the roles of its axes, as text */
+    VEC(RuleTry) tries; /* in the order of the rules; those behind the first that fits, too */
+    int chosen;         /* the try that became the schedule; -1: what is built in */
+    Tile tile;          /* its tile; m == 0: none */
+    Str tuned;          /* the line of the tune file that decided; NULL */
+} SchedChoice;
+/* What sched_choose recorded; NULL: nothing. */
+const SchedChoice *kernel_choice(const Module *m, const Kernel *k);
+/* Candidate i of those worth timing, 0 being what the rules choose. False: there are not so many. */
+bool choice_candidate(const SchedChoice *c, int i, const RuleTry **rule, const Tile **tile);
+/* sched_tune.c: "tune KEY TARGET rule=NAME MR=6 NR=16". */
+Str tune_line(Ctx *ctx, const SchedChoice *c, const char *target, const RuleTry *rule,
+              const Tile *tile);
+/* kernel_dedup.c: 16 hex digits, equal for functions that differ in names only. */
+Str func_key(Ctx *ctx, const Func *f);
 
 /* How many leading axes of the kernel's root an inner Def shares (so that it can be computed inside the
  * root's loops at that depth, each element once). -1 when d is the root or of another kernel. */

@@ -68,20 +68,23 @@ static const char *forced_rule(const Ctx *ctx) {
     return rule && !winograd_named(rule) && !online_named(rule) ? rule : NULL;
 }
 
-static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
+/* Matches one rule and runs its steps. False: t->why says what does not fit, or an error was reported. */
+static bool try_rule(Lower *lo, Kernel *k, const Rule *r, const Tile *tile, RuleTry *t) {
+    Sched *s = ctx_new(lo->ctx, Sched);
+    Str why = NULL;
+    if (!rule_match(lo, k, r, tile, s, t))
+        return false;
+    if (try_schedule(lo->ctx, k, s, r->name, &why))
+        return true;
+    t->why = why ? why : str(lo->ctx, "a step is refused");
+    return false;
+}
+
+/* What is built in, for what no rule fits. */
+static bool choose_builtin(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     Str why = NULL;
     const char *only = forced_rule(ctx);
-    for (int i = 0; i < rules->len && !lo->o0; i++) {
-        const Rule *r = &rules->at[i];
-        Sched *s = ctx_new(ctx, Sched);
-        if (only && strcmp(only, r->name) != 0)
-            continue;
-        if (rule_match(lo, k, r, s, &why) && try_schedule(ctx, k, s, r->name, &why))
-            return true;
-        if (ctx->diag.errors)
-            return false;
-    }
     bool plain = lo->o0 || (only && !strcmp(only, "nested"));
     Sched *lanes = plain ? NULL : schedule_lanes(lo, k);
     if (lanes && try_schedule(ctx, k, lanes, str(ctx, "nested_lanes"), &why))
@@ -90,6 +93,109 @@ static bool choose(Lower *lo, const RuleList *rules, Kernel *k) {
         try_schedule(ctx, k, schedule_nested(ctx, k), str(ctx, "nested"), &why))
         return true;
     return try_schedule(ctx, k, ctx_new(ctx, Sched), str(ctx, "naive"), &why);
+}
+
+/* The rule and the tile of a tune file's line; false, with a note, when they do not fit the kernel. */
+static bool choose_tuned(Lower *lo, const RuleList *rules, Kernel *k, const TuneLine *line) {
+    Ctx *ctx = lo->ctx;
+    RuleTry t = {.why = str(ctx, "the target has no such rule")};
+    for (int i = 0; line && i < rules->len; i++) {
+        const Rule *r = &rules->at[i];
+        if (strcmp(r->name, line->rule) != 0)
+            continue;
+        bool same = !line->names[0] == !r->choose[0];
+        for (int n = 0; same && r->choose[0] && n < 2; n++)
+            same = !strcmp(r->choose[n], line->names[n]);
+        t.why = str(ctx, "the rule chooses other numbers");
+        if (same && try_rule(lo, k, r, line->names[0] ? &line->tile : NULL, &t))
+            return true;
+    }
+    if (line && !ctx->opt->quiet)
+        diag_note(ctx, "%s, line %d: rule %s is not used for kernel %s: %s", ctx->opt->tune_file,
+                  line->line, line->rule, k->name, t.why);
+    return false;
+}
+
+/* The first rule that fits; with a record, those behind it are tried, too, and undone. */
+static bool choose_rule(Lower *lo, const RuleList *rules, Kernel *k, SchedChoice *record) {
+    const char *only = forced_rule(lo->ctx);
+    Kernel before = *k, done = *k;
+    bool found = false;
+    for (int i = 0; i < rules->len && !lo->o0; i++) {
+        RuleTry t;
+        if (only && strcmp(only, rules->at[i].name) != 0)
+            continue;
+        bool fits = try_rule(lo, k, &rules->at[i], NULL, &t);
+        if (fits && !found) {
+            done = *k;
+            if (record) {
+                record->chosen = record->tries.len;
+                record->tile = t.ntile ? t.tile[0] : (Tile){0};
+            }
+        }
+        found |= fits;
+        if (lo->ctx->diag.errors || (found && !record))
+            break;
+        if (record)
+            vec_push(lo->ctx, &record->tries, t);
+        *k = before;
+    }
+    *k = found ? done : *k;
+    return found;
+}
+
+/* Candidate opt->tune_try instead of the rule that was chosen. */
+static bool choose_candidate(Lower *lo, const RuleList *rules, Kernel *k, SchedChoice *record) {
+    const RuleTry *rule;
+    const Tile *tile;
+    RuleTry t;
+    Kernel chosen = *k, *other = ctx_new(lo->ctx, Kernel);
+    int n = lo->ctx->opt ? lo->ctx->opt->tune_try : 0;
+    if (n <= 0 || !choice_candidate(record, n, &rule, &tile))
+        return true;
+    *other = chosen;
+    for (int i = 0; i < rules->len; i++)
+        if (!strcmp(rules->at[i].name, rule->rule) &&
+            try_rule(lo, other, &rules->at[i], tile, &t)) {
+            *k = *other;
+            record->tile = tile ? *tile : (Tile){0};
+            return true;
+        }
+    return !lo->ctx->diag.errors;
+}
+
+static bool choose(Lower *lo, const RuleList *rules, const TuneList *tuned, Kernel *k) {
+    Ctx *ctx = lo->ctx;
+    SchedChoice *record = NULL;
+    const TuneLine *line = NULL;
+    Str key = tuned->len || lo->module->choices ? func_key(ctx, loop_build(ctx, k)) : NULL;
+    if (tuned->len && !lo->o0 && !forced_rule(ctx))
+        line = tune_find(tuned, key);
+    if (lo->module->choices) {
+        record = choice_new(lo, k, key);
+        map_put(lo->module->choices, k, record);
+    }
+    Kernel before = *k;
+    bool found = choose_rule(lo, rules, k, record);
+    if (ctx->diag.errors)
+        return false;
+    if (line) {
+        Kernel by_rules = *k;
+        *k = before;
+        if (choose_tuned(lo, rules, k, line)) {
+            if (record) {
+                record->tuned = str_f(ctx, "%s, line %d", ctx->opt->tune_file, line->line);
+                record->tile = line->names[0] ? line->tile : (Tile){0};
+            }
+            return true;
+        }
+        *k = by_rules;
+        if (ctx->diag.errors)
+            return false;
+    }
+    if (!found)
+        return choose_builtin(lo, k);
+    return !record || choose_candidate(lo, rules, k, record);
 }
 
 /* --rule names one of them, or what is built in. */
@@ -112,10 +218,14 @@ static bool rule_known(Ctx *ctx, const RuleList *rules) {
 
 bool sched_choose(Lower *lo) {
     RuleList rules = rules_parse(lo->ctx, lo->target->rules ? lo->target->rules : "");
-    if (!rule_known(lo->ctx, &rules))
+    TuneList tuned = {0};
+    if (!rule_known(lo->ctx, &rules) || !tune_read(lo, &tuned))
         return false;
+    if (lo->ctx->opt && lo->ctx->opt->explain)
+        lo->module->choices = map_new(lo->ctx);
     for (int i = 0; i < lo->module->kernels.len; i++)
-        if (!choose(lo, &rules, lo->module->kernels.at[i]))
+        if (!choose(lo, &rules, &tuned, lo->module->kernels.at[i]))
             return false;
+    tune_unused(lo, &tuned);
     return true;
 }

@@ -143,6 +143,35 @@ static bool formula_value(const Matching *mt, const Formula *f, int64_t *v) {
            diag_error(ctx, EXIT_INTERNAL, NULL, "rules.sched: '%s' is not a number", f->text);
 }
 
+/* The part of a guard up to the next && outside parentheses. */
+static size_t part_length(const char *at) {
+    int depth = 0;
+    size_t n = 0;
+    for (; at[n]; n++) {
+        depth += (at[n] == '(') - (at[n] == ')');
+        if (!depth && at[n] == '&' && at[n + 1] == '&')
+            break;
+    }
+    return n;
+}
+
+/* Does every part of the guard hold? Else *why names the first that does not. */
+static bool guard_holds(Matching *mt, Str when, Str *why) {
+    for (const char *at = when ? when : ""; *at;) {
+        size_t n = part_length(at), last = n;
+        int64_t ok = 0;
+        Formula part;
+        while (last && (at[last - 1] == ' ' || at[last - 1] == '\n'))
+            last--;
+        Str text = str_n(mt->ctx, at + strspn(at, " "), last - strspn(at, " "));
+        *why = str_f(mt->ctx, "not %s", text);
+        if (!formula_parse(mt, text, &part) || !formula_value(mt, &part, &ok) || !ok)
+            return false;
+        at += n + (at[n] ? 2 : 0);
+    }
+    return true;
+}
+
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
 /* Cycles of one k step of a tile: two multiply-adds, two loads a cycle, and never less than the latency of the
@@ -170,10 +199,36 @@ static bool panel_stays(const Matching *mt, int64_t lanes) {
     return bytes <= mt->lo->machine->l2 / 4 * 3;
 }
 
-/* Tries every tile that fits the registers; binds the best. Symbolic extents count as 64 rows. */
-static bool choose_tile(Matching *mt, const Rule *rule) {
+/* Half-cycles of one step of k over m x n in cycles of the whole kernel; -1: some extent is not known. */
+static double whole_cycles(const Matching *mt, int64_t half) {
+    double steps = 0.5;
+    for (int i = 0; i < mt->roles.nred; i++)
+        steps *= (double)role_extent(mt, mt->roles.red[i]);
+    for (int i = 0; i < mt->roles.nouter; i++)
+        steps *= (double)role_extent(mt, mt->roles.outer[i]);
+    bool known = steps > 0 && (mt->roles.m < 0 || role_extent(mt, mt->roles.m)) &&
+                 (mt->roles.n < 0 || role_extent(mt, mt->roles.n));
+    return known ? steps * (double)half : -1;
+}
+
+/* Puts a tile among the best; of equal ones the larger is better, then the earlier. */
+static void keep_tile(RuleTry *t, Tile tile) {
+    int at = t->ntile;
+    while (at > 0 && (tile.score < t->tile[at - 1].score ||
+                      (tile.score == t->tile[at - 1].score &&
+                       tile.m * tile.n > t->tile[at - 1].m * t->tile[at - 1].n)))
+        at--;
+    if (at == TILES_KEPT)
+        return;
+    t->ntile += t->ntile < TILES_KEPT;
+    memmove(&t->tile[at + 1], &t->tile[at], (size_t)(t->ntile - 1 - at) * sizeof tile);
+    t->tile[at] = tile;
+}
+
+/* Tries every tile that fits the registers; keeps the best. Symbolic extents count as 64 rows. */
+static bool rank_tiles(Matching *mt, const Rule *rule, RuleTry *t) {
     const Machine *mach = mt->lo->machine;
-    int64_t lanes = mach->vec / 4, best = INT64_MAX, best_m = 0, best_n = 0;
+    int64_t lanes = mach->vec / 4;
     int64_t m = role_extent(mt, mt->roles.m), n = role_extent(mt, mt->roles.n);
     if (lanes == 0)
         return false;
@@ -199,15 +254,10 @@ static bool choose_tile(Matching *mt, const Rule *rule) {
                 continue;
             if (!formula_value(mt, &score_of, &score))
                 return false;
-            if (score < best || (score == best && rows * vecs > best_m * best_n / lanes)) {
-                best = score;
-                best_m = rows;
-                best_n = vecs * lanes;
-            }
+            Tile tile = {rows, vecs * lanes, score, whole_cycles(mt, cycles)};
+            keep_tile(t, tile);
         }
-    bind(mt, rule->choose[0], best_m);
-    bind(mt, rule->choose[1], best_n);
-    return best < INT64_MAX;
+    return t->ntile > 0;
 }
 
 /* ---- steps ----------------------------------------------------------------------------------- */
@@ -370,22 +420,35 @@ static Str steps_text(const Matching *mt, const char *text) {
     return str(mt->ctx, t.at ? t.at : "");
 }
 
-bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, Sched *out, Str *why) {
+/* Is there a tile: the one asked for, if it fits the registers, or the best? Binds it. */
+static bool choose_tile(Matching *mt, const Rule *rule, const Tile *tile, RuleTry *t) {
+    const Machine *mach = mt->lo->machine;
+    int64_t lanes = mach->vec / 4;
+    if (!rank_tiles(mt, rule, t))
+        return false;
+    const Tile *best = tile ? tile : t->tile;
+    int64_t vecs = lanes ? best->n / lanes : 0;
+    bind(mt, rule->choose[0], best->m);
+    bind(mt, rule->choose[1], best->n);
+    return !tile || (best->m >= 1 && best->m <= mach->nreg && vecs >= 1 && best->n % lanes == 0 &&
+                     vecs <= mach->nreg && best->m * vecs + vecs + 1 <= mach->nreg);
+}
+
+bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, const Tile *tile, Sched *out,
+                RuleTry *t) {
     Matching mt = {.ctx = lo->ctx, .lo = lo, .k = k};
-    int64_t ok = 1;
     kernel_roles(lo->ctx, k, &mt.roles);
-    *why = str_f(lo->ctx, "is a %s", class_name(mt.roles.kind));
+    *t = (RuleTry){.rule = rule->name, .names = {rule->choose[0], rule->choose[1]}};
+    t->why = str_f(lo->ctx, "is a %s", class_name(mt.roles.kind));
     if (!(rule->classes & 1u << mt.roles.kind))
         return false;
     bind_facts(&mt);
-    *why = str_f(lo->ctx, "not %s", rule->when ? rule->when : "");
-    Formula when;
-    if (rule->when &&
-        (!formula_parse(&mt, rule->when, &when) || !formula_value(&mt, &when, &ok) || !ok))
+    if (!guard_holds(&mt, rule->when, &t->why))
         return false;
-    *why = str(lo->ctx, "no tile fits");
-    if (rule->choose[0] && !choose_tile(&mt, rule))
+    t->why = str(lo->ctx, "no tile fits");
+    if (rule->choose[0] && !choose_tile(&mt, rule, tile, t))
         return false;
+    t->why = NULL;
     Lex lex;
     lex_init(&lex, lo->ctx, "rules.sched", steps_text(&mt, rule->steps));
     return sched_parse(&lex, out) &&

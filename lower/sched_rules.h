@@ -15,8 +15,28 @@ typedef struct Rule {
 typedef VEC(Rule) RuleList;
 
 RuleList rules_parse(Ctx *ctx, const char *text);
-/* Fills the schedule when class and guard fit and a tile exists; else *why says what does not. */
-bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, Sched *out, Str *why);
+/* Fills the schedule when class and guard fit and a tile exists; else t->why says what does not. `tile` NULL: the
+ * best one by the rule's own measure. */
+bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, const Tile *tile, Sched *out,
+                RuleTry *t);
+
+/* sched_record.c: for a kernel that has no schedule yet. */
+SchedChoice *choice_new(Lower *lo, const Kernel *k, Str key);
+
+/* sched_tune.c: what a tune file says of one kernel. */
+typedef struct TuneLine {
+    Str key, rule, names[2];
+    Tile tile;
+    int line;
+    bool used;
+} TuneLine;
+typedef VEC(TuneLine) TuneList;
+/* The lines of opt->tune_file for this machine. False: a line is malformed, reported. */
+bool tune_read(Lower *lo, TuneList *list);
+/* NULL: none. The lines with that key count as used. */
+const TuneLine *tune_find(const TuneList *list, Str key);
+/* Says how many lines fitted no kernel. */
+void tune_unused(Lower *lo, const TuneList *list);
 /* sched_lanes.c: as `nested`, with vectors along what is contiguous; NULL when there is nothing of the kind. */
 Sched *schedule_lanes(Lower *lo, const Kernel *k);
 

@@ -217,7 +217,7 @@ def help_text(c):
         c.says([f"--{name}=1", "m.onnx"], USAGE, f"--{name} is not built yet")
     for verb in ("run", "check", "info", "ops", "targets"):
         c.ok(f"--help names the verb {verb}", f"lcc {verb}" in text)
-    for verb in ("bench", "report", "explain", "quantize"):
+    for verb in ("bench", "report", "quantize"):
         c.ok(f"--help does not name {verb}", verb not in text)
     for name in ("graph_define", "kernel_partition", "memory_plan"):
         c.ok(f"--help names the pass {name}", name in words | set(text.split()))
@@ -755,6 +755,39 @@ def no_compiler(c):
     p = c.lcc("m.onnx", "--emit=so", "--cc=./fails", "-o", "m.so")
     c.ok("a compiler that fails: exit 7", p.returncode == TOOLCHAIN and b"oops" in p.stderr and b"exit code 3" in p.stderr, p.stderr)
     c.ok("nothing is left behind", c.files() == ["fails", "m.onnx"], c.files())
+
+
+@test()
+def explain(c):
+    c.write("m.onnx", dense_model(64, 32))
+    p = c.says(["explain", "m.onnx", "--target=avx2"], OK)
+    rows = p.stdout.decode().splitlines()
+    c.ok("a line a kernel", len(rows) == 1 and re.match(r"k00_\S+ +contraction +tile_padded +\d+x\d+ .*fc \(MatMul\)", rows[0]), rows)
+    p = c.says(["explain", "m.onnx", "--target=avx2", "--kernel=k00"], OK)
+    text = p.stdout.decode()
+    fields = {line[:11].strip(): line[11:] for line in text.splitlines()}
+    c.says(["m.onnx", "--target=avx2", "--dump=sched_choose", "-q", "-o", "m.c"], OK)
+    dump = " ".join(c.read([f for f in c.files() if f.endswith(".sched_choose.lcc")][0]).decode().split())
+    c.ok("the schedule is that of --dump", " ".join(fields["schedule"].split()) in dump and "split" in fields["schedule"], (fields, dump[:2000]))
+    c.ok("the equations are those of --dump", "add(k" in fields["equations"] and fields["equations"].split(" where")[0].split("] {")[0].split("f32")[0].strip() in dump, fields)
+    c.ok("rules before it say why not", "no         tile_dot4: not dot4" in text and "fires      tile_padded" in text, text)
+    c.ok("tiles with cycles", re.search(r"tile +MR=\d+ NR=\d+: by shape", text) and "runner-up" in text, text)
+    c.ok("the rule is named in the code", b"rule " + fields["rule"].encode() in c.read("m.c"), fields)
+    got = json.loads(c.says(["explain", "m.onnx", "--target=avx2", "--json"], OK).stdout)
+    k = got["kernels"][0]
+    c.ok("as JSON", got["schema"] == 1 and k["rule"] == "tile_padded" and any(t["why_not"] is None for t in k["tries"]), got)
+    fixed = json.loads(c.says(["explain", "m.onnx", "--target=avx2", "--dim", "N=4", "--json"], OK).stdout)["kernels"][0]
+    p = c.says(["explain", "m.onnx", "--target=avx2", "--dim", "N=4", "--kernel=k00"], OK)
+    c.ok("predicted cycles of tiles", re.search(rb"tile +MR=\d+ NR=\d+: [\d.e+]+ cycles predicted", p.stdout), p.stdout)
+    c.ok("work and prediction of fixed shapes", fixed["flop"] >= 2 * 4 * 64 * 32 and fixed["predicted_cycles"] >= fixed["roof_cycles"] > 0, fixed)
+    c.write("t.json", json.dumps({"ghz": 2.0, "kernels": [{"kernel": k["kernel"], "calls": 2, "us": 3.0}]}))
+    c.ok("measured", b"measured   1.5 us a call, 3e+03 cycles at 2.00 GHz" in
+         c.says(["explain", "m.onnx", "--target=avx2", "--kernel=k00", "--measured=t.json"], OK).stdout)
+    c.write("bad.json", b"{}")
+    c.says(["explain", "m.onnx", "--measured=bad.json"], MALFORMED, "bad.json holds no times of kernels")
+    c.says(["explain", "m.onnx", "--kernel=k99"], USAGE, "there is no such kernel")
+    c.says(["explain"], USAGE, "explain takes one model")
+    c.says(["explain", "m.onnx", "--rule=row_padded", "--target=avx2", "--kernel=k00"], OK)
 
 
 @test()

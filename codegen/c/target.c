@@ -5,12 +5,12 @@
 #define TILES(...)                                                                                 \
     { __VA_ARGS__ }
 static const Machine MACHINES[] = {
-#define MACHINE(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma)                       \
-    {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, "", false},
-#define MACHINE_WITH(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr)           \
-    {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr, false},
-#define NARROW(name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr)                 \
-    {name, isa, cflags, attr, vec, nreg, mr, nr, kc, l1, l2, fma, instr, true},
+#define MACHINE(name, isa, cflags, attr, vec, nreg, mr, nr, read, l1, l2, fma)                     \
+    {name, isa, cflags, attr, vec, nreg, mr, nr, read, l1, l2, fma, "", false},
+#define MACHINE_WITH(name, isa, cflags, attr, vec, nreg, mr, nr, read, l1, l2, fma, instr)         \
+    {name, isa, cflags, attr, vec, nreg, mr, nr, read, l1, l2, fma, instr, false},
+#define NARROW(name, isa, cflags, attr, vec, nreg, mr, nr, read, l1, l2, fma, instr)               \
+    {name, isa, cflags, attr, vec, nreg, mr, nr, read, l1, l2, fma, instr, true},
 #include "codegen/c/machines.def"
 #undef MACHINE
 #undef MACHINE_WITH
