@@ -6,7 +6,7 @@ say() {
     printf '%s\n' "$*" >&2
 }
 
-# packages apt|pip build|test...
+# packages apt|pip build|test|bench|...
 packages() {
     source=$1
     shift
@@ -42,13 +42,14 @@ setup_apt() {
     fi
 }
 
-# The Python of the project: build/venv. Sets PYTHON; returns 1 when a package could not be had.
+# The Python of the project: build/venv ($LCC_VENV). Sets PYTHON; returns 1 when a package could not be had.
 setup_python() {
     if [ -n "$LCC_NO_SETUP" ]; then
         PYTHON=${PYTHON:-python3}
         return 0
     fi
-    PYTHON=$PWD/build/venv/bin/python
+    venv=${LCC_VENV:-$PWD/build/venv}
+    PYTHON=$venv/bin/python
     mkdir -p build
     wanted=$(packages pip "$@")
     have=$("$PYTHON" -m pip freeze 2>/dev/null | sed 's/ml-dtypes/ml_dtypes/')
@@ -57,8 +58,8 @@ setup_python() {
         printf '%s\n' "$have" | grep -qxF "$name" || missing="$missing $name"
     done
     if [ -z "$missing" ]; then return 0; fi
-    say "Installing with pip into build/venv:$missing"
-    [ -x "$PYTHON" ] || python3 -m venv build/venv || return 1
+    say "Installing with pip into $venv:$missing"
+    [ -x "$PYTHON" ] || python3 -m venv "$venv" || return 1
     if ! "$PYTHON" -m pip install -q --disable-pip-version-check $missing >build/pip.log 2>&1; then
         tail -n 5 build/pip.log >&2
         return 1
