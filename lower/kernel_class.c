@@ -92,14 +92,14 @@ static bool is_row(Ctx *ctx, const Expr *load, const Def *d, int axis) {
     return load_stride(ctx, load, d, axis, &stride) && stride == 1;
 }
 
-/* Partial sums: an axis more than the root has, read by one Def that the root reads. */
+/* Partial sums: an axis more than the root has, read by the root or by one Def that the root reads. */
 static void choose_tree(Ctx *ctx, const Kernel *k, Roles *r) {
     int rank = r->root->buf->rank;
-    Def *tree = k->defs.len == 3 ? k->defs.at[1] : NULL;
+    Def *tree = k->defs.len == 2 || k->defs.len == 3 ? k->defs.at[1] : NULL;
     int64_t ways;
     if (!tree || k->defs.at[0] != r->acc || def_is_reduction(tree) || tree->buf->rank != rank ||
         r->acc->buf->rank != rank + 1 || !expr_is_int(r->acc->buf->dim[rank], &ways) ||
-        kernel_attach(ctx, k, tree) != rank)
+        (tree != r->root && kernel_attach(ctx, k, tree) != rank))
         return;
     r->tree = tree;
     r->ways = rank;

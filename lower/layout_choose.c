@@ -632,6 +632,42 @@ static void choose_orders(Layouts *l) {
     }
 }
 
+/* ---- order of sums ---------------------------------------------------------------------------- */
+
+typedef struct Beside {
+    Ctx *ctx;
+    const Def *d;
+    int axis; /* RED, along which a load that is no constant has its numbers side by side; -1: none */
+} Beside;
+
+static void beside_node(void *data, const Expr *e) {
+    Beside *b = data;
+    const Expr *coef, *rest;
+    if (e->op != OP_LOAD || e->u.buf->space == SPACE_CONST)
+        return;
+    for (int i = 0; i < b->d->naxis; i++) {
+        Sym *v = b->d->axis[i].var;
+        if (b->d->axis[i].kind == AXIS_RED &&
+            expr_linear(b->ctx, buf_offset(b->ctx, e->u.buf, e->kid), 1, &v, &coef, &rest) &&
+            expr_is(coef, 1))
+            b->axis = i;
+    }
+}
+
+/* A sum over windows runs along the channels innermost when they lie side by side: all positions of a window at
+ * once would be as many cache lines a row, and these often share a set. Reorders. */
+static void order_sum(Ctx *ctx, Def *d) {
+    Beside b = {ctx, d, -1};
+    if (!def_is_contraction(ctx, d) || d->at || d->scan || d->buf->type != T_F32)
+        return;
+    expr_walk(ctx, d->value, beside_node, &b);
+    for (int i = b.axis; i >= 0 && i + 1 < d->naxis; i++) {
+        Axis a = d->axis[i];
+        d->axis[i] = d->axis[i + 1];
+        d->axis[i + 1] = a;
+    }
+}
+
 bool layout_choose(Lower *lo) {
     Ctx *ctx = lo->ctx;
     Layouts l = {lo, map_new(ctx), map_new(ctx), map_new(ctx)};
@@ -652,6 +688,9 @@ bool layout_choose(Lower *lo) {
         if (!b->whole)
             set_slots(ctx, b);
     }
+    for (int i = 0; i < lo->module->kernels.len && lo->machine->vec > 0 && !lo->strict; i++)
+        for (int j = 0; j < lo->module->kernels.at[i]->defs.len; j++)
+            order_sum(ctx, lo->module->kernels.at[i]->defs.at[j]);
     return true;
 }
 
