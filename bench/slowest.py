@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The kernels of networks by share of their roof, slowest first; each timed inside the real program (ticks.py).
+"""The kernels of networks by share of their roof, slowest first; each timed inside the real program (--profile).
 
 usage: bench/run.sh slowest [-k TEXT,…] [--top=20] [--by=share|lost] [--least=0.01] [--runs=15] [--json=FILE] [MODEL.onnx ...]
 
@@ -7,12 +7,15 @@ Without models: every net and model of cases.txt. A kernel's roof is the longer 
 its bytes at the probed read rate of the level they fit in (all weights and the arena decide between L3 and DRAM; work
 and traffic are what lcc writes above each function). `share` is roof / time, wall time, the median of the runs; calls
 of one function are added up. Kernels below --least of their network's time are left out; `lost` is the part of the
-network's time that the roof would save. Free dims are bound to the inputs' extents. One thread.
+network's time that the roof would save. Free dims are bound to the inputs' extents.
 """
 import argparse
+import ctypes
 import json
 import os
+import re
 import statistics
+import subprocess
 import sys
 import tempfile
 
@@ -20,50 +23,96 @@ import cases
 from measure import dims_of
 from probe import Probe
 from sides import Lepton, lepton
-from ticks import compile_ticked, kernel_times
+
+KERNEL = re.compile(r"^/\* (k\d+_\w+)\b")
+RULE = re.compile(r"^ \* rule (\w+)(?:, ([\d.e+-]+) FLOP)?(?:, reads ([\d.e+-]+) bytes)?(?:, writes ([\d.e+-]+))?")
 
 
-class Ticked(Lepton):
-    def __init__(self, model):
-        self.model = model
+class Call(ctypes.Structure):
+    """A row of the table that --profile puts beside the entry."""
+    _fields_ = [("kernel", ctypes.c_char_p), ("node", ctypes.c_char_p), ("calls", ctypes.c_uint64),
+                ("ns", ctypes.c_uint64)]
 
 
-def kernel_rows(sites, name, probe, rates, footprint):
+class Profiled(Lepton):
+    def __init__(self, path, target, threads, dims):
+        self.model = lepton.compile(path, target=target, threads=threads, dims=dims, options=("--profile",))
+
+
+def work_of(path, target, threads, dims, folder):
+    """{kernel: (rule, FLOP, bytes read, bytes written)} as lcc writes it above each function."""
+    out = os.path.join(folder, "model.c")
+    command = [lepton.lcc_path(), path, f"--target={target}", "-q", "-o", out, "--weights=obj",
+               *(f"--dim={k}={v}" for k, v in dims.items())]
+    subprocess.run(command + ([f"--threads={threads}"] if threads > 1 else []), check=True)
+    found, name = {}, None
+    with open(out, encoding="utf-8") as f:
+        for line in f:
+            m = KERNEL.match(line)
+            name = m.group(1) if m else name
+            m = RULE.match(line)
+            if m and name:
+                found[name] = (m.group(1), *(float(x or 0) for x in m.groups()[1:]))
+    return found
+
+
+def call_times(side, runs):
+    """[(kernel, node, calls a run, median nanoseconds a run)] in the order of the program."""
+    base = os.path.splitext(os.path.basename(side.model.path))[0]
+    first = ctypes.addressof(Call.in_dll(side.model._library, base + "_profile"))
+    count = 0
+    while Call.from_address(first + count * ctypes.sizeof(Call)).kernel:
+        count += 1
+    table = (Call * count).from_address(first)
+    side.step()
+    rows, calls = [], [1] * count
+    for _ in range(runs):
+        before = [(c.calls, c.ns) for c in table]
+        side.step()
+        rows.append([c.ns - was[1] for c, was in zip(table, before)])
+        calls = [c.calls - was[0] for c, was in zip(table, before)]
+    return [(c.kernel.decode(), c.node.decode(errors="replace"), n, statistics.median(ns))
+            for c, n, ns in zip(table, calls, zip(*rows))]
+
+
+def kernel_rows(timed, work, name, probe, rates, peak, footprint):
     """One row a function: its calls added up, its roof."""
-    total = sum(s["ns"] for s in sites) or 1.0
-    by_name = {}
-    for site in sites:
-        by_name.setdefault(site["kernel"], []).append(site)
+    total = sum(ns for *_, ns in timed) or 1.0
+    functions = {}
+    for kernel, node, calls, ns in timed:
+        row = functions.setdefault(kernel, {"node": node, "calls": 0, "ns": 0.0})
+        row["calls"] += calls
+        row["ns"] += ns
     rows = []
-    for kernel, calls in by_name.items():
-        one, ns = calls[0], sum(s["ns"] for s in calls)
-        size = one["reads"] + one["writes"]
+    for kernel, f in functions.items():
+        if not f["calls"]:
+            continue
+        rule, flop, reads, writes = work.get(kernel, ("-", 0.0, 0.0, 0.0))
+        size, ns = reads + writes, max(f["ns"], 1.0)
         level = "L2" if size <= probe.sizes["L2"] else probe.level_of(footprint)
-        roof = len(calls) * max(one["flop"] / probe.peak, size / rates[level])  # ns: both rates are a nanosecond's
-        rows.append({"network": name, "kernel": kernel, "rule": one["rule"], "node": one["node"], "calls": len(calls),
-                     "us": ns / len(calls) * 1e-3, "part": ns / total, "gflops": one["flop"] * len(calls) / max(ns, 1.0),
-                     "gbs": size * len(calls) / max(ns, 1.0), "level": level,
-                     "bound": "fma" if one["flop"] / probe.peak >= size / rates[level] else level,
-                     "share": roof / max(ns, 1.0), "lost": max(0.0, ns - roof) / total})
+        roof = f["calls"] * max(flop / peak, size / rates[level])  # nanoseconds: so much is a G a second
+        rows.append({"network": name, "kernel": kernel, "rule": rule, "node": f["node"], "calls": f["calls"],
+                     "us": ns / f["calls"] * 1e-3, "part": ns / total, "gflops": flop * f["calls"] / ns,
+                     "gbs": size * f["calls"] / ns, "bound": "fma" if flop / peak >= size / rates[level] else level,
+                     "share": roof / ns, "lost": max(0.0, ns - roof) / total})
     return rows
 
 
-def network_rows(name, path, target, runs, probe):
+def network_rows(name, path, a, probe):
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LEPTON_CACHE"] = os.path.join(folder, "cache")
-        model = compile_ticked(path, target, {}, folder)
-        arrays = cases.inputs_of(path, model)
-        dims = dims_of(model, arrays)
+        side = Profiled(path, a.target, a.threads, {})
+        arrays = cases.inputs_of(path, side.model)
+        dims = dims_of(side.model, arrays)
         if dims:
-            model = compile_ticked(path, target, dims, folder)
-        side = Ticked(model)
+            side = Profiled(path, a.target, a.threads, dims)
         side.bind(arrays)
-        peaks, reads = [probe.fma()], probe.reads()
-        sites = kernel_times(model, side.step, runs)
+        peaks, rates = [probe.fma()], probe.reads()
+        timed = call_times(side, a.runs)
         peaks.append(probe.fma())
-        probe.peak = statistics.mean(peaks)
-        footprint = (model.signature.get("weights_bytes") or 0) + (model.arena_bytes or 0)
-        return kernel_rows(sites, name, probe, reads, footprint)
+        footprint = (side.model.signature.get("weights_bytes") or 0) + (side.model.arena_bytes or 0)
+        return kernel_rows(timed, work_of(path, a.target, a.threads, dims, folder), name, probe, rates,
+                           statistics.mean(peaks), footprint)
 
 
 def head_print():
@@ -89,6 +138,7 @@ def main():
     p.add_argument("models", nargs="*")
     p.add_argument("-k", default="", help="only networks whose group/name holds one of these texts")
     p.add_argument("--target", default="native")
+    p.add_argument("--threads", type=int, default=1)
     p.add_argument("--top", type=int, default=20)
     p.add_argument("--by", default="share", choices=["share", "lost"])
     p.add_argument("--least", type=float, default=0.01)
@@ -97,14 +147,15 @@ def main():
     a = p.parse_args()
     rows, missing = [], []
     with tempfile.TemporaryDirectory() as folder:
-        probe = Probe(a.target, folder, wall=True)
+        probe = Probe(a.target, folder, a.threads, wall=True)
         for name, path in chosen_networks(a.models, a.k):
             if not os.path.isfile(path):
                 missing.append(name)
                 continue
             try:
-                found = network_rows(name, path, a.target, a.runs, probe)
-            except (lepton.CompileError, lepton.RunError, TypeError, ValueError) as e:
+                found = network_rows(name, path, a, probe)
+            except (lepton.CompileError, lepton.RunError, OSError, TypeError, ValueError,
+                    subprocess.CalledProcessError) as e:
                 print(f"{name}: {str(e).strip().splitlines()[0][:120]}", file=sys.stderr)
                 continue
             rows += found
