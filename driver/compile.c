@@ -384,7 +384,13 @@ int verb_compile(Args *a) {
         return model ? EXIT_USAGE : usage_error(a, "no model is given: lcc model.onnx -o model.c");
     if (a->words.len != 1)
         return usage_error(a, str_f(ctx, "one model at a time; got %d file names", a->words.len));
-    bool ok = job_read(a, model, &job) && compile_model(a, model, &c) && job_run(a, &c, &job);
+    if (a->tune && a->opt.start_from)
+        return usage_error(a, "--tune needs a model, not a text of --start-from");
+    bool ok = job_read(a, model, &job);
+    int code = EXIT_OK;
+    if (ok && a->tune && !tune_run(a, &code))
+        return ctx->diag.errors ? ctx->diag.exit_code : code;
+    ok = ok && compile_model(a, model, &c) && job_run(a, &c, &job);
     if (ok)
         summary(a, &c, &job);
     onnx_close(&c.file);

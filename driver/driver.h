@@ -22,7 +22,7 @@ typedef struct Args {
     VEC(const char *) words; /* positional arguments after the verb */
     bool help, version, print_outputs, dep, per_node;
     const char *dep_file, *dep_target, *json, *color;
-    const char *kernel, *measured;
+    const char *kernel, *measured, *tune;
     const char *data, *save, *save_as, *jit, *tolerance, *tol, *against, *manual;
     bool library;   /* called by lepton.c: the environment says nothing */
     bool in_memory; /* the model is bytes, not a file */
@@ -97,6 +97,10 @@ bool stage_done(Args *a, const char *name, Clock start, const Text *state);
 bool stage_check(Args *a); /* do --dump, --stop-after and --start-from name passes? */
 void stage_names(Text *t); /* for --help */
 Clock clock_start(const Args *a);
+
+/* tune.c: --tune; then opt.tune_file is what was written. False: end with *code, in the process that timed
+ * (which ends so, too, when all went well) or after an error. */
+bool tune_run(Args *a, int *code);
 
 /* ---- files ---------------------------------------------------------------------------------------- */
 

@@ -164,6 +164,8 @@ static const char *flags_text(Ctx *ctx, const Args *a) {
         text_s(&t, " --strict");
     if (a->opt.rule)
         text_f(&t, " --rule=%s", a->opt.rule);
+    if (a->opt.tune_file || a->tune)
+        text_s(&t, " --tune-file");
     if (a->opt.profile)
         text_s(&t, " --profile");
     if (a->opt.weights)

@@ -30,7 +30,11 @@ typedef struct TuneLine {
     int line;
     bool used;
 } TuneLine;
-typedef VEC(TuneLine) TuneList;
+typedef struct TuneList {
+    TuneLine *at; /* a VEC */
+    int len, cap;
+    int others; /* lines for other machines */
+} TuneList;
 /* The lines of opt->tune_file for this machine. False: a line is malformed, reported. */
 bool tune_read(Lower *lo, TuneList *list);
 /* NULL: none. The lines with that key count as used. */

@@ -65,6 +65,8 @@ static bool line_read(Lower *lo, const char *at, int number, TuneList *list) {
         return line_error(ctx, number, "one number of the tile is missing");
     if (!strcmp(target, lo->machine->name))
         vec_push(ctx, list, l);
+    else
+        list->others++;
     return true;
 }
 
@@ -117,6 +119,6 @@ void tune_unused(Lower *lo, const TuneList *list) {
         diag_note(lo->ctx,
                   "%s: of %d lines for %s %d fit no kernel of this model, the first in line %d",
                   opt->tune_file, list->len, lo->machine->name, unused, first);
-    else if (!list->len)
+    else if (!list->len && list->others)
         diag_note(lo->ctx, "%s has no line for %s", opt->tune_file, lo->machine->name);
 }

@@ -174,7 +174,7 @@ def usage(c):
             (["m.onnx", "n.onnx"], ["one model at a time"]),
             (["m.onnx", "--color=pink"], ["auto|always|never"]),
             (["m.onnx", "--threads=2"], ["--threads is not built yet"]),
-            (["m.onnx", "--tune"], ["--tune is not built yet"]),
+            (["m.onnx", "--state=a=b"], ["--state is not built yet"]),
             (["bench", "m.onnx"], ["lcc bench is not built yet"]),
             (["quantize"], ["lcc quantize is not built yet"]),
             (["targets", "x"], ["targets takes no argument"]),
@@ -755,59 +755,6 @@ def no_compiler(c):
     p = c.lcc("m.onnx", "--emit=so", "--cc=./fails", "-o", "m.so")
     c.ok("a compiler that fails: exit 7", p.returncode == TOOLCHAIN and b"oops" in p.stderr and b"exit code 3" in p.stderr, p.stderr)
     c.ok("nothing is left behind", c.files() == ["fails", "m.onnx"], c.files())
-
-
-@test()
-def explain(c):
-    c.write("m.onnx", dense_model(64, 32))
-    p = c.says(["explain", "m.onnx", "--target=avx2"], OK)
-    rows = p.stdout.decode().splitlines()
-    c.ok("a line a kernel", len(rows) == 1 and re.match(r"k00_\S+ +contraction +tile_padded +\d+x\d+ .*fc \(MatMul\)", rows[0]), rows)
-    p = c.says(["explain", "m.onnx", "--target=avx2", "--kernel=k00"], OK)
-    text = p.stdout.decode()
-    fields = {line[:11].strip(): line[11:] for line in text.splitlines()}
-    c.says(["m.onnx", "--target=avx2", "--dump=sched_choose", "-q", "-o", "m.c"], OK)
-    dump = " ".join(c.read([f for f in c.files() if f.endswith(".sched_choose.lcc")][0]).decode().split())
-    c.ok("the schedule is that of --dump", " ".join(fields["schedule"].split()) in dump and "split" in fields["schedule"], (fields, dump[:2000]))
-    c.ok("the equations are those of --dump", "add(k" in fields["equations"] and fields["equations"].split(" where")[0].split("] {")[0].split("f32")[0].strip() in dump, fields)
-    c.ok("rules before it say why not", "no         tile_dot4: not dot4" in text and "fires      tile_padded" in text, text)
-    c.ok("tiles with cycles", re.search(r"tile +MR=\d+ NR=\d+: by shape", text) and "runner-up" in text, text)
-    c.ok("the rule is named in the code", b"rule " + fields["rule"].encode() in c.read("m.c"), fields)
-    got = json.loads(c.says(["explain", "m.onnx", "--target=avx2", "--json"], OK).stdout)
-    k = got["kernels"][0]
-    c.ok("as JSON", got["schema"] == 1 and k["rule"] == "tile_padded" and any(t["why_not"] is None for t in k["tries"]), got)
-    fixed = json.loads(c.says(["explain", "m.onnx", "--target=avx2", "--dim", "N=4", "--json"], OK).stdout)["kernels"][0]
-    p = c.says(["explain", "m.onnx", "--target=avx2", "--dim", "N=4", "--kernel=k00"], OK)
-    c.ok("predicted cycles of tiles", re.search(rb"tile +MR=\d+ NR=\d+: [\d.e+]+ cycles predicted", p.stdout), p.stdout)
-    c.ok("work and prediction of fixed shapes", fixed["flop"] >= 2 * 4 * 64 * 32 and fixed["predicted_cycles"] >= fixed["roof_cycles"] > 0, fixed)
-    c.write("t.json", json.dumps({"ghz": 2.0, "kernels": [{"kernel": k["kernel"], "calls": 2, "us": 3.0}]}))
-    c.ok("measured", b"measured   1.5 us a call, 3e+03 cycles at 2.00 GHz" in
-         c.says(["explain", "m.onnx", "--target=avx2", "--kernel=k00", "--measured=t.json"], OK).stdout)
-    c.write("bad.json", b"{}")
-    c.says(["explain", "m.onnx", "--measured=bad.json"], MALFORMED, "bad.json holds no times of kernels")
-    c.says(["explain", "m.onnx", "--kernel=k99"], USAGE, "there is no such kernel")
-    c.says(["explain"], USAGE, "explain takes one model")
-    c.says(["explain", "m.onnx", "--rule=row_padded", "--target=avx2", "--kernel=k00"], OK)
-
-
-@test()
-def profile(c):
-    if not GCC:
-        print("SKIP --profile: no gcc")
-        return
-    c.write("m.onnx", dense_model(64, 32))
-    c.says(["m.onnx", "--profile", "-q", "-o", "p.c"], OK)
-    c.ok("the table is in the header", b"extern p_call p_profile[" in c.read("p.h"), c.read("p.h"))
-    for cc in (cc for cc in (GCC, CLANG) if cc):
-        p = subprocess.run([cc, "-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-c", "p.c"], cwd=c.cwd, capture_output=True)
-        c.ok(f"{cc} takes it", p.returncode == 0, p.stderr)
-    plain = c.lcc("run", "m.onnx", "x=random:3", "--dim", "N=2")
-    c.says(["run", "m.onnx", "x=random:3", "--dim", "N=2", "--profile=p.json"], OK)
-    got = json.loads(c.read("p.json"))
-    c.ok("a row a call", got["schema"] == 1 and got["kernels"] and all(k["calls"] == 1 for k in got["kernels"]), got)
-    p = c.says(["run", "m.onnx", "x=random:3", "--dim", "N=2", "--profile"], OK, "us in all, medians of")
-    c.ok("same outputs", p.stdout == plain.stdout, (p.stdout, plain.stdout))
-    c.says(["run", "m.onnx", "x=random:3", "--jit=tcc", "--target=c", "--profile"], USAGE, "--profile needs the C compiler")
 
 
 @test(quick=False)

@@ -260,7 +260,7 @@ static void print_call(Printer *p, const Stmt *s) {
     text_c(p->t, '\n');
     if (info->returns)
         print_line(p, "    return rc;");
-    profile_after(em, info->name, s->loc.name);
+    profile_after(em, s->func->name, s->loc.name);
 }
 
 static void print_assign(Printer *p, const Stmt *s) {

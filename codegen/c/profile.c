@@ -21,7 +21,7 @@ void profile_after(Emit *em, Str function, Str node) {
     Str name = str_f(em->ctx, "%s_profile[%d]", em->out->prefix, em->timed.len);
     print_line(&em->pr, "%s.ns += lcc_clock() - lcc_at;", name);
     print_line(&em->pr, "%s.calls++;", name);
-    Str row = str_f(em->ctx, "{\"%s\", \"%s\", 0, 0}", function,
+    Str row = str_f(em->ctx, "{\"%s\", \"%s\", 0, 0}", safe_text(em->ctx, function, 200),
                     node ? safe_text(em->ctx, node, 200) : "");
     vec_push(em->ctx, &em->timed, row);
 }
