@@ -7,6 +7,7 @@
 
 #define COST_STORE_LOAD 3.0 /* what materialising one element costs, in scalar operations */
 #define SIZE_MAX_NODES 300  /* a reader's value never grows beyond this by inlining */
+#define PASSES 2            /* several readers of one Def become one when they go into theirs */
 
 /* Scalar operations to compute e once; index arithmetic without division is free. */
 typedef struct CostWalk {
@@ -202,7 +203,9 @@ static void sweep(Block *b) {
 
 bool kernel_inline(Lower *lo) {
     Uses *u = uses_build(lo->ctx, lo->prog);
-    block_walk(lo->prog->main, try_inline, u);
-    sweep(lo->prog->main);
+    for (int pass = 0; pass < PASSES; pass++) {
+        block_walk(lo->prog->main, try_inline, u);
+        sweep(lo->prog->main);
+    }
     return true;
 }

@@ -125,7 +125,7 @@ bool def_is_contraction(Ctx *ctx, const Def *d) {
     const Expr *product = d->value;
     while (product->op == OP_CAST)
         product = product->kid[0];
-    if (!def_is_reduction(d) || product->op != OP_MUL)
+    if (!def_is_reduction(d) || d->combine != OP_ADD || product->op != OP_MUL)
         return false;
     AxisUse u = {ctx, d, 0, false};
     for (int side = 0, before = 0; side < 2; side++, before = u.loads) {
