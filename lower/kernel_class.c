@@ -27,6 +27,8 @@ int buf_inner_axis(Ctx *ctx, const Buf *b) {
     return -1;
 }
 
+enum { PART_MIN = 4 }; /* lanes that lie together */
+
 typedef struct Loads {
     Ctx *ctx;
     VEC(const Expr *) at;
@@ -158,6 +160,46 @@ static void choose_across(Ctx *ctx, Roles *r, const Loads *loads) {
             r->m = a;
             r->lanes_load = across;
         }
+}
+
+typedef struct PartWalk {
+    const Sym *axis;
+    int64_t part; /* 0: none seen */
+    bool ok;
+} PartWalk;
+
+static void part_node(void *data, const Expr *e) {
+    PartWalk *w = data;
+    int64_t c;
+    if ((e->op != OP_MOD && e->op != OP_FDIV) || !expr_uses_sym(e->kid[0], w->axis))
+        return;
+    w->ok &= e->kid[0]->op == OP_SYM && expr_is_int(e->kid[1], &c) && (!w->part || w->part == c);
+    w->part = w->ok ? c : 0;
+}
+
+/* A map that sees its lanes as parts of one length, l // part and l % part: vectors along one part. */
+static void choose_part(Ctx *ctx, Roles *r, const Loads *loads) {
+    const Def *d = r->root;
+    int inner = buf_inner_axis(ctx, d->buf);
+    if (inner < 0)
+        return;
+    PartWalk w = {d->axis[inner].var, 0, true};
+    expr_walk(ctx, d->value, part_node, &w);
+    if (w.part < PART_MIN)
+        return;
+    const Expr *part = expr_i(ctx, w.part), *coef, *rest;
+    Sym *axis = d->axis[inner].var, *lane = sym_axis(ctx, axis->name, part);
+    Sym *number = sym_axis(ctx, axis->name, expr_fdiv(ctx, axis->extent, part));
+    const Expr *to = expr_add(ctx, expr_mul(ctx, expr_sym(ctx, number), part), expr_sym(ctx, lane));
+    for (int i = 0; i < loads->at.len; i++) {
+        const Expr *load = loads->at.at[i];
+        const Expr *at = expr_subst(ctx, buf_offset(ctx, load->u.buf, load->kid), 1, &axis, &to);
+        if (!expr_linear(ctx, at, 1, &lane, &coef, &rest) ||
+            !(expr_is(coef, 1) || expr_is(coef, 0)))
+            return;
+    }
+    r->n = inner;
+    r->part = w.part;
 }
 
 /* Rows: an output axis that a load along the lanes does not use, so that it is read once for all of them; the
@@ -316,6 +358,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     r->acc = chain ? r->acc : main_reduction(ctx, k);
     expr_walk(ctx, r->acc ? r->acc->value : r->root->value, collect_load, &loads);
     choose_lanes(ctx, k, r, &loads);
+    if (!r->acc && r->n < 0)
+        choose_part(ctx, r, &loads);
     if (!r->acc && r->n < 0)
         choose_across(ctx, r, &loads);
     if (r->acc) {

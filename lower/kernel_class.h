@@ -35,7 +35,9 @@ typedef struct Roles {
     int cases[CASES_MAX], ncases, plain[RANK_MAX], nplain;
     bool whole; /* the periods divide the extents */
     int64_t period[CASES_MAX];
-    int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
+    int64_t
+        part; /* of a map: its lanes lie side by side within parts of this many; 0: all of them do */
+    int k;    /* RED axis along which groups of a narrow product lie side by side; -1: none */
     unsigned groups; /* sizes of the groups that fit, ored: 4, 2 */
     Def *tree;       /* adds up acc's partial sums, acc's last axis `ways`; NULL: there are none */
     int ways;

@@ -12,7 +12,8 @@
  * machine for such sums),
  * has_tree (acc's partial sums are its axis `ways`, and the Def `tree` adds them up),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
- * period, P0 and P1; whole: they divide the extents), and for a candidate tile
+ * period, P0 and P1; whole: they divide the extents), PART (a map's lanes lie side by side within parts of this
+ * many; 0: all of them do), and for a candidate tile
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
  * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind,
@@ -32,7 +33,7 @@ typedef struct Binding {
     bool flag; /* a bool, not a number */
 } Binding;
 
-enum { BINDINGS_MAX = 32 };
+enum { BINDINGS_MAX = 40 };
 
 typedef struct Matching {
     Ctx *ctx;
@@ -88,6 +89,7 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "has_m", r->m >= 0);
     bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
     bind_flag(mt, "has_n", r->n >= 0);
+    bind(mt, "PART", r->part);
     bind(mt, "cases", r->ncases);
     bind_flag(mt, "whole", r->whole);
     bind(mt, "P0", r->period[0]);
