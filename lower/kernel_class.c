@@ -27,7 +27,7 @@ int buf_inner_axis(Ctx *ctx, const Buf *b) {
     return -1;
 }
 
-enum { PART_MIN = 4 }; /* lanes that lie together */
+enum { PART_MIN = 2 }; /* lanes that lie together */
 
 typedef struct Loads {
     Ctx *ctx;

@@ -413,7 +413,7 @@ static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
 /* What moving one number costs, in multiply-adds: a transformed element is written and read again, weights come
  * from the outer caches. Measured on shapes from 56x56x64 to 7x7x512; with it the model is within 25 %. */
 #define MOVE 16.0
-#define MOVE_FAR 100.0 /* the same when all tiles together are more bytes than this: */
+#define MOVE_FAR 50.0 /* the same when all tiles together are more bytes than this: */
 #define FAR (8 << 20)
 #define CHANNELS_MIN 16 /* fewer leave the vectors of the transforms half empty */
 #define WEIGHTS_GROWTH 2.0
