@@ -1,12 +1,13 @@
 /* Places every arena buffer. memory_place.c searches with numbers: with the sizes as they are, or, where they
  * depend on dims, with those of a sample; which buffer lies above which then holds for all dims, and offsets are
  * sums and maxima over them. Buffers whose size only the run knows come behind. Parts of a concatenation lie in its
- * buffer, and the kernel that copied them is gone.
+ * buffer, and the kernel that copied them is gone. The calls are in the order of memory_order.c where that makes
+ * the arena smaller.
  *
  *   before  a[0..4) b[1..2) c[2..4)      after  a at 0, b at 64, c at 64   (lifetimes in call order)
  *   before  a N*64 bytes, b 64, c N*8    after  a at 0, b and c at N*64 */
+#include "lower/memory_calls.h"
 #include "lower/memory_place.h"
-#include "lower/lower.h"
 
 #include <stdlib.h>
 
@@ -29,14 +30,24 @@ typedef struct KernelCall {
     int position; /* -1: in a loop */
 } KernelCall;
 
+/* In all calls of func, param `to` has the place of param `from`. */
+typedef struct Share {
+    Func *func;
+    int from, to;
+} Share;
+
 typedef struct Memory {
     Lower *lo;
     Map *slot_of; /* Buf → Slot */
     VEC(Slot *) slots;
     VEC(KernelCall) calls;
-    VEC(Slot *) homes; /* places of open size, in the order of their first use */
-    Map *offsets;      /* Expr over dims → Sym that holds it */
-    Stmt *sets;        /* of these symbols */
+    VEC(Share) shares;
+    VEC(Slot *) homes;  /* places of open size, in the order of their first use */
+    Map *offsets;       /* Expr over dims → Sym that holds it */
+    Stmt *sets;         /* of these symbols */
+    Map *in_place;      /* Func → what calls_in_place found */
+    VEC(Slot *) closed; /* those with a place of their own and a size that follows from the dims */
+    int64_t end, bound; /* of the places found for them, at the sample */
     int position;
 } Memory;
 
@@ -192,17 +203,12 @@ static bool call_shares(const Memory *m, const KernelCall *c, int i, int j) {
            x->place.from < c->position && y->place.from == c->position && same_room(x, y);
 }
 
-static const Expr *load_other(Ctx *ctx, const Expr *e, void *data) {
-    Buf *const *pair = data;
-    return e->op == OP_LOAD && e->u.buf == pair[0] ? expr_load(ctx, pair[1], 1, e->kid) : e;
-}
-
-/* All calls of f can do without param i once param j has its place: j is what f then reads. */
+/* All calls of f can do without param i once param j has its place. */
 static bool share_params(Memory *m, Func *f, int i, int j) {
     for (int k = 0; k < m->calls.len; k++)
         if (m->calls.at[k].stmt->func == f && !call_shares(m, &m->calls.at[k], i, j))
             return false;
-    if (!func_in_place(m->lo->ctx, f, f->params.at[i], f->params.at[j]))
+    if (!func_hands_over(m->lo->ctx, m->in_place, f, i))
         return false;
     for (int k = 0; k < m->calls.len; k++) {
         const Stmt *s = m->calls.at[k].stmt;
@@ -214,18 +220,31 @@ static bool share_params(Memory *m, Func *f, int i, int j) {
         x->place.from = y->place.from < x->place.from ? y->place.from : x->place.from;
         x->place.to = y->place.to > x->place.to ? y->place.to : x->place.to;
     }
-    Buf *pair[2] = {f->params.at[i], f->params.at[j]};
-    stmt_map(m->lo->ctx, f->body, load_other, pair);
+    Share share = {f, i, j};
+    vec_push(m->lo->ctx, &m->shares, share);
     return true;
 }
 
+static const Expr *load_other(Ctx *ctx, const Expr *e, void *data) {
+    Buf *const *pair = data;
+    return e->op == OP_LOAD && e->u.buf == pair[0] ? expr_load(ctx, pair[1], 1, e->kid) : e;
+}
+
+/* What shares a place is read by the name of the result. */
+static void rename_shared(Memory *m) {
+    for (int i = 0; i < m->shares.len; i++) {
+        const Share *s = &m->shares.at[i];
+        Buf *pair[2] = {s->func->params.at[s->from], s->func->params.at[s->to]};
+        stmt_map(m->lo->ctx, s->func->body, load_other, pair);
+    }
+}
+
 static void share_func(Memory *m, Func *f) {
-    for (int j = 0; j < f->params.len; j++)
-        for (int i = 0; i < f->params.len; i++)
-            if (i != j && f->params.at[i]->space == SPACE_ARENA &&
-                f->params.at[j]->space == SPACE_ARENA && f->kernel &&
-                kernel_root(f->kernel)->buf == f->params.at[j] && share_params(m, f, i, j))
-                return;
+    int j = func_root(f);
+    for (int i = 0; i < f->params.len && j >= 0; i++)
+        if (i != j && f->params.at[i]->space == SPACE_ARENA &&
+            f->params.at[j]->space == SPACE_ARENA && share_params(m, f, i, j))
+            return;
 }
 
 static void share_all(Memory *m) {
@@ -241,9 +260,9 @@ static void share_all(Memory *m) {
 /* ---- placing ---------------------------------------------------------------------------------------- */
 
 /* Bytes at the sample: every dim SAMPLE_DIM, or the nearest it may be. */
-static int64_t sample_bytes(Memory *m, const Expr *bytes) {
-    Ctx *ctx = m->lo->ctx;
-    const Program *prog = m->lo->prog;
+static int64_t sample_bytes(const Lower *lo, const Expr *bytes) {
+    Ctx *ctx = lo->ctx;
+    const Program *prog = lo->prog;
     Sym **dim = ctx_newn(ctx, Sym *, prog->dims.len);
     const Expr **value = ctx_newn(ctx, const Expr *, prog->dims.len);
     int64_t n;
@@ -326,27 +345,29 @@ static const Expr *stack_slots(Memory *m, Slot **slot, int n) {
     return all;
 }
 
-/* Sizes that follow from the dims: one search for all, at the sample. Returns the end of all. */
-static const Expr *place_closed(Memory *m) {
+/* Sizes that follow from the dims: one search for all, at the sample. */
+static void search_closed(Memory *m) {
     Ctx *ctx = m->lo->ctx;
-    Module *mod = m->lo->module;
-    int n = 0;
-    Slot **closed = ctx_newn(ctx, Slot *, m->slots.len);
     Place **place = ctx_newn(ctx, Place *, m->slots.len);
     for (int i = 0; i < m->slots.len; i++)
         if (m->slots.at[i]->bytes && m->slots.at[i]->lead == m->slots.at[i]) {
-            place[n] = &m->slots.at[i]->place;
-            closed[n++] = m->slots.at[i];
+            place[m->closed.len] = &m->slots.at[i]->place;
+            vec_push(ctx, &m->closed, m->slots.at[i]);
         }
-    mod->arena_sample = memory_place(ctx, place, n, &mod->arena_bound);
+    m->end = memory_place(ctx, place, m->closed.len, &m->bound);
+}
+
+/* Their offsets; returns the end of all. */
+static const Expr *place_closed(Memory *m) {
+    Ctx *ctx = m->lo->ctx;
     bool fixed = true;
-    for (int i = 0; i < n; i++)
-        fixed &= expr_is_int(closed[i]->bytes, NULL);
+    for (int i = 0; i < m->closed.len; i++)
+        fixed &= expr_is_int(m->closed.at[i]->bytes, NULL);
     if (!fixed)
-        return stack_slots(m, closed, n);
-    for (int i = 0; i < n; i++)
-        closed[i]->offset = expr_i(ctx, closed[i]->place.at);
-    return expr_i(ctx, mod->arena_sample);
+        return stack_slots(m, m->closed.at, m->closed.len);
+    for (int i = 0; i < m->closed.len; i++)
+        m->closed.at[i]->offset = expr_i(ctx, m->closed.at[i]->place.at);
+    return expr_i(ctx, m->end);
 }
 
 static int by_start(const void *pa, const void *pb) {
@@ -506,21 +527,52 @@ static bool expr_is_closed(Ctx *ctx, const Expr *e) {
     return !c.open;
 }
 
-bool memory_plan(Lower *lo) {
+int64_t memory_sample(const Lower *lo, const Buf *b) {
+    const Expr *bytes = closed_bytes(lo->ctx, b);
+    return bytes ? sample_bytes(lo, bytes) : -1;
+}
+
+/* Lifetimes, who shares a place, and the places, with the calls as they are. Changes nothing but symbols. */
+static Memory search_places(Lower *lo, Map *in_place) {
     Ctx *ctx = lo->ctx;
-    Module *mod = lo->module;
-    Memory m = {.lo = lo, .slot_of = map_new(ctx), .offsets = map_new(ctx)};
-    Map *dropped = map_new(ctx);
-    mod->entry->body = drop_copies(mod->entry->body, dropped);
-    live_stmts(&m, mod->entry->body, -1, -1);
-    drop_kernels(&m, dropped);
+    Memory m = {.lo = lo, .slot_of = map_new(ctx), .offsets = map_new(ctx), .in_place = in_place};
+    live_stmts(&m, lo->module->entry->body, -1, -1);
     for (int i = 0; i < m.slots.len; i++) {
         Slot *s = m.slots.at[i];
         s->bytes = closed_bytes(ctx, s->buf);
         s->open = s->bytes ? NULL : memory_bytes(ctx, s->buf);
-        s->place.size = s->bytes ? sample_bytes(&m, s->bytes) : 0;
+        s->place.size = s->bytes ? sample_bytes(lo, s->bytes) : 0;
     }
     share_all(&m);
+    search_closed(&m);
+    return m;
+}
+
+/* With the calls in another order, where that is better. */
+static Memory search_orders(Lower *lo) {
+    Func *entry = lo->module->entry;
+    Map *in_place = map_new(lo->ctx);
+    Memory m = search_places(lo, in_place);
+    Stmt *was = calls_reorder(lo, in_place);
+    if (was) {
+        Memory other = search_places(lo, in_place);
+        if (other.end < m.end)
+            return other;
+        entry->body = was;
+    }
+    return m;
+}
+
+bool memory_plan(Lower *lo) {
+    Ctx *ctx = lo->ctx;
+    Module *mod = lo->module;
+    Map *dropped = map_new(ctx);
+    mod->entry->body = drop_copies(mod->entry->body, dropped);
+    Memory m = search_orders(lo);
+    drop_kernels(&m, dropped);
+    rename_shared(&m);
+    mod->arena_sample = m.end;
+    mod->arena_bound = m.bound;
     const Expr *closed = offset_symbol(&m, place_closed(&m)), *bytes = place_open(&m, closed);
     if (m.homes.len == 0 || expr_is_closed(ctx, bytes)) {
         mod->arena_bytes = bytes;
