@@ -1,5 +1,5 @@
-/* The entry's calls as a graph: what must come first, what each touches; runs of calls between other statements get a
- * better order from memory_order.c. Only the entry's own list: what a loop touches is needed through all of it.
+/* The entry's calls as a graph: what must come first, what each touches. Runs of calls between other statements get
+ * a better order from memory_order.c. Only the entry's own list: what a loop touches is needed through all of it.
  * Precondition: copies of parts are dropped.
  *
  *   before  call f(x, a) ; call f(y, b) ; call sum(a, p) ; call sum(b, q)
