@@ -97,6 +97,12 @@ static const Expr *formula_exp(Math *m, const Expr *a) {
     const Expr *p = polynomial(m, r, 6, c);
     const Expr *sum = op2(m, OP_ADD, op2(m, OP_MUL, p, op2(m, OP_MUL, r, r)), r);
     const Expr *y = let(m, "e", with_f32(m, OP_ADD, sum, 1));
+    const char *bits = m->lanes > 1 ? register_bits(m->p, 4 * m->lanes) : NULL;
+    if (bits && has_bit_masks(m->p)) { /* e * 2^n, rounded once, as below */
+        need_intrinsics(m->p);
+        text_f(&m->body, "    const %s s = _mm%s_scalef_ps(e, n);\n", math_ctype(m, T_F32), bits);
+        return variable(m, T_F32, "s");
+    }
     const Expr *i = let(m, "i", with_i32(m, OP_SUB, bits_as(m, T_I32, t), TO_INT_BITS));
     const Expr *half = let(m, "h", with_i32(m, OP_SHR, i, 1));
     y = op2(m, OP_MUL, y, power_of_two(m, half));
