@@ -20,20 +20,16 @@ LOOPS_FLOP = 1e8   # plain loops run at one GFLOP/s or so: only what is small
 IREE_BYTES = 200 << 20  # its compiler takes minutes for more
 
 
-def dims_of(model, arrays):
-    """{symbolic dim: its extent in these arrays}."""
-    found = {}
-    for port, array in zip(model.inputs, arrays):
-        for extent, size in zip(port.shape or (), np.shape(array)):
-            if isinstance(extent, str) and extent.isidentifier():
-                found[extent] = size
-    return found
+def shapes_of(model, arrays):
+    """lcc's options that bind the free extents of the inputs to those of these arrays."""
+    return [f"--shape={port.name}={'x'.join(map(str, np.shape(array)))}" for port, array in zip(model.inputs, arrays)
+            if any(isinstance(extent, str) for extent in port.shape or ())]
 
 
-def summary_of(path, target, dims, folder):
-    """lcc's own account: flop, weights_bytes, arena_bytes, with every dim bound; {} when it refuses that."""
+def summary_of(path, target, options, folder):
+    """lcc's own account: flop, weights_bytes, arena_bytes; {} when it refuses."""
     command = [lepton.lcc_path(), path, f"--target={target}", "--json", "-q", "-o", os.path.join(folder, "account.c"),
-               "--weights=obj", *(f"--dim={k}={v}" for k, v in dims.items())]
+               "--weights=obj", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     for name in os.listdir(folder):
         if name.startswith("account"):
@@ -100,9 +96,9 @@ def measure(case, target, threads, options, folder):
         outputs = first.bind(arrays)
     except (lepton.CompileError, lepton.RunError, TypeError, ValueError) as e:
         return {**row, "note": str(e).strip().splitlines()[0].replace(path, case.name)[:160]}
-    dims = dims_of(first.model, arrays)
-    account = summary_of(path, target, dims, folder)
-    row.update(target=account.get("target", target), dims=dims, build_seconds=first.seconds,
+    shapes = shapes_of(first.model, arrays)
+    account = summary_of(path, target, shapes, folder)
+    row.update(target=account.get("target", target), shapes=shapes, build_seconds=first.seconds,
                flop=case.flop or account.get("flop"))
     case.flop = row["flop"]
     names = [p.name for p in first.model.inputs]

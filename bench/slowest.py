@@ -5,9 +5,9 @@ usage: bench/run.sh slowest [-k TEXT,…] [--top=20] [--by=share|lost] [--least=
 
 Without models: every net and model of cases.txt. A kernel's roof is the longer of its FLOP at the probed FMA peak and
 its bytes at the probed read rate of the level they fit in (all weights and the arena decide between L3 and DRAM; work
-and traffic are what lcc writes above each function). `share` is roof / time, wall time, the median of the runs; calls
+and traffic are what lcc writes above each function). `share` is roof / time, wall time, the least of the runs; calls
 of one function are added up. Kernels below --least of their network's time are left out; `lost` is the part of the
-network's time that the roof would save. Free dims are bound to the inputs' extents.
+network's time that the roof would save. Free extents are bound to the inputs'.
 """
 import argparse
 import ctypes
@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 import cases
-from measure import dims_of
+from measure import shapes_of
 from probe import Probe
 from sides import Lepton, lepton
 
@@ -35,15 +35,14 @@ class Call(ctypes.Structure):
 
 
 class Profiled(Lepton):
-    def __init__(self, path, target, threads, dims):
-        self.model = lepton.compile(path, target=target, threads=threads, dims=dims, options=("--profile",))
+    def __init__(self, path, target, threads, shapes):
+        self.model = lepton.compile(path, target=target, threads=threads, options=["--profile", *shapes])
 
 
-def work_of(path, target, threads, dims, folder):
+def work_of(path, target, threads, shapes, folder):
     """{kernel: (rule, FLOP, bytes read, bytes written)} as lcc writes it above each function."""
     out = os.path.join(folder, "model.c")
-    command = [lepton.lcc_path(), path, f"--target={target}", "-q", "-o", out, "--weights=obj",
-               *(f"--dim={k}={v}" for k, v in dims.items())]
+    command = [lepton.lcc_path(), path, f"--target={target}", "-q", "-o", out, "--weights=obj", *shapes]
     subprocess.run(command + ([f"--threads={threads}"] if threads > 1 else []), check=True)
     found, name = {}, None
     with open(out, encoding="utf-8") as f:
@@ -57,7 +56,7 @@ def work_of(path, target, threads, dims, folder):
 
 
 def call_times(side, runs):
-    """[(kernel, node, calls a run, median nanoseconds a run)] in the order of the program."""
+    """[(kernel, node, calls a run, least nanoseconds of the runs)] in the order of the program."""
     base = os.path.splitext(os.path.basename(side.model.path))[0]
     first = ctypes.addressof(Call.in_dll(side.model._library, base + "_profile"))
     count = 0
@@ -71,7 +70,7 @@ def call_times(side, runs):
         side.step()
         rows.append([c.ns - was[1] for c, was in zip(table, before)])
         calls = [c.calls - was[0] for c, was in zip(table, before)]
-    return [(c.kernel.decode(), c.node.decode(errors="replace"), n, statistics.median(ns))
+    return [(c.kernel.decode(), c.node.decode(errors="replace"), n, min(ns))
             for c, n, ns in zip(table, calls, zip(*rows))]
 
 
@@ -101,17 +100,19 @@ def kernel_rows(timed, work, name, probe, rates, peak, footprint):
 def network_rows(name, path, a, probe):
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LEPTON_CACHE"] = os.path.join(folder, "cache")
-        side = Profiled(path, a.target, a.threads, {})
+        side = Profiled(path, a.target, a.threads, [])
         arrays = cases.inputs_of(path, side.model)
-        dims = dims_of(side.model, arrays)
-        if dims:
-            side = Profiled(path, a.target, a.threads, dims)
+        shapes = shapes_of(side.model, arrays)
+        try:
+            side = Profiled(path, a.target, a.threads, shapes) if shapes else side
+        except lepton.CompileError:  # a branch never taken may not fit them; the work then stays unknown
+            shapes = []
         side.bind(arrays)
         peaks, rates = [probe.fma()], probe.reads()
         timed = call_times(side, a.runs)
         peaks.append(probe.fma())
         footprint = (side.model.signature.get("weights_bytes") or 0) + (side.model.arena_bytes or 0)
-        return kernel_rows(timed, work_of(path, a.target, a.threads, dims, folder), name, probe, rates,
+        return kernel_rows(timed, work_of(path, a.target, a.threads, shapes, folder), name, probe, rates,
                            statistics.mean(peaks), footprint)
 
 
