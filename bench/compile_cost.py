@@ -3,6 +3,10 @@
 export against its simplified twin, and the size thread (5,000 nodes, 400 MB of weights).
 
     python3 bench/compile_cost.py [FOLDER…]   -n RUNS (3), --target T (again: more), --option FLAG, --no-size
+    python3 bench/compile_cost.py --link [MODEL.onnx…]   --functions: those that take the C compiler longest
+
+--link: ONNX to linked executable (link_cost.py; goal 6 s), by default of resnet50 and bert_base_128 in
+$LEPTON_BENCH_MODELS (build/bench-models).
 
 Seconds are user + system, memory is the peak (Python's own 14 MB are the least that it reads), both of
 lcc with its default flags, the output in memory (/dev/shm where there is one); medians of the runs. Where
@@ -21,12 +25,15 @@ import subprocess
 import sys
 import tempfile
 
+import link_cost
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SECONDS = 2.0           # the goal, each
 MEMORY = 3.0            # the goal of the size thread: peak as a multiple of the file
 TWINS = ("gtcrn", "gtcrn-simplified")
 TWIN_SHARE = 0.10       # their kernel counts may differ by this
 NODES, WEIGHT_BYTES = 5000, 400 << 20
+LINKED = ("resnet50", "bert_base_128")
 LIMIT = 5               # exit code: too many weights for one C file
 VECTORS = (("avx512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}), ("avx2", {"avx2", "fma"}))
 
@@ -187,12 +194,20 @@ def main():
     p.add_argument("--target", action="append", help="default: c and this machine's widest")
     p.add_argument("--option", action="append", default=[], help="a further option for lcc")
     p.add_argument("--no-size", action="store_true", help="leave the size thread out")
+    p.add_argument("--link", action="store_true", help="ONNX to linked executable: lcc and the C compiler")
+    p.add_argument("--functions", action="store_true", help="with --link: C compiler's seconds a function")
     p.add_argument("--make-size", nargs=2, help=argparse.SUPPRESS)
     args = p.parse_args()
     if args.make_size:
         size_thread(args.make_size[0], args.make_size[1] == "external")
         return 0
     lcc = os.environ.get("LCC") or os.path.join(ROOT, "build", "lcc")
+    if args.link:
+        exports = os.environ.get("LEPTON_BENCH_MODELS") or os.path.join(ROOT, "build", "bench-models")
+        models = args.folders or [os.path.join(exports, f"{name}.onnx") for name in LINKED]
+        rows = link_cost.link_all(lcc, models, args.target or cpu_targets()[-1:], args.n, args.functions)
+        print(json.dumps({"schema": 1, "rows": rows}))
+        return int(any(row.get("missed", True) for row in rows))
     base = os.environ.get("LEPTON_MODELS") or os.path.join(ROOT, "..", "shared", "models")
     folders = args.folders or sorted(map(os.path.dirname, glob.glob(f"{base}/*/model.onnx")))
     if not folders:
