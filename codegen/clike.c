@@ -504,6 +504,20 @@ static void print_check(Printer *p, const Stmt *s) {
     p->depth--;
 }
 
+/* By address: the place may lie behind the buffer, where C knows no pointers. */
+static void print_prefetch(Printer *p, const Stmt *s) {
+    print_start(p);
+    text_f(p->t, "__builtin_prefetch((const void *)((uintptr_t)");
+    Str name = map_get(p->names, s->a->u.buf);
+    if (name)
+        text_s(p->t, name);
+    else
+        p->outside(p, s->a->u.buf, P_UNARY);
+    text_s(p->t, " + (uintptr_t)(");
+    print_expr(p, s->a->kid[0], P_ASSIGN);
+    text_f(p->t, ") * %d));\n", type_bytes(type_dtype(s->a->type)));
+}
+
 void print_stmts(Printer *p, const Stmt *s) {
     for (; s; s = s->next) {
         const Stmt *last = s->op == STMT_STORE ? print_transposed(p, s) : NULL;
@@ -538,6 +552,9 @@ void print_stmts(Printer *p, const Stmt *s) {
             text_s(p->t, ") {\n");
             print_block(p, s->body);
             print_line(p, "}");
+            break;
+        case STMT_PREFETCH:
+            print_prefetch(p, s);
             break;
         case STMT_SYNC:
             break;

@@ -21,9 +21,10 @@ typedef enum StmtOp {
     STMT_CALL,  /* func(arg…, sym…): a kernel, from the entry function */
     STMT_HOST,  /* call: a stub function, from the entry function */
     STMT_ASSIGN, /* var = a at run time (BIND, RUN symbols of the entry function), checked against its range */
-    STMT_CHECK, /* return code b unless a */
-    STMT_WHILE, /* while a { body } */
-    STMT_SYNC   /* barrier */
+    STMT_CHECK,   /* return code b unless a */
+    STMT_WHILE,   /* while a { body } */
+    STMT_SYNC,    /* barrier */
+    STMT_PREFETCH /* a: a load of what is read later; may lie outside its buffer; flat Funcs only */
 } StmtOp;
 
 /* How a FOR runs. Only SERIAL and PARALLEL are left after loop_lower. */

@@ -9,6 +9,7 @@
  *   stmt    := "for" ["seq"|"red"] name "<" extent ["parallel"|"unroll"|"vector"] ["@" [def "."] label] body
  *            | load "=" expr ["@" def]   (load as in expr_text.c: y[m ? i +: 8])  | "let" name "=" expr
  *            | "if" expr body ["else" body] | "while" expr body | "alloc" buffer body | "sync"
+ *            | "prefetch" load
  *            | "call" name names ["sym" "(" expr,… ")"] [origin] | "host" call | "assign" name "=" expr
  *            | "check" expr int;       body := "{" stmt… "}";       names := "(" name,… ")" */
 #include "ir/text_in.h"
@@ -122,6 +123,9 @@ static void print_stmt(Print *p, const Stmt *s) {
         break;
     case STMT_SYNC:
         text_s(p->t, "sync");
+        break;
+    case STMT_PREFETCH:
+        print_head(p, "prefetch", s->a);
     }
 }
 
@@ -431,10 +435,10 @@ static bool parse_check(Parse *p, Stmt *s) {
 static const struct {
     const char *word;
     StmtOp op;
-} STMTS[] = {{"for", STMT_FOR},     {"if", STMT_IF},       {"let", STMT_LET},
-             {"alloc", STMT_ALLOC}, {"call", STMT_CALL},   {"host", STMT_HOST},
-             {"check", STMT_CHECK}, {"while", STMT_WHILE}, {"assign", STMT_ASSIGN},
-             {"sync", STMT_SYNC}};
+} STMTS[] = {
+    {"for", STMT_FOR},       {"if", STMT_IF},     {"let", STMT_LET},          {"alloc", STMT_ALLOC},
+    {"call", STMT_CALL},     {"host", STMT_HOST}, {"check", STMT_CHECK},      {"while", STMT_WHILE},
+    {"assign", STMT_ASSIGN}, {"sync", STMT_SYNC}, {"prefetch", STMT_PREFETCH}};
 
 static bool parse_stmt(Parse *p, Stmt *s) {
     switch ((StmtOp)s->op) {
@@ -457,6 +461,9 @@ static bool parse_stmt(Parse *p, Stmt *s) {
         return parse_check(p, s);
     case STMT_ASSIGN:
         return (s->var = take_sym_name(p)) && lex_need(&p->lex, "=") && (s->a = take_expr(p));
+    case STMT_PREFETCH:
+        return (s->a = take_expr(p)) &&
+               (s->a->op == OP_LOAD || lex_error(&p->lex, "prefetch takes a load"));
     case STMT_SYNC:
         return true;
     default:

@@ -140,6 +140,7 @@ bool loop_lower(Lower *lo, Func *f);
 bool loop_tails(Ctx *ctx, Func *f);
 bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
+bool loop_prefetch(Lower *lo, Func *f); /* weights of the next panel */
 bool loop_flatten(Ctx *ctx, Func *f);
 /* layout_choose.c: writes the fill around a buffer that has a halo; to stand before its producer's loops. */
 Stmt *loop_border(Ctx *ctx, Buf *b);

@@ -210,6 +210,9 @@ static bool one_vector(State *s, Func *f) {
 static bool one_unroll(State *s, Func *f) {
     return loop_unroll(s->ctx, f);
 }
+static bool one_prefetch(State *s, Func *f) {
+    return loop_prefetch(&s->lo, f);
+}
 static bool one_let(State *s, Func *f) {
     return loop_let(s->ctx, f);
 }
@@ -224,6 +227,9 @@ static bool run_vector(State *s) {
 }
 static bool run_unroll(State *s) {
     return each_func(s, one_unroll);
+}
+static bool run_prefetch(State *s) {
+    return each_func(s, one_prefetch);
 }
 static bool run_let(State *s) {
     return each_func(s, one_let);
@@ -300,6 +306,7 @@ static const struct Extra {
     {"loop_flatten", run_flatten},
     {"loop_vector", run_vector},
     {"loop_unroll", run_unroll},
+    {"loop_prefetch", run_prefetch},
     {"loop_let", run_let},
     {"loop_lower", run_lower},
 };
