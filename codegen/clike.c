@@ -385,7 +385,7 @@ static void print_store(Printer *p, const Stmt *s) {
     text_s(p->t, ";\n");
 }
 
-static void print_let(Printer *p, const Stmt *s) {
+void print_let(Printer *p, const Stmt *s) {
     Str name = print_declare(p, s->var, s->var->name ? s->var->name : "t");
     print_start(p);
     text_f(p->t, "const %s %s = ", ctype_of(p, s->a->type), name);
@@ -521,6 +521,8 @@ static void print_prefetch(Printer *p, const Stmt *s) {
 void print_stmts(Printer *p, const Stmt *s) {
     for (; s; s = s->next) {
         const Stmt *last = s->op == STMT_STORE ? print_transposed(p, s) : NULL;
+        if (!last && s->op == STMT_STORE)
+            last = print_interleaved(p, s);
         if (last) {
             s = last;
             continue;

@@ -99,5 +99,8 @@ void print_vector_store(Printer *p, const Stmt *s);
 /* transpose.c: prints the stores from s on that fill a square block from strided loads; gives the last of them,
  * or NULL. */
 const Stmt *print_transposed(Printer *p, const Stmt *s);
+/* The same for two stores with gaps that fill each other's. */
+const Stmt *print_interleaved(Printer *p, const Stmt *s);
+void print_let(Printer *p, const Stmt *s);
 
 #endif

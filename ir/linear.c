@@ -617,6 +617,30 @@ static bool positive_quotient(const Poly *d, Poly *next) {
     return poly_small(next);
 }
 
+/* 0 < rest + c*x where the rest moves less than one step of x: x alone decides, against what is a multiple of c.
+ *   0 < 58 - i - 58*x with i in 0..28   is   x < 1
+ * False: no term is so large. */
+static bool positive_alone(Poly *d, Poly *next) {
+    for (int i = 0; i < d->n && d->n > 1; i++) {
+        int64_t c = d->at[i].coef, size = c < 0 ? -c : c;
+        d->at[i].coef = 0;
+        Range r = poly_range(d); /* of the rest */
+        d->at[i].coef = c;
+        if (!range_finite(r) || c == INT64_MIN)
+            continue;
+        /* c < 0: x <= floor((rest - 1) / -c); c > 0: x > floor(-rest / c) */
+        int64_t low = c < 0 ? floor_div(r.min - 1, size) : floor_div(-r.max, size);
+        int64_t high = c < 0 ? floor_div(r.max - 1, size) : floor_div(-r.min, size);
+        if (low != high)
+            continue;
+        poly_init(next, d->ctx);
+        next->c = c < 0 ? low + 1 : -low;
+        poly_add(next, d->at[i].mono, c < 0 ? -1 : 1);
+        return poly_exact(next) && poly_small(next);
+    }
+    return false;
+}
+
 /* 0 < d, with d exact and divided by the gcd of its coefficients. */
 static const Expr *positive(Poly *d) {
     Ctx *ctx = d->ctx;
@@ -628,7 +652,7 @@ static const Expr *positive(Poly *d) {
     for (int i = 0; i < d->n; i++)
         d->at[i].coef /= g;
     d->c = -floor_div(wrap_mul(-1, d->c), g);
-    if (positive_quotient(d, &plus))
+    if (positive_quotient(d, &plus) || positive_alone(d, &plus))
         return positive(&plus);
     sides(d, &plus, &minus);
     if (minus.n == 0) {

@@ -202,6 +202,46 @@ static void choose_part(Ctx *ctx, Roles *r, const Loads *loads) {
     r->part = w.part;
 }
 
+typedef struct Halves {
+    const Sym *axis;
+    bool by_two, other; /* divided by two; by something else */
+} Halves;
+
+static void halves_node(void *data, const Expr *e) {
+    Halves *h = data;
+    if ((e->op != OP_FDIV && e->op != OP_MOD) || !expr_uses_sym(e, h->axis))
+        return;
+    *(expr_is(e->kid[1], 2) ? &h->by_two : &h->other) = true;
+}
+
+/* A map whose even and odd elements come from rows of their own (channels shuffled in two groups): along the half
+ * of its inner axis every load is side by side, or nearly. */
+static void choose_pairs(Ctx *ctx, Roles *r, const Loads *loads) {
+    const Def *d = r->root;
+    int inner = buf_inner_axis(ctx, d->buf);
+    int64_t n, stride;
+    if (inner < 0 || !expr_is_int(d->buf->dim[inner], &n) || n % 2 != 0)
+        return;
+    Sym *var = d->axis[inner].var;
+    Halves h = {var, false, false};
+    expr_walk(ctx, d->value, halves_node, &h);
+    if (!h.by_two || h.other)
+        return;
+    Sym *half = sym_axis(ctx, str(ctx, "h"), expr_i(ctx, n / 2));
+    Sym *odd = sym_axis(ctx, str(ctx, "o"), expr_i(ctx, 2));
+    const Expr *to =
+        expr_add(ctx, expr_mul(ctx, expr_sym(ctx, half), expr_i(ctx, 2)), expr_sym(ctx, odd));
+    for (int i = 0; i < loads->at.len; i++) {
+        const Expr *load = loads->at.at[i], *coef, *rest;
+        const Expr *at = expr_subst(ctx, buf_offset(ctx, load->u.buf, load->kid), 1, &var, &to);
+        if (!expr_linear(ctx, at, 1, &half, &coef, &rest) || !expr_is_int(coef, &stride) ||
+            stride < 0 || stride > 2)
+            return;
+    }
+    r->n = inner;
+    r->pairs = true;
+}
+
 /* Rows: an output axis that a load along the lanes does not use, so that it is read once for all of them; the
  * innermost in storage with room. */
 static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
@@ -362,6 +402,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
         choose_part(ctx, r, &loads);
     if (!r->acc && r->n < 0)
         choose_across(ctx, r, &loads);
+    if (!r->acc && r->n < 0)
+        choose_pairs(ctx, r, &loads);
     if (r->acc) {
         r->kind = CLASS_REDUCTION;
         for (int i = 0; i < loads.at.len; i++)

@@ -34,6 +34,7 @@ typedef struct Roles {
     /* of a map: axes that decide cases of its value, alike every `period` steps, and the others of `outer` */
     int cases[CASES_MAX], ncases, plain[RANK_MAX], nplain;
     bool whole; /* the periods divide the extents */
+    bool pairs; /* of a map: its lanes are even and odd ones, each contiguous somewhere */
     int64_t period[CASES_MAX];
     int64_t
         part; /* of a map: its lanes lie side by side within parts of this many; 0: all of them do */

@@ -23,6 +23,7 @@ typedef struct Vectoring {
     Sym *var;
     int lanes;
     const Expr *mask; /* statements run in these lanes; NULL: all */
+    const Stmt *pair; /* the loop around them, written out; NULL: none */
     const Place *at;
     bool ok;
 } Vectoring;
@@ -218,11 +219,20 @@ static void vector_if(Vectoring *v, Stmt *s) {
     stmt_join(s, next);
 }
 
+/* Do all rounds of the loop around the store together write side by side what each writes with gaps? */
+static bool fills_gaps(const Vectoring *v, const Stmt *s, int64_t stride) {
+    const Expr *coef, *rest;
+    return v->pair && !v->mask && s->buf->space != SPACE_REG && stride == 2 &&
+           type_dtype(s->buf->type) == T_F32 && expr_is(v->pair->a, 2) &&
+           expr_linear(v->ctx, s->index[0], 1, &v->pair->var, &coef, &rest) && expr_is(coef, 1);
+}
+
 static void vector_store(Vectoring *v, Stmt *s) {
     int64_t stride = 0;
     const Expr **at = ctx_new(v->ctx, const Expr *);
     *at = ramp(v, s->index[0], &stride);
-    v->ok &= *at && stride == 1 && !(v->mask && expr_uses_buf(*at, NULL));
+    v->ok &=
+        *at && (stride == 1 || fills_gaps(v, s, stride)) && !(v->mask && expr_uses_buf(*at, NULL));
     if (v->ok)
         s->a = vector_value(v, s->a);
     s->index = at;
@@ -237,7 +247,9 @@ static void vector_stmts(Vectoring *v, Stmt *s) {
         case STMT_FOR:
             v->ok &= !expr_uses_sym(s->a, v->var) && s->run != RUN_VECTOR &&
                      !(v->mask && expr_uses_buf(s->a, NULL));
+            v->pair = s->run == RUN_UNROLL && !s->body->next ? s : NULL;
             vector_stmts(v, s->body);
+            v->pair = NULL;
             break;
         case STMT_IF:
             vector_if(v, s);
@@ -352,7 +364,7 @@ static void vector_walk(Lower *lo, Stmt *s) {
         int64_t n;
         if (s->op != STMT_FOR || s->run != RUN_VECTOR || !expr_is_int(s->a, &n))
             continue;
-        Vectoring v = {lo, lo->ctx, s->var, (int)n, NULL, NULL, true};
+        Vectoring v = {lo, lo->ctx, s->var, (int)n, NULL, NULL, NULL, true};
         Stmt *body = stmt_copy(lo->ctx, s->body), *next = s->next;
         vector_stmts(&v, body);
         if (!v.ok) {

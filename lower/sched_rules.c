@@ -4,15 +4,16 @@
  *     [choose A B in tiles [where EXPR] minimizing EXPR]
  *     step ; step ; …
  *
- * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), W4 (four times
- * that), regs, fma, f32, strict,
+ * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), W2 and W4 (twice
+ * and four times that), regs, fma, f32, strict,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
  * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do),
  * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
  * machine for such sums),
  * has_tree (acc's partial sums are its axis `ways`, and the Def `tree` adds them up),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
- * period, P0 and P1; whole: they divide the extents), PART (a map's lanes lie side by side within parts of this
+ * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
+ * rows), PART (a map's lanes lie side by side within parts of this
  * many; 0: all of them do), and for a candidate tile
  * cycles (estimate for one step of k over m x n) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
@@ -79,6 +80,7 @@ static void bind_facts(Matching *mt) {
     bind(mt, "n", role_extent(mt, r->n));
     bind(mt, "k", k);
     bind(mt, "W", mach->vec / 4);
+    bind(mt, "W2", mach->vec / 2);
     bind(mt, "W4", mach->vec);
     bind(mt, "regs", mach->nreg);
     bind_flag(mt, "fma", mach->fma);
@@ -92,6 +94,7 @@ static void bind_facts(Matching *mt) {
     bind(mt, "PART", r->part);
     bind(mt, "cases", r->ncases);
     bind_flag(mt, "whole", r->whole);
+    bind_flag(mt, "pairs", r->pairs);
     bind(mt, "P0", r->period[0]);
     bind(mt, "P1", r->period[1]);
     bind_flag(mt, "has_tree", r->tree != NULL);

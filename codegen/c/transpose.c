@@ -2,7 +2,9 @@
  * by rows and transposed in registers.
  *
  *   y[0:8] = x[a + stride*(0..7)] ; y[n:n+8] = x[a + 1 + stride*(0..7)] ; … eight of them →
- *   lcc_f32x8 t[8]; lcc_transpose_f32x8(t, x + a, stride); y[0:8] = t[0] ; … */
+ *   lcc_f32x8 t[8]; lcc_transpose_f32x8(t, x + a, stride); y[0:8] = t[0] ; …
+ *
+ * And two vectors stored with gaps of one element, each into the other's gaps: they are interleaved first. */
 #include "codegen/c/vector.h"
 
 /* ---- the helper --------------------------------------------------------------------------------- */
@@ -122,4 +124,62 @@ const Stmt *print_transposed(Printer *p, const Stmt *s) {
     print_close(p, mark);
     print_line(p, "}");
     return last;
+}
+
+/* ---- pairs ----------------------------------------------------------------------------------------- */
+
+/* The low or the high half of a[0], b[0], a[1], b[1] … */
+static Str interleave_helper(Printer *p, int lanes, bool high) {
+    Str name = str_f(p->ctx, "lcc_%s_f32x%d", high ? "pairs_high" : "pairs", lanes);
+    Str type = vector_type(p, T_F32, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text t = text_new(p->ctx);
+    text_f(&t, "    return (%s){", type);
+    for (int i = 0; i < lanes; i++)
+        text_f(&t, "%s%c[%d]", i ? ", " : "", i % 2 ? 'b' : 'a', (high ? lanes / 2 : 0) + i / 2);
+    text_s(&t, "};\n");
+    helper_add(p, name, type, str_f(p->ctx, "%s a, %s b", type, type), &t);
+    return name;
+}
+
+/* Stores a whole vector of f32 with gaps of one? */
+static bool stores_with_gaps(const Printer *p, const Stmt *s) {
+    return s && s->op == STMT_STORE && !s->b && type_dtype(s->a->type) == T_F32 &&
+           type_lanes(s->a->type) * 4 <= p->mach->vec && s->nindex == 1 &&
+           s->index[0]->op == OP_RAMP && expr_is(s->index[0]->kid[1], 2) &&
+           !map_get(p->regs, s->buf);
+}
+
+const Stmt *print_interleaved(Printer *p, const Stmt *s) {
+    const Stmt *other = s->next;
+    while (other && other->op == STMT_LET && !expr_uses_buf(other->a, s->buf))
+        other = other->next;
+    if (!stores_with_gaps(p, s) || !stores_with_gaps(p, other) || s->buf != other->buf ||
+        s->a->type != other->a->type || expr_uses_buf(other->a, s->buf) ||
+        other->index[0]->kid[0] != expr_add(p->ctx, s->index[0]->kid[0], expr_i(p->ctx, 1)))
+        return NULL;
+    int lanes = type_lanes(s->a->type);
+    for (const Stmt *let = s->next; let != other; let = let->next)
+        if (map_get(p->used, let->var))
+            print_let(p, let);
+    print_line(p, "{");
+    int mark = print_open(p);
+    Str name[2];
+    for (int i = 0; i < 2; i++) {
+        name[i] = print_declare(p, NULL, i ? "odd" : "even");
+        print_start(p);
+        text_f(p->t, "const %s %s = ", vector_type(p, T_F32, lanes), name[i]);
+        print_expr(p, (i ? other : s)->a, P_ASSIGN);
+        text_s(p->t, ";\n");
+    }
+    for (int i = 0; i < 2; i++) {
+        print_start(p);
+        text_f(p->t, "%s(", vec_access(p, "store", T_F32, lanes, false));
+        print_address(p, s->buf, expr_add(p->ctx, s->index[0]->kid[0], expr_i(p->ctx, i * lanes)));
+        text_f(p->t, ", %s(%s, %s));\n", interleave_helper(p, lanes, i), name[0], name[1]);
+    }
+    print_close(p, mark);
+    print_line(p, "}");
+    return other;
 }
