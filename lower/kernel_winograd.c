@@ -52,11 +52,11 @@ typedef struct Window {
     const Filter *f;
     Def *d;
     const Expr *x, *w;
-    int c, m, row[2], side[2]; /* axes of d: channels in and out, p and q, r and s */
-    int xc, xside[2];          /* dimensions of x: channels, rows and columns */
-    int wdim[4];               /* dimensions of w for m, c, r, s */
-    int64_t first[2];          /* x's index is p + r + first */
-    int64_t size[2], tiles[2]; /* extents of p and q; tiles along them */
+    int c, m, row[2], side[2];      /* axes of d: channels in and out, p and q, r and s */
+    int xc, xside[2];               /* dimensions of x: channels, rows and columns */
+    int wdim[4];                    /* dimensions of w for m, c, r, s */
+    int64_t first[2];               /* x's index is p + r + first */
+    const Expr *size[2], *tiles[2]; /* extents of p and q; tiles along them */
 } Window;
 
 /* ---- recognising -------------------------------------------------------------------------------- */
@@ -83,8 +83,8 @@ static bool match_side(Window *v, int which, const Expr *e) {
             if (expr_is(sym[1]->extent, 3) && expr_uses_sym(e, sym[0]) &&
                 expr_linear(v->lo->ctx, e, 2, sym, coef, &rest) && expr_is_int(coef[0], &one) &&
                 one == 1 && expr_is_int(coef[1], &one) && one == 1 &&
-                expr_is_int(rest, &v->first[which]) &&
-                expr_is_int(sym[0]->extent, &v->size[which])) {
+                expr_is_int(rest, &v->first[which])) {
+                v->size[which] = sym[0]->extent;
                 v->row[which] = p;
                 v->side[which] = r;
                 return true;
@@ -181,8 +181,9 @@ static bool match_window(Window *v) {
             return false;
     }
     for (int i = 0; i < 2; i++) {
-        v->tiles[i] = (v->size[i] + v->f->out - 1) / v->f->out;
-        if (!expr_is_int(v->x->u.buf->dim[v->xside[i]], &h) || v->size[i] < 1)
+        const Expr *room = expr_add(v->lo->ctx, v->size[i], expr_i(v->lo->ctx, v->f->out - 1));
+        v->tiles[i] = expr_fdiv(v->lo->ctx, room, expr_i(v->lo->ctx, v->f->out));
+        if (!expr_over_dims(v->lo->ctx, v->size[i]) || expr_is(v->size[i], 0))
             return false;
     }
     return expr_is_int(d->axis[v->c].var->extent, &h) && h > 0 &&
@@ -276,17 +277,15 @@ static const Expr *batch_count(const Window *v) {
 /* in[e, t, c]: every tile of x transformed. */
 static Def *transform_input(const Window *v) {
     Ctx *ctx = v->lo->ctx;
-    int64_t per = v->tiles[0] * v->tiles[1];
-    const Expr *dim[3] = {expr_i(ctx, v->f->in * v->f->in),
-                          expr_mul(ctx, batch_count(v), expr_i(ctx, per)),
+    const Expr *per = expr_mul(ctx, v->tiles[0], v->tiles[1]);
+    const Expr *dim[3] = {expr_i(ctx, v->f->in * v->f->in), expr_mul(ctx, batch_count(v), per),
                           v->d->axis[v->c].var->extent};
     Def *in = new_def(v, "in", 3, dim);
     const Expr *e = def_var(ctx, in, 0), *t = def_var(ctx, in, 1);
     const Expr *width = expr_i(ctx, v->f->in), *step = expr_i(ctx, v->f->out);
     const Expr *side[2] = {expr_fdiv(ctx, e, width), expr_mod(ctx, e, width)};
-    const Expr *n = expr_fdiv(ctx, t, expr_i(ctx, per)), *of = expr_mod(ctx, t, expr_i(ctx, per));
-    const Expr *row = expr_fdiv(ctx, of, expr_i(ctx, v->tiles[1]));
-    const Expr *col = expr_mod(ctx, of, expr_i(ctx, v->tiles[1]));
+    const Expr *n = expr_fdiv(ctx, t, per), *of = expr_mod(ctx, t, per);
+    const Expr *row = expr_fdiv(ctx, of, v->tiles[1]), *col = expr_mod(ctx, of, v->tiles[1]);
     const Expr *corner[2] = {expr_mul(ctx, row, step), expr_mul(ctx, col, step)};
     const Expr *element[IN_MAX][IN_MAX];
     for (int i = 0; i < v->f->in; i++)
@@ -366,8 +365,8 @@ static void transform_output(const Window *v, const Def *mul) {
         side[i] = expr_mod(ctx, def_var(ctx, d, v->row[i]), step);
         tile[i] = expr_fdiv(ctx, def_var(ctx, d, v->row[i]), step);
     }
-    const Expr *t = expr_add(ctx, expr_mul(ctx, n, expr_i(ctx, v->tiles[0])), tile[0]);
-    t = expr_add(ctx, expr_mul(ctx, t, expr_i(ctx, v->tiles[1])), tile[1]);
+    const Expr *t = expr_add(ctx, expr_mul(ctx, n, v->tiles[0]), tile[0]);
+    t = expr_add(ctx, expr_mul(ctx, t, v->tiles[1]), tile[1]);
     for (int i = 0; i < v->f->in; i++)
         for (int j = 0; j < v->f->in; j++) {
             const Expr *at[3] = {expr_i(ctx, i * v->f->in + j), t, def_var(ctx, d, v->m)};
@@ -444,14 +443,22 @@ static double axis_extent(const Window *v, int axis) {
     return extent_estimate(v->lo->ctx, v->d->axis[axis].var->extent);
 }
 
+/* How many outputs (step 1), or tiles of so many of them along each side, there are, about. */
+static double count_places(const Window *v, int step) {
+    double n = 1;
+    for (int i = 0; i < 2; i++)
+        n *= ceil(extent_estimate(v->lo->ctx, v->size[i]) / step);
+    return n;
+}
+
 static double cost_direct(const Window *v) {
     double c = axis_extent(v, v->c), m = axis_extent(v, v->m);
-    return 9 * c * m * (double)(v->size[0] * v->size[1]) + MOVE * 9 * c * m;
+    return 9 * c * m * count_places(v, 1) + MOVE * 9 * c * m;
 }
 
 static double cost_tiles(const Window *v) {
     double c = axis_extent(v, v->c), m = axis_extent(v, v->m), n = v->f->in * v->f->in;
-    double tiles = (double)(v->tiles[0] * v->tiles[1]), moved = n * (c + m) * tiles;
+    double tiles = count_places(v, v->f->out), moved = n * (c + m) * tiles;
     double move = 4 * moved > FAR ? MOVE_FAR : MOVE;
     return n * c * m * tiles + move * moved + MOVE * n * c * m;
 }
