@@ -227,7 +227,7 @@ static void scan_stmts(Scan *s, const Stmt *list) {
         scan_stmt(s, all.at[i]);
 }
 
-static Map *func_scan(Printer *p, const Stmt *body) {
+Map *print_uses(Printer *p, const Stmt *body) {
     Scan s = {.p = p, .seen = map_new(p->ctx), .used = map_new(p->ctx)};
     scan_stmts(&s, body);
     return s.used;
@@ -580,11 +580,10 @@ bool func_returns(const Func *f) {
     return stmts_return(f->body);
 }
 
-/* Does the body store to b? */
-static bool stores_to(const Stmt *s, const Buf *b) {
+bool stmts_store(const Stmt *s, const Buf *b) {
     for (; s; s = s->next)
-        if ((s->op == STMT_STORE && s->buf == b) || stores_to(s->body, b) ||
-            stores_to(s->orelse, b))
+        if ((s->op == STMT_STORE && s->buf == b) || stmts_store(s->body, b) ||
+            stmts_store(s->orelse, b))
             return true;
     return false;
 }
@@ -598,32 +597,35 @@ void print_begin(Printer *p, const Stmt *body) {
     p->plain = map_new(p->ctx);
     p->scope.len = 0;
     p->depth = 0;
-    p->used = func_scan(p, body);
+    p->used = print_uses(p, body);
 }
 
-void print_func(Printer *p, const Func *f, Str name, bool restrict_ok) {
-    bool first = true;
-    print_begin(p, f->body);
-    text_f(p->t, "static %s %s(", func_returns(f) ? "int" : "void", name);
-    int mark = print_open(p);
+bool print_params(Printer *p, const Func *f, const Stmt *body, bool restrict_ok) {
+    bool any = false;
     for (int i = 0; i < f->params.len; i++) {
         const Buf *b = f->params.at[i];
         if (!map_get(p->used, b))
             continue;
         Str param = print_declare(p, b, b->name ? b->name : "x");
-        text_f(p->t, "%s%s%s *%s%s", first ? "" : ", ", stores_to(f->body, b) ? "" : "const ",
+        text_f(p->t, "%s%s%s *%s%s", any ? ", " : "", stmts_store(body, b) ? "" : "const ",
                type_c(type_dtype(b->type)), restrict_ok ? "restrict " : "", param);
-        first = false;
+        any = true;
     }
     for (int i = 0; i < f->syms.len; i++) {
-        if (!map_get(p->used, f->syms.at[i]))
+        const Sym *s = f->syms.at[i];
+        if (!map_get(p->used, s))
             continue;
-        Str param =
-            print_declare(p, f->syms.at[i], f->syms.at[i]->name ? f->syms.at[i]->name : "n");
-        text_f(p->t, "%sint64_t %s", first ? "" : ", ", param);
-        first = false;
+        text_f(p->t, "%sint64_t %s", any ? ", " : "", print_declare(p, s, s->name ? s->name : "n"));
+        any = true;
     }
-    text_s(p->t, first ? "void) {\n" : ") {\n");
+    return any;
+}
+
+void print_func(Printer *p, const Func *f, Str name, bool restrict_ok) {
+    print_begin(p, f->body);
+    text_f(p->t, "static %s %s(", func_returns(f) ? "int" : "void", name);
+    int mark = print_open(p);
+    text_s(p->t, print_params(p, f, f->body, restrict_ok) ? ") {\n" : "void) {\n");
     print_stmts(p, f->body);
     if (func_returns(f))
         print_line(p, "return 0;");

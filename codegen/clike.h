@@ -64,6 +64,11 @@ bool call_computes(const Call *c, const Expr *e);
 /* `static int f(params) {…}`, with the parameters that are used (Printer.used). restrict_ok: no two
  * buffers of any call overlap. */
 void print_func(Printer *p, const Func *f, Str name, bool restrict_ok);
+/* Sym, Buf → itself: what printing the body would mention. */
+Map *print_uses(Printer *p, const Stmt *body);
+bool stmts_store(const Stmt *s, const Buf *b); /* does the list store to b? */
+/* Its parts: `T *x, int64_t n` of what `body`, which print_begin has seen, uses; true when there is any. */
+bool print_params(Printer *p, const Func *f, const Stmt *body, bool restrict_ok);
 /* Is a SPACE_REG buffer spelled as an array, for lack of constant places? */
 bool reg_is_array(const Printer *p, const Buf *b);
 bool func_returns(const Func *f); /* does it hold a CHECK? */

@@ -146,13 +146,39 @@ static bool load_cc(Args *a, Compiled *c, Jit *j) {
                     dlsym(j->handle, "lepton_arena_bytes"), dlsym(j->handle, "lepton_run"));
 }
 
+/* Starts as many threads as --threads says, or as there are processors. libtcc's code runs on this one alone. */
+static void start_threads(Args *a, Jit *j) {
+    int n = a->opt.threads < 0 ? (int)sysconf(_SC_NPROCESSORS_ONLN) : a->opt.threads;
+    void *bytes, *start, *stop, *run;
+    if (n < 2 || strcmp(j->kind, "cc") != 0)
+        return;
+    bytes = dlsym(j->handle, "lepton_pool_bytes");
+    start = dlsym(j->handle, "lepton_pool_start");
+    stop = dlsym(j->handle, "lepton_pool_stop");
+    run = dlsym(j->handle, "lepton_run_on");
+    if (!bytes || !start || !stop || !run)
+        return;
+    size_t (*pool_bytes)(int threads);
+    void *(*pool_start)(void *memory, int threads);
+    memcpy(&pool_bytes, &bytes, sizeof bytes);
+    memcpy(&pool_start, &start, sizeof start);
+    memcpy(&j->pool_stop, &stop, sizeof stop);
+    memcpy(&j->run_on, &run, sizeof run);
+    j->pool = pool_start(ctx_alloc(a->ctx, pool_bytes(n)), n);
+}
+
 bool jit_load(Args *a, Compiled *c, Jit *j) {
     Clock start = clock_start(a);
     bool ok = !strcmp(j->kind, "tcc") ? load_tcc(a, c, j) : load_cc(a, c, j);
+    if (ok)
+        start_threads(a, j);
     return ok && stage_done(a, "toolchain", start, NULL);
 }
 
 void jit_close(Jit *j) {
+    if (j->pool)
+        j->pool_stop(j->pool);
+    j->pool = NULL;
 #ifdef LCC_HAVE_TCC
     if (j->handle && !strcmp(j->kind, "tcc"))
         tcc_delete(j->handle);
@@ -207,6 +233,12 @@ static bool grow(Ctx *ctx, const Program *p, lepton_tensor *out) {
     return grew;
 }
 
+static int call(const Jit *j, const int64_t *dims, const lepton_tensor *in, lepton_tensor *out,
+                void *arena, size_t bytes) {
+    return j->pool ? j->run_on(j->pool, dims, in, out, arena, bytes)
+                   : j->run(dims, in, out, arena, bytes);
+}
+
 bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, const OnnxTensor *in,
              OnnxTensor *out) {
     Ctx *ctx = a->ctx;
@@ -226,14 +258,14 @@ bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, cons
     void *arena = aligned(ctx, bytes);
     int code = CODE_CAPACITY;
     for (int tries = 0; tries < TRIES; tries++) {
-        code = j->run(dims, from, to, arena, bytes);
+        code = call(j, dims, from, to, arena, bytes);
         if (code == CODE_MEMORY && open && bytes < SIZE_MAX / 2)
             arena = aligned(ctx, bytes *= 2);
         else if (code != CODE_CAPACITY || !grow(ctx, p, to))
             break;
     }
     while (!code && j->again && j->again(j->data))
-        code = j->run(dims, from, to, arena, bytes);
+        code = call(j, dims, from, to, arena, bytes);
     if (code)
         return run_failed(a, code);
     for (int i = 0; i < p->outputs.len; i++) {

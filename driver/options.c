@@ -33,6 +33,8 @@ const char *option_dashes(const OptRow *r) {
     return r->name[0] >= 'A' && r->name[0] <= 'Z' ? "-" : "--";
 }
 
+enum { THREADS_MAX = 1024 };
+
 /* ---- values ------------------------------------------------------------------------------------------ */
 
 /* A number of bytes: 500, 64K, 2G. */
@@ -49,6 +51,17 @@ static bool parse_size(Ctx *ctx, const OptRow *r, const char *text, size_t *fiel
         return diag_error(ctx, EXIT_USAGE, NULL,
                           "--%s=%s: expected a number, or one with K, M or G", r->name, text);
     *field = (size_t)n;
+    return true;
+}
+
+/* A number of threads; -1: auto. */
+static bool parse_threads(Ctx *ctx, const char *text, int *field) {
+    const char *at = text;
+    int64_t n = -1;
+    if (strcmp(text, "auto") != 0 && (!parse_int(&at, &n) || *at || n < 0 || n > THREADS_MAX))
+        return diag_error(ctx, EXIT_USAGE, NULL, "--threads=%s: expected 0 to %d, or auto", text,
+                          THREADS_MAX);
+    *field = (int)n;
     return true;
 }
 
@@ -84,6 +97,8 @@ static bool set_value(Ctx *ctx, Args *a, const OptRow *r, const char *v) {
         return true;
     case SIZE:
         return parse_size(ctx, r, v, field);
+    case THREADS:
+        return parse_threads(ctx, v, field);
     case DIM:
         return parse_dim(a, v);
     case SHAPE:
@@ -162,6 +177,10 @@ static const char *flags_text(Ctx *ctx, const Args *a) {
         text_s(&t, " -O0");
     if (a->opt.strict)
         text_s(&t, " --strict");
+    if (a->opt.threads < 0)
+        text_s(&t, " --threads=auto");
+    else if (a->opt.threads > 1)
+        text_f(&t, " --threads=%d", a->opt.threads);
     if (a->opt.rule)
         text_f(&t, " --rule=%s", a->opt.rule);
     if (a->opt.tune_file || a->tune)

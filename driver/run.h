@@ -76,6 +76,11 @@ typedef struct Jit {
     size_t (*arena_bytes)(const int64_t *dims);
     int (*run)(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out, void *arena,
                size_t arena_bytes);
+    /* with --threads; else NULL */
+    int (*run_on)(void *pool, const int64_t *dims, const lepton_tensor *in, lepton_tensor *out,
+                  void *arena, size_t arena_bytes);
+    void (*pool_stop)(void *pool);
+    void *pool;
 } Jit;
 /* --jit, or what there is; sets the target that goes with it. False: reported. */
 bool jit_choose(Args *a, Compiled *c, Jit *j);

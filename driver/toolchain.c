@@ -115,6 +115,7 @@ static Words command(Args *a, const Machine *m, const Out *out, const char *kind
         vec_push(ctx, &w, str_f(ctx, "./%s", out->blob_name));
     add_words(ctx, &w, "-o result");
     add_words(ctx, &w, so ? "-lm" : "");
+    add_words(ctx, &w, so && (a->opt.threads > 1 || a->opt.threads < 0) ? "-pthread" : "");
     return w;
 }
 

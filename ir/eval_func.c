@@ -228,7 +228,7 @@ static Exec *build_list(Build *b, const Stmt *s) {
         end = &x->next;
         if (s->op == STMT_STORE)
             x->nest = store_nest(b, s);
-        if (s->op == STMT_FOR)
+        if (s->op == STMT_FOR && s->run != RUN_PARALLEL)
             x->nest = find_nest(b, s);
         if (x->nest)
             continue;
@@ -260,11 +260,12 @@ static const Reg *value_of(Eval *ev, Exec *x) {
 
 static bool exec_list(Eval *ev, Exec *x);
 
+/* Iterations that may run in any order run backwards, so that tests see when they may not. */
 static bool exec_for(Eval *ev, Exec *x) {
     const Reg *r = value_of(ev, x);
     int64_t n = r ? r->v.i[0] : 0;
     for (int64_t i = 0; i < n; i++) {
-        x->var->i = i;
+        x->var->i = x->s->run == RUN_PARALLEL ? n - 1 - i : i;
         x->var->set = true;
         if (!exec_list(ev, x->body))
             return false;

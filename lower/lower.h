@@ -63,9 +63,9 @@ typedef struct Options {
     const char *profile; /* time each call of the entry; for `run` where the times go */
     const char *math;    /* lcc fast */
     bool o0, strict, min_ram, time, json, quiet, make_dep;
-    int verbose, threads;
-    size_t max_memory; /* 0: from the file's size */
-    const char *flags; /* the command's flags as one text, for the header comment */
+    int verbose, threads; /* threads: 0, 1: none; -1: as many as there are */
+    size_t max_memory;    /* 0: from the file's size */
+    const char *flags;    /* the command's flags as one text, for the header comment */
 } Options;
 
 /* ---- the pipeline ------------------------------------------------------------------------------- */
@@ -138,6 +138,8 @@ Func *loop_build(Ctx *ctx, Kernel *k);
  * spell. */
 bool loop_lower(Lower *lo, Func *f);
 bool loop_tails(Ctx *ctx, Func *f);
+/* sched_parallel.c: parallel loops into which later steps put what iterations share run in turn. */
+bool loop_unshare(Ctx *ctx, Func *f);
 bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
 bool loop_prefetch(Lower *lo, Func *f); /* weights of the next panel */

@@ -223,9 +223,11 @@ bool sched_choose(Lower *lo) {
         return false;
     if (lo->ctx->opt && lo->ctx->opt->explain)
         lo->module->choices = map_new(lo->ctx);
-    for (int i = 0; i < lo->module->kernels.len; i++)
+    for (int i = 0; i < lo->module->kernels.len; i++) {
         if (!choose(lo, &rules, &tuned, lo->module->kernels.at[i]))
             return false;
+        schedule_parallel(lo, lo->module->kernels.at[i]);
+    }
     tune_unused(lo, &tuned);
     return true;
 }

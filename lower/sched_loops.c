@@ -274,13 +274,3 @@ bool sched_unroll(Ctx *ctx, Func *f, const Step *step, Str *why) {
     }
     return true;
 }
-
-bool sched_parallel(Ctx *ctx, Func *f, const Step *step, Str *why) {
-    LoopList loops = loops_find(ctx, f, &step->loop[0]);
-    for (int i = 0; i < loops.len; i++) {
-        if (loops.at[i]->kind != AXIS_PAR)
-            return step_fails(ctx, why, "%s is not a parallel axis", loops.at[i]->label);
-        loops.at[i]->run = RUN_PARALLEL;
-    }
-    return true;
-}

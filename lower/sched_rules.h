@@ -43,5 +43,7 @@ const TuneLine *tune_find(const TuneList *list, Str key);
 void tune_unused(Lower *lo, const TuneList *list);
 /* sched_lanes.c: as `nested`, with vectors along what is contiguous; NULL when there is nothing of the kind. */
 Sched *schedule_lanes(Lower *lo, const Kernel *k);
+/* sched_parallel.c: with --threads, marks the outer loops of nests that are worth it. */
+void schedule_parallel(Lower *lo, Kernel *k);
 
 #endif

@@ -141,7 +141,10 @@ static void signature_json(Emit *em, Text *t) {
         text_f(t, ",\n \"arena_bytes\": %lld", (long long)bytes);
     else
         text_s(t, ",\n \"arena_bytes\": null");
-    text_f(t, ", \"weights_bytes\": %lld}\n", (long long)em->weight_bytes);
+    text_f(t, ", \"weights_bytes\": %lld", (long long)em->weight_bytes);
+    if (em->threads)
+        text_f(t, ", \"threads\": %d", em->ctx->opt->threads < 0 ? 0 : em->ctx->opt->threads);
+    text_s(t, "}\n");
 }
 
 /* As an array: ISO C wants no literal longer than 4095. */
@@ -274,8 +277,32 @@ static void bridge_call(Emit *em) {
             text_f(p->t, ", (size_t)out[%d].count, out[%d].dims", i - nin, i - nin);
         comma = ", ";
     }
-    text_f(p->t, "%s%sarena%s);\n", comma, em->mode == WEIGHTS_FILE ? "weights, " : "",
-           em->m->arena_cap ? ", arena_bytes" : "");
+    text_f(p->t, "%s%sarena%s%s);\n", comma, em->mode == WEIGHTS_FILE ? "weights, " : "",
+           em->m->arena_cap ? ", arena_bytes" : "", em->threads ? ", (lcc_pool *)pool" : "");
+}
+
+static void bridge_prototype(Emit *em, const char *name, const char *end) {
+    text_f(em->pr.t,
+           "int %sconst int64_t *dims, const lepton_tensor *in, lepton_tensor *out,\n"
+           "               %svoid *arena, size_t arena_bytes)%s",
+           name, em->mode == WEIGHTS_FILE ? "const void *weights, " : "", end);
+}
+
+/* With --threads: pools, and the run without one. */
+static void bridge_pool(Emit *em) {
+    Text *t = em->pr.t;
+    bridge_prototype(em, "lepton_run(", ";\n");
+    bridge_prototype(em, "lepton_run(", " {\n");
+    text_f(t,
+           "    return lepton_run_on(NULL, dims, in, out, %sarena, arena_bytes);\n}\n\n"
+           "size_t lepton_pool_bytes(int threads);\nsize_t lepton_pool_bytes(int threads) {\n"
+           "    return LCC_POOL_BYTES(threads);\n}\n\n"
+           "void *lepton_pool_start(void *memory, int threads);\n"
+           "void *lepton_pool_start(void *memory, int threads) {\n"
+           "    return lcc_pool_start(memory, threads);\n}\n\n"
+           "void lepton_pool_stop(void *pool);\nvoid lepton_pool_stop(void *pool) {\n"
+           "    lcc_pool_stop((lcc_pool *)pool);\n}\n",
+           em->mode == WEIGHTS_FILE ? "weights, " : "");
 }
 
 static void bridge_run(Emit *em) {
@@ -290,12 +317,9 @@ static void bridge_run(Emit *em) {
         for (int k = 0; !open && k < f->params.at[i]->rank; k++)
             vec_push(em->ctx, &dims, expr_over_dims(em->ctx, f->params.at[i]->dim[k]));
     }
-    const char *weights = em->mode == WEIGHTS_FILE ? "const void *weights, " : "";
     for (int i = 0; i < 2; i++)
-        text_f(p->t,
-               "int lepton_run(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out,\n"
-               "               %svoid *arena, size_t arena_bytes)%s\n",
-               weights, i ? " {" : ";");
+        bridge_prototype(em, em->threads ? "lepton_run_on(void *pool, " : "lepton_run(",
+                         i ? " {\n" : ";\n");
     int mark = bridge_dims(em, dims.at, dims.len);
     if (prog->dims.len) {
         bridge_struct(em);
@@ -331,5 +355,7 @@ void bridge_print(Emit *em) {
     print_signature(em, t);
     bridge_arena(em);
     bridge_run(em);
+    if (em->threads)
+        bridge_pool(em);
     em->pr = entry;
 }

@@ -86,8 +86,12 @@ static void emit_kernel(Emit *em, const Func *f, bool restrict_ok) {
     info->name = safe_name(em->ctx, em->names, f, f->name);
     info->returns = func_returns(f);
     info->used = ctx_newn(em->ctx, bool, f->params.len + f->syms.len);
+    info->shares = func_shares(em, f);
     em->pr.t = &body;
-    print_func(&em->pr, f, info->name, restrict_ok);
+    if (info->shares)
+        print_shared(em, f, info->name, restrict_ok);
+    else
+        print_func(&em->pr, f, info->name, restrict_ok);
     for (int i = 0; i < f->params.len; i++)
         info->used[i] = map_get(em->pr.used, f->params.at[i]) != NULL;
     for (int i = 0; i < f->syms.len; i++)
@@ -190,6 +194,8 @@ static void print_port_types(Emit *em, Text *t) {
         }
     }
     paste_need(types, "lcc_codes");
+    if (em->threads)
+        paste_need(types, "lcc_pool_type");
     paste_pieces(types, t);
 }
 
@@ -232,6 +238,7 @@ static void print_api(Emit *em, Text *t) {
     text_s(t, " */\n");
     entry_prototype(em, t, true);
     text_s(t, ";\n");
+    threads_api(em, t);
     profile_api(em, t);
 }
 
@@ -258,6 +265,7 @@ static void emit_source(Emit *em, const Text *kernels, const Text *entry) {
     if (!em->out->jit)
         text_f(t, "#include \"%s.h\"\n", em->out->stem);
     paste_libc(em->pr.paste, t, em->out->jit);
+    threads_headers(em, t);
     text_c(t, '\n');
     if (em->out->jit) {
         print_port_types(em, t);
@@ -267,6 +275,7 @@ static void emit_source(Emit *em, const Text *kernels, const Text *entry) {
     paste_pieces(em->pr.paste, t);
     weights_define(em, t);
     text_n(t, kernels->at, kernels->len);
+    threads_define(em, t);
     profile_define(em, t);
     text_n(t, entry->at, entry->len);
     print_target(em, t, false);
@@ -311,7 +320,10 @@ bool c_emit(Ctx *ctx, const Module *m, const Machine *mach, Out *out) {
     out->source = text_new(ctx);
     out->header = text_new(ctx);
     out->bridge = text_new(ctx);
+    em.threads = ctx->opt && ctx->opt->threads != 0 && ctx->opt->threads != 1;
     entry_reserve(&em);
+    if (em.threads)
+        paste_need(em.pr.paste, "lcc_pool");
     out->build_line = str_f(ctx, "cc -O2 -std=c99 -ffp-contract=off%s%s -c %s.c",
                             *mach->cflags ? " " : "", mach->cflags, out->stem);
     if (!weights_plan(&em))

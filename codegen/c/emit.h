@@ -35,13 +35,15 @@ typedef struct Emit {
     Map *open;      /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
     Map *opened;    /* Buf → itself: its extents are written on every path so far */
     VEC(Str) timed; /* --profile: a row of the table a call */
-    bool uses_arena, uses_weights; /* of the entry, found while printing */
+    bool uses_arena, uses_weights, uses_pool; /* of the entry, found while printing */
+    bool threads;                             /* the entry takes a pool */
 } Emit;
 
 typedef struct FuncInfo {
     Str name;
     bool *used; /* params then syms: is it printed? */
     bool returns;
+    bool shares; /* takes the pool first */
 } FuncInfo;
 
 /* weights.c */
@@ -68,6 +70,14 @@ void print_range_check(Printer *p, const Sym *s, const char *name);
 
 /* instrs.c */
 void print_instr(Printer *p, const Stmt *s); /* a CALL of an instruction */
+
+/* threads.c */
+bool func_shares(const Emit *em, const Func *f); /* has loops that threads share */
+/* Prints such a function: its loops as functions of a range, and what hands them to the pool. */
+void print_shared(Emit *em, const Func *f, Str name, bool restrict_ok);
+void threads_api(Emit *em, Text *t);     /* what the header says of the pool */
+void threads_headers(Emit *em, Text *t); /* system headers the pool needs */
+void threads_define(Emit *em, Text *t);  /* PREFIX_pool_start, PREFIX_pool_stop */
 
 /* host.c */
 void host_print(Emit *em, const Call *c);

@@ -79,8 +79,9 @@ void entry_prototype(Emit *em, Text *t, bool shapes) {
         print_port(em, t, i, shapes);
         comma = ", ";
     }
-    text_f(t, "%s%svoid *arena%s)", comma, em->mode == WEIGHTS_FILE ? "const void *weights, " : "",
-           em->m->arena_cap ? ", size_t arena_bytes" : "");
+    text_f(t, "%s%svoid *arena%s%s)", comma,
+           em->mode == WEIGHTS_FILE ? "const void *weights, " : "",
+           em->m->arena_cap ? ", size_t arena_bytes" : "", em->threads ? ", lcc_pool *pool" : "");
 }
 
 /* ---- symbols ---------------------------------------------------------------------------------------- */
@@ -240,6 +241,11 @@ static void print_call(Printer *p, const Stmt *s) {
     profile_before(em);
     print_start(p);
     text_f(p->t, info->returns ? "if ((rc = %s(" : "%s(", info->name);
+    if (info->shares) {
+        text_s(p->t, "pool");
+        comma = ", ";
+        em->uses_pool = true;
+    }
     for (int i = 0; i < s->func->params.len; i++) {
         if (!info->used[i])
             continue;
@@ -298,18 +304,22 @@ void print_statement(Printer *p, const Stmt *s) {
 /* ---- the function ---------------------------------------------------------------------------- */
 
 /* What the entry calls its own. */
-static const char *const FIXED[] = {"dims", "arena", "arena_bytes", "weights", "mem", "rc"};
-enum { NFIXED = sizeof FIXED / sizeof *FIXED };
+static const char *const FIXED[] = {"dims", "arena", "arena_bytes", "weights", "mem", "rc", "pool"};
+
+/* The last one only with --threads. */
+static int fixed_names(const Emit *em) {
+    return (int)(sizeof FIXED / sizeof *FIXED) - !em->threads;
+}
 
 void entry_reserve(Emit *em) {
-    for (int i = 0; i < NFIXED; i++)
+    for (int i = 0; i < fixed_names(em); i++)
         names_of(em->names, &FIXED[i], str(em->ctx, FIXED[i]));
 }
 
 static void declare_params(Emit *em) {
     Printer *p = &em->pr;
     const Func *f = em->m->entry;
-    for (int i = 0; i < NFIXED; i++)
+    for (int i = 0; i < fixed_names(em); i++)
         print_declare(p, NULL, FIXED[i]);
     for (int i = 0; i < em->m->kernels.len; i++) {
         const FuncInfo *info = map_get(em->funcs, em->m->kernels.at[i]->func);
@@ -414,6 +424,8 @@ void entry_print(Emit *em, Text *t) {
             text_f(t, "    (void)%s;\n", (Str)map_get(p->names, f->params.at[i]));
     if (em->mode == WEIGHTS_FILE && !em->uses_weights)
         text_s(t, "    (void)weights;\n");
+    if (em->threads && !em->uses_pool)
+        text_s(t, "    (void)pool;\n");
     text_s(t,
            em->uses_arena ? "    uint8_t *const mem = (uint8_t *)arena;\n" : "    (void)arena;\n");
     text_n(t, body.at, body.len);

@@ -162,6 +162,7 @@ def entry_make(command, model, entry):
 def compile(model, target="native", threads=1, dims=None, options=()):
     """Compiles `model` (a path, or the bytes of a model without external data) and loads it.
 
+    `threads` (a number, or "auto": as many as there are processors) share the work of a run.
     `dims` binds symbolic dimensions: {"batch": 1} or {"N": "1..64%8"}; `options` are further
     options of lcc. Raises CompileError.
     """

@@ -6,6 +6,8 @@ own inputs and outputs (tensors, sequences, optionals, maps) are made of them, d
 import ctypes
 import json
 import os
+import threading
+import weakref
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -140,10 +142,17 @@ class Scratch:
         return at + -at % 64
 
 
+def stop_threads(library, pool, memory):
+    """The memory is the pool's until then."""
+    library.lepton_pool_stop(pool)
+    del memory
+
+
 class Model:
     """Callable: `m.run([x, y])` or `m.run({"x": x, "y": y})` or `m(x, y)`; safe in threads."""
+    _pool = None  # a lock and the pool; a run at the same time as another does without
 
-    def __init__(self, path):
+    def __init__(self, path, threads=None):
         self.path = os.path.abspath(path)
         self._library = ctypes.CDLL(self.path)
         self._library.lepton_signature.restype = ctypes.c_char_p
@@ -153,6 +162,31 @@ class Model:
         self._run = self._library.lepton_run
         self._run.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_size_t]
         self._describe(self._library.lepton_signature().decode("utf-8"))
+        if threads is None and "threads" in self.signature:
+            threads = self.signature["threads"] or os.cpu_count() or 1
+        if threads and "threads" in self.signature:
+            self._start_threads(threads)
+
+    def _start_threads(self, count):
+        library = self._library
+        library.lepton_pool_bytes.restype = ctypes.c_size_t
+        library.lepton_pool_start.restype = ctypes.c_void_p
+        library.lepton_pool_start.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        library.lepton_pool_stop.argtypes = [ctypes.c_void_p]
+        library.lepton_run_on.argtypes = [ctypes.c_void_p] * 5 + [ctypes.c_size_t]
+        memory = ctypes.create_string_buffer(library.lepton_pool_bytes(count))
+        pool = library.lepton_pool_start(memory, count)
+        weakref.finalize(self, stop_threads, library, pool, memory)
+        self._pool = threading.Lock(), pool
+
+    def _enter(self, *args):
+        """The run itself."""
+        if self._pool is None or not self._pool[0].acquire(blocking=False):
+            return self._run(*args)
+        try:
+            return self._library.lepton_run_on(self._pool[1], *args)
+        finally:
+            self._pool[0].release()
 
     def _describe(self, text):
         """Takes in the signature."""
@@ -321,7 +355,7 @@ class Model:
             arena = scratch.arena_at(need)
             for record, buffer in zip(scratch.outs, buffers):
                 record.data, record.count = buffer.ctypes.data, buffer.size
-            code = self._run(dims, scratch.ins, scratch.outs, arena, need)
+            code = self._enter(dims, scratch.ins, scratch.outs, arena, need)
             if code == ENOMEM and "arena_least" in self.signature and need < ARENA_LAST:
                 need *= 4
                 continue
@@ -379,6 +413,7 @@ class Model:
         return self._get(tree["optional"], found)
 
 
-def load(path):
-    """Loads what `lcc model.onnx --emit=so -o model.so` wrote."""
-    return Model(path)
+def load(path, threads=None):
+    """Loads what `lcc model.onnx --emit=so -o model.so` wrote. `threads`: how many share a run, where it was
+    compiled with --threads (default: what that says)."""
+    return Model(path, threads)

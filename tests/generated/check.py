@@ -23,10 +23,12 @@ SANITIZERS = {
     "clang ASan": ("clang", ["-fsanitize=address", *UNDEFINED]),
     "clang MSan": ("clang", ["-fsanitize=memory"]),
 }
+# Of code made with --threads: three of them.
+RACES = {cc + " TSan": (cc, ["-fsanitize=thread", "-DHARNESS_THREADS=3", "-pthread"]) for cc in ("gcc", "clang")}
 # Use after return is clang's to find: gcc's frames for it are aligned to 32 bytes (GCC bug 110027).
 QUIET = {"gcc ASan": {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0"},
          "clang ASan": {"ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1"},
-         "clang MSan": {}}
+         "clang MSan": {}, **dict.fromkeys(RACES, {})}
 # What compilers call on their own, and what position-independent code names.
 ALWAYS_THERE = {"memcpy", "memmove", "memset", "memcmp", "_GLOBAL_OFFSET_TABLE_"}
 KEEP = """#!/bin/sh
@@ -38,7 +40,7 @@ cp -p ./* '%s' && : > result
 @functools.lru_cache(maxsize=None)
 def sanitizer_there(name):
     """Can programs be linked with it here? (clang's run-time libraries are a package of their own.)"""
-    compiler, flags = SANITIZERS[name]
+    compiler, flags = {**SANITIZERS, **RACES}[name]
     if not shutil.which(compiler):
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -169,7 +171,7 @@ def bridge_sources(job):
 
 
 def program_build(job, folder, name):
-    compiler, flags = SANITIZERS[name]
+    compiler, flags = {**SANITIZERS, **RACES}[name]
     program = os.path.join(job.folder, name.replace(" ", "_"))
     sources = sorted(f for f in os.listdir(folder) if f.endswith((".c", ".o")))
     code, said = run([compiler, "-std=gnu11", "-O1", "-g1", "-w", *flags, os.path.join(HERE, "harness.c"),

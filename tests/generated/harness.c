@@ -26,6 +26,15 @@ size_t lepton_arena_bytes(const int64_t *dims);
 int lepton_run(const int64_t *dims, const lepton_tensor *in, lepton_tensor *out, void *arena,
                size_t arena_bytes);
 
+#ifdef HARNESS_THREADS
+/* Every run by so many threads, of a pool of its own. */
+size_t lepton_pool_bytes(int threads);
+void *lepton_pool_start(void *memory, int threads);
+void lepton_pool_stop(void *pool);
+int lepton_run_on(void *pool, const int64_t *dims, const lepton_tensor *in, lepton_tensor *out,
+                  void *arena, size_t arena_bytes);
+#endif
+
 typedef struct Text {
     const char *data;
     int64_t len;
@@ -157,7 +166,15 @@ static int job_run(Job *j, int byte, FILE *result) {
     for (int64_t i = 0; i < j->nout; i++)
         out[i] = j->out[i].t;
     fill(arena, size, byte);
+#ifdef HARNESS_THREADS
+    void *memory = block(lepton_pool_bytes(HARNESS_THREADS), 16);
+    void *pool = lepton_pool_start(memory, HARNESS_THREADS);
+    int code = lepton_run_on(pool, j->dims, in, out, arena, size);
+    lepton_pool_stop(pool);
+    free(memory);
+#else
     int code = lepton_run(j->dims, in, out, arena, size);
+#endif
     put_word(result, code);
     for (int64_t i = 0; i < j->nout && (code == 0 || code == ECAPACITY); i++) {
         j->out[i].t.rank = out[i].rank;

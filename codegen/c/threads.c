@@ -1,0 +1,347 @@
+/* codegen/c/threads.c — --threads: loops marked `parallel` as functions of a range of iterations, which the
+ * stub's pool hands out. A region is a run of such loops of one Def at the top of a kernel; loops of nothing but
+ * such loops are one space with them, counted row by row.
+ *
+ *   for n0 < 2 parallel { for m0 < 9 parallel { S } }
+ *   →  static void k1_part1(…, int64_t first, int64_t end) {
+ *          for (int64_t n0 = first / 9; n0 * 9 < end; n0++) {
+ *              const int64_t from = …, to = …;
+ *              for (int64_t m0 = from; m0 < to; m0++) { S } } }
+ *      static void k1(lcc_pool *pool, …) { … lcc_pool_run(pool, k1_job1, &job, 18, 8); }
+ * Precondition: sched_parallel saw to it that iterations do not touch what others write. */
+#include "codegen/c/emit.h"
+
+/* ---- what can be shared --------------------------------------------------------------------------- */
+
+typedef struct Closed {
+    const Func *f;
+    bool ok;
+} Closed;
+
+static void find_open(void *data, const Expr *e) {
+    Closed *c = data;
+    bool given = e->op != OP_SYM && e->op != OP_LOAD;
+    for (int i = 0; e->op == OP_SYM && i < c->f->syms.len; i++)
+        given |= e->u.sym == c->f->syms.at[i];
+    c->ok &= given;
+}
+
+/* Depends on the function's symbols only. */
+static bool is_closed(const Emit *em, const Func *f, const Expr *e) {
+    Closed c = {f, true};
+    expr_walk(em->ctx, e, find_open, &c);
+    return c.ok;
+}
+
+static void find_end(void *data, Stmt *s) {
+    bool *ends = data;
+    *ends |= s->op == STMT_CHECK || s->op == STMT_CALL || s->op == STMT_HOST;
+}
+
+static bool is_shared(const Emit *em, const Func *f, const Stmt *s) {
+    bool ends = false;
+    if (s->op != STMT_FOR || s->run != RUN_PARALLEL || !is_closed(em, f, s->a))
+        return false;
+    stmt_walk(s->body, find_end, &ends);
+    return !ends;
+}
+
+/* The last loop of the region that starts with s. */
+static const Stmt *region_end(const Emit *em, const Func *f, const Stmt *s) {
+    while (s->next && s->next->def == s->def && is_shared(em, f, s->next))
+        s = s->next;
+    return s;
+}
+
+/* Iterations of a loop's body when it is part of one space with it; NULL: it is not. */
+static const Expr *inner_space(const Emit *em, const Func *f, const Stmt *loop);
+
+static const Expr *loop_space(const Emit *em, const Func *f, const Stmt *loop) {
+    const Expr *inner = inner_space(em, f, loop);
+    return inner ? expr_mul(em->ctx, loop->a, inner) : loop->a;
+}
+
+static const Expr *inner_space(const Emit *em, const Func *f, const Stmt *loop) {
+    const Expr *sum = NULL;
+    for (const Stmt *s = loop->body; s; s = s->next) {
+        if (s->op == STMT_LET && !expr_uses_buf(s->a, NULL))
+            continue;
+        if (s->def != loop->def || !is_shared(em, f, s))
+            return NULL;
+        const Expr *n = loop_space(em, f, s);
+        sum = sum ? expr_add(em->ctx, sum, n) : n;
+    }
+    return sum && expr_range(em->ctx, sum).min >= 1 ? sum : NULL;
+}
+
+bool func_shares(const Emit *em, const Func *f) {
+    bool any = false;
+    for (const Stmt *s = f->body; s && em->threads; s = s->next) {
+        any |= is_shared(em, f, s);
+        if (s->op == STMT_LET && expr_uses_buf(s->a, NULL))
+            return false;
+    }
+    return any;
+}
+
+/* ---- a region as a function ------------------------------------------------------------------------- */
+
+static Stmt *alone(Emit *em, const Stmt *s, Stmt *next) {
+    Stmt *one = stmt_new(em->ctx, (StmtOp)s->op);
+    *one = *s;
+    one->next = next;
+    return one;
+}
+
+/* The region's loops behind the LETs that stand before it. */
+static const Stmt *region_list(Emit *em, const Func *f, const Stmt *first, const Stmt *last) {
+    Stmt *list = NULL;
+    for (const Stmt *s = first;; s = s->next) {
+        list = stmt_join(list, alone(em, s, NULL));
+        if (s == last)
+            break;
+    }
+    VEC(const Stmt *) lets = {0};
+    for (const Stmt *s = f->body; s != first; s = s->next)
+        if (s->op == STMT_LET)
+            vec_push(em->ctx, &lets, s);
+    while (lets.len > 0)
+        list = alone(em, lets.at[--lets.len], list);
+    return list;
+}
+
+static void print_value(Printer *p, const char *before, const Expr *e, int prec,
+                        const char *after) {
+    text_s(p->t, before);
+    print_expr(p, e, prec);
+    text_s(p->t, after);
+}
+
+static void print_space(Emit *em, const Func *f, const Stmt *list, Str first, Str end);
+
+static void print_nested(Emit *em, const Func *f, const Stmt *s, Str first, Str end) {
+    Printer *p = &em->pr;
+    const Expr *inner = inner_space(em, f, s);
+    int mark = p->scope.len;
+    Str var = print_declare(p, s->var, s->var->name ? s->var->name : "i");
+    print_start(p);
+    text_f(p->t, "for (int64_t %s = %s", var, first);
+    if (inner)
+        print_value(p, " / ", inner, P_UNARY, "");
+    text_f(p->t, "; %s", var);
+    if (inner)
+        print_value(p, " * ", inner, P_UNARY, "");
+    text_f(p->t, " < %s; %s++) {\n", end, var);
+    int body = print_open(p);
+    if (inner) {
+        Str done = print_declare(p, NULL, "done"), from = print_declare(p, NULL, "from");
+        Str to = print_declare(p, NULL, "to");
+        print_start(p);
+        text_f(p->t, "const int64_t %s = %s", done, var);
+        print_value(p, " * ", inner, P_UNARY, ";\n");
+        print_line(p, "const int64_t %s = %s > %s ? %s - %s : 0;", from, first, done, first, done);
+        print_start(p);
+        text_f(p->t, "const int64_t %s = %s - %s", to, end, done);
+        print_value(p, " < ", inner, P_SHIFT, "");
+        text_f(p->t, " ? %s - %s", end, done);
+        print_value(p, " : ", inner, P_COND, ";\n");
+        print_space(em, f, s->body, from, to);
+    } else {
+        print_stmts(p, s->body);
+    }
+    print_close(p, body);
+    print_line(p, "}");
+    p->depth++;
+    print_close(p, mark);
+}
+
+/* Iterations first..end-1 of the list's space: its loops one after another. */
+static void print_space(Emit *em, const Func *f, const Stmt *list, Str first, Str end) {
+    Printer *p = &em->pr;
+    const Expr *before = NULL;
+    for (const Stmt *s = list; s; s = s->next) {
+        if (s->op == STMT_LET) {
+            print_stmts(p, alone(em, s, NULL));
+            continue;
+        }
+        const Expr *n = loop_space(em, f, s);
+        if (!before && (!s->next || s->next->op == STMT_LET)) {
+            print_nested(em, f, s, first, end);
+        } else {
+            print_line(p, "{");
+            int mark = print_open(p);
+            Str from = print_declare(p, NULL, "from"), to = print_declare(p, NULL, "to");
+            const Expr *start = before ? before : expr_i(em->ctx, 0);
+            print_start(p);
+            text_f(p->t, "const int64_t %s = %s", from, first);
+            print_value(p, " > ", start, P_SHIFT, "");
+            text_f(p->t, " ? %s", first);
+            print_value(p, " - ", start, P_MUL, " : 0;\n");
+            print_start(p);
+            text_f(p->t, "const int64_t %s = %s", to, end);
+            print_value(p, " - ", start, P_MUL, "");
+            print_value(p, " < ", n, P_SHIFT, "");
+            text_f(p->t, " ? %s", end);
+            print_value(p, " - ", start, P_MUL, "");
+            print_value(p, " : ", n, P_COND, ";\n");
+            print_nested(em, f, s, from, to);
+            print_close(p, mark);
+            print_line(p, "}");
+        }
+        before = before ? expr_add(em->ctx, before, n) : n;
+    }
+}
+
+/* The parameters that the region, just printed, uses: as members or as arguments. */
+static void print_fields(Printer *p, const Func *f, const char *before, const char *between,
+                         bool types) {
+    const char *sep = "";
+    for (int i = 0; i < f->params.len; i++) {
+        const Buf *b = f->params.at[i];
+        if (!map_get(p->used, b))
+            continue;
+        text_s(p->t, sep);
+        if (types)
+            text_f(p->t, "    %s%s *", stmts_store(f->body, b) ? "" : "const ",
+                   type_c(type_dtype(b->type)));
+        text_f(p->t, "%s%s", before, (Str)map_get(p->names, b));
+        sep = between;
+    }
+    for (int i = 0; i < f->syms.len; i++) {
+        const Sym *s = f->syms.at[i];
+        if (!map_get(p->used, s))
+            continue;
+        text_f(p->t, "%s%s%s%s", sep, types ? "    int64_t " : "", before,
+               (Str)map_get(p->names, s));
+        sep = between;
+    }
+    text_s(p->t, types ? ";\n" : "");
+}
+
+/* The function of a range, and the one of the form the pool calls. */
+static void print_region(Emit *em, const Func *f, const Stmt *list, Str name, int number,
+                         bool restrict_ok) {
+    Printer *p = &em->pr;
+    print_begin(p, list);
+    text_f(p->t, "static void %s_part%d(", name, number);
+    int mark = print_open(p);
+    print_params(p, f, f->body, restrict_ok);
+    Str first = print_declare(p, NULL, "first"), end = print_declare(p, NULL, "end");
+    text_f(p->t, ", int64_t %s, int64_t %s) {\n", first, end);
+    print_space(em, f, list, first, end);
+    print_close(p, mark);
+    text_f(p->t, "}\n\nstruct %s_args%d {\n", name, number);
+    print_fields(p, f, "", ";\n", true);
+    text_f(p->t, "};\n\nstatic void %s_job%d(const void *job, int64_t first, int64_t end) {\n",
+           name, number);
+    text_f(p->t, "    const struct %s_args%d *const args = (const struct %s_args%d *)job;\n", name,
+           number, name, number);
+    text_f(p->t, "    %s_part%d(", name, number);
+    print_fields(p, f, "args->", ", ", false);
+    text_s(p->t, ", first, end);\n}\n\n");
+}
+
+/* Chunks of about a microsecond, so that taking one costs nothing beside it, and no more than balance needs. */
+static int region_chunks(const Emit *em, const Func *f) {
+    enum { LEAST = 8, MOST = 64 };
+    double lanes = em->mach->vec > 4 ? em->mach->vec / 4 : 1, us = MOST;
+    if (f->flop >= 0 && f->bytes_in >= 0 && f->bytes_out >= 0)
+        us = (f->flop / (lanes * 4) + (f->bytes_in + f->bytes_out) / 16) / 1000;
+    return us < LEAST ? LEAST : us > MOST ? MOST : (int)us;
+}
+
+static void print_run(Emit *em, const Func *f, const Stmt *list, Str name, int number) {
+    Printer *p = &em->pr;
+    const Expr *n = NULL;
+    Map *used = p->used;
+    for (const Stmt *s = list; s; s = s->next)
+        if (s->op == STMT_FOR)
+            n = n ? expr_add(em->ctx, n, loop_space(em, f, s)) : loop_space(em, f, s);
+    p->used = print_uses(p, list);
+    print_line(p, "{");
+    p->depth++;
+    print_start(p);
+    text_f(p->t, "const struct %s_args%d job = {", name, number);
+    print_fields(p, f, "", ", ", false);
+    text_s(p->t, "};\n");
+    p->used = used;
+    print_start(p);
+    text_f(p->t, "lcc_pool_run(pool, %s_job%d, &job, ", name, number);
+    print_expr(p, n, P_COND);
+    text_f(p->t, ", %d);\n", region_chunks(em, f));
+    p->depth--;
+    print_line(p, "}");
+}
+
+void print_shared(Emit *em, const Func *f, Str name, bool restrict_ok) {
+    Printer *p = &em->pr;
+    int n = 0;
+    paste_need(p->paste, "lcc_pool_run");
+    for (const Stmt *s = f->body; s; s = s->next) {
+        if (!is_shared(em, f, s))
+            continue;
+        const Stmt *last = region_end(em, f, s);
+        print_region(em, f, region_list(em, f, s, last), name, ++n, restrict_ok);
+        s = last;
+    }
+    n = 0;
+    print_begin(p, f->body);
+    text_f(p->t, "static %s %s(lcc_pool *pool, ", func_returns(f) ? "int" : "void", name);
+    int mark = print_open(p);
+    print_declare(p, NULL, "pool");
+    print_declare(p, NULL, "job");
+    print_params(p, f, f->body, false);
+    text_s(p->t, ") {\n");
+    for (const Stmt *s = f->body; s; s = s->next) {
+        if (!is_shared(em, f, s)) {
+            print_stmts(p, alone(em, s, NULL));
+            continue;
+        }
+        const Stmt *last = region_end(em, f, s);
+        print_run(em, f, region_list(em, f, s, last), name, ++n);
+        s = last;
+    }
+    if (func_returns(f))
+        print_line(p, "return 0;");
+    print_close(p, mark);
+    text_s(p->t, "}\n\n");
+}
+
+/* ---- the pool in the interface ----------------------------------------------------------------------- */
+
+void threads_api(Emit *em, Text *t) {
+    if (!em->threads)
+        return;
+    int n = em->ctx->opt->threads;
+    text_f(t, "\n/* Threads that share the work of run, up to %s_THREADS", em->upper);
+    text_s(t, n < 0 ? " (0: as many as there are)" : "");
+    text_f(
+        t,
+        ", the caller among\n"
+        " * them: a pool in memory of the caller's, LCC_POOL_BYTES(threads) bytes. Threads that do "
+        "not start are\n"
+        " * done without. One run at a time uses a pool; a pool of NULL: the caller does it all. "
+        "The results are the\n"
+        " * same, bit for bit. Link with -pthread; LCC_NO_THREADS compiles the threads out. */\n"
+        "#define %s_THREADS %d\n"
+        "lcc_pool *%s_pool_start(void *memory, int threads);\n"
+        "void %s_pool_stop(lcc_pool *pool);\n",
+        em->upper, n < 0 ? 0 : n, em->out->prefix, em->out->prefix);
+}
+
+void threads_headers(Emit *em, Text *t) {
+    if (em->threads && !em->out->jit)
+        text_s(t, "#if defined(LCC_NO_THREADS) || defined(__TINYC__)\n"
+                  "#elif defined(_WIN32)\n#include <windows.h>\n"
+                  "#elif defined(__unix__) || defined(__APPLE__)\n#include <pthread.h>\n"
+                  "#include <sched.h>\n#endif\n");
+}
+
+void threads_define(Emit *em, Text *t) {
+    if (em->threads)
+        text_f(t,
+               "lcc_pool *%s_pool_start(void *memory, int threads) {\n"
+               "    return lcc_pool_start(memory, threads);\n}\n\n"
+               "void %s_pool_stop(lcc_pool *pool) {\n    lcc_pool_stop(pool);\n}\n\n",
+               em->out->prefix, em->out->prefix);
+}
