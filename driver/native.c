@@ -12,6 +12,10 @@ static bool has(const char *isa) {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     return !strcmp(isa, "sse2");
 }
+#elif defined(__aarch64__)
+static bool has(const char *isa) {
+    return !strcmp(isa, "neon");
+}
 #else
 static bool has(const char *isa) {
     (void)isa;
@@ -20,7 +24,7 @@ static bool has(const char *isa) {
 #endif
 
 const char *native_machine(void) {
-    static const char *const best[] = {"avx512", "avx2", "sse2"};
+    static const char *const best[] = {"avx512", "avx2", "sse2", "neon"};
     const Machine *m;
     for (size_t i = 0; i < sizeof best / sizeof best[0]; i++)
         if (has(best[i]) && target_find(best[i], &m))

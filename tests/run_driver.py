@@ -161,7 +161,7 @@ def usage(c):
             (["m.onnx", "--shape", "nix=2x3"], ["no such input", "its inputs: x"]),
             (["m.onnx", "--dim", "N=2"], ["--dim N: no input has such a dimension"]),
             (["m.onnx", "--rule=none"], ["--rule=none: the target has no such rule", "nested naive"]),
-            (["m.onnx", "--target=neon"], ["--target=neon is not built yet"]),
+            (["m.onnx", "--target=sve"], ["--target=sve is not built yet"]),
             (["chek", "m.onnx"], ["chek is neither a verb nor a file", "did you mean lcc check?"]),
             (["-v"], ["no model is given"]),
             (["m.onnx", "--shape", "x=2x4"], ["axis 1 is 3 in the model, not 4"]),

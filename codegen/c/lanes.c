@@ -389,6 +389,10 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
                "    const __m128 v2 = _mm_add_ps(%s, _mm_movehl_ps(%s, %s));\n"
                "    return _mm_cvtss_f32(_mm_add_ss(v2, _mm_shuffle_ps(v2, v2, 0x55)));\n",
                v4, v4, v4);
+    } else if (op == OP_VADD && t == T_F32 && lanes == 4 && has_neon(p)) {
+        need_intrinsics(p);
+        text_s(&body, "    const float32x2_t v2 = vadd_f32(vget_low_f32(a), vget_high_f32(a));\n"
+                      "    return vget_lane_f32(v2, 0) + vget_lane_f32(v2, 1);\n");
     } else {
         text_f(&body, "    %s v[%d];\n    for (int i = 0; i < %d; i++)\n        v[i] = a[i];\n",
                type_c(t), lanes, lanes);

@@ -13,11 +13,14 @@ typedef struct Simd {
     const char *text;
 } Simd;
 
-static const Simd SIMD_TABLE[] = {
 #define SIMD(op, dtype, lanes, text) {OP_##op, T_##dtype, lanes, text},
+static const Simd SIMD_TABLE[] = {
 #include "codegen/c/simd.def"
-#undef SIMD
 };
+static const Simd NEON_TABLE[] = {
+#include "codegen/c/neon.def"
+};
+#undef SIMD
 
 /* ---- types ------------------------------------------------------------------------------------------ */
 
@@ -29,14 +32,18 @@ bool has_avx(const Printer *p) {
     return p->mach->vec >= 32;
 }
 
+bool has_neon(const Printer *p) {
+    return strcmp(p->mach->isa, "neon") == 0;
+}
+
 const char *register_bits(const Printer *p, int bytes) {
-    if (bytes > p->mach->vec)
+    if (has_neon(p) || bytes > p->mach->vec)
         return NULL;
     return bytes == 64 ? "512" : bytes == 32 ? "256" : bytes == 16 ? "" : NULL;
 }
 
 void need_intrinsics(Printer *p) {
-    paste_include(p->paste, "immintrin.h");
+    paste_include(p->paste, has_neon(p) ? "arm_neon.h" : "immintrin.h");
 }
 
 Dtype bits_type(Dtype t, bool is_signed) {
@@ -299,11 +306,15 @@ static bool print_infix(Printer *p, const Expr *e, int prec) {
 
 static const Simd *find_simd(const Printer *p, Op op, Dtype t, int lanes) {
     bool old = op == OP_SQRT || op == OP_MIN || op == OP_MAX; /* of SSE2; the rest came with AVX */
-    if (lanes * type_bytes(t) > p->mach->vec || (!old && !has_avx(p)))
+    bool neon = has_neon(p);
+    const Simd *table = neon ? NEON_TABLE : SIMD_TABLE;
+    size_t n =
+        neon ? sizeof NEON_TABLE / sizeof *NEON_TABLE : sizeof SIMD_TABLE / sizeof *SIMD_TABLE;
+    if (lanes * type_bytes(t) > p->mach->vec || (!neon && !old && !has_avx(p)))
         return NULL;
-    for (size_t i = 0; i < sizeof SIMD_TABLE / sizeof *SIMD_TABLE; i++)
-        if (SIMD_TABLE[i].op == op && SIMD_TABLE[i].dtype == t && SIMD_TABLE[i].lanes == lanes)
-            return &SIMD_TABLE[i];
+    for (size_t i = 0; i < n; i++)
+        if (table[i].op == op && table[i].dtype == t && table[i].lanes == lanes)
+            return &table[i];
     return NULL;
 }
 

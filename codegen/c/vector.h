@@ -14,6 +14,7 @@ Str vector_type(Printer *p, Dtype t, int lanes);
 Dtype bits_type(Dtype t, bool is_signed);
 bool has_bit_masks(const Printer *p); /* AVX-512 */
 bool has_avx(const Printer *p);       /* AVX2, FMA and F16C */
+bool has_neon(const Printer *p);
 /* "512" of a register of these bytes: "" for 16; NULL when the machine has no such register. */
 const char *register_bits(const Printer *p, int bytes);
 void need_intrinsics(Printer *p);
