@@ -380,7 +380,7 @@ static bool print_unary(Printer *p, const Expr *e) {
     } else if (e->op == OP_NOT) {
         text_f(p->t, "(%s)~", vector_type(p, t, lanes));
         print_expr(p, e->kid[0], P_UNARY);
-    } else if (e->op == OP_BITCAST) {
+    } else if (e->op == OP_BITCAST && t != T_BOOL && type_dtype(e->kid[0]->type) != T_BOOL) {
         text_f(p->t, "(%s)", vector_type(p, t, lanes));
         print_expr(p, e->kid[0], P_UNARY);
     } else {
