@@ -120,8 +120,10 @@ def measure_apart(case, target, threads, options):
     """`measure` in a process of its own."""
     told = json.dumps({"case": case.name, "group": case.group.name, "target": target, "threads": threads,
                        "options": options})
+    # peers run as they come: no setting of this shell decides their kernels or threads
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "OMP_", "MKL_", "KMP_", "ORT_", "OV_"))}
     done = subprocess.run([sys.executable, os.path.abspath(__file__), told], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, check=False)
+                          stderr=subprocess.PIPE, text=True, check=False, env=env)
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):

@@ -26,7 +26,7 @@ from sides import PEERS, lepton
 
 ROOT = os.path.dirname(case_list.HERE)
 MODES = {"quick": {"rounds": 7, "turn": 0.05, "tries": 2, "peers": "ort,ov,ovd,blas"},
-         "full": {"rounds": 15, "turn": 0.1, "tries": 5, "peers": "ort,ov,ovd,blas,loops,iree"}}
+         "full": {"rounds": 11, "turn": 0.05, "tries": 5, "peers": "ort,ov,ovd,blas,loops,iree"}}
 PACKAGES = ("onnxruntime", "openvino", "scipy-openblas32", "iree-base-compiler", "numpy")
 
 

@@ -11,8 +11,6 @@ import time
 
 import numpy as np
 
-from probe import cpu_flags
-
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "python"))
 import lepton  # noqa: E402 (of this checkout)
 
@@ -108,34 +106,34 @@ class OpenVinoDefault(OpenVino):
 
 
 class OpenBlas:
-    """sgemm on a model that is one MatMul, weights as they come: row by row."""
+    """sgemm (sgemv for one row) on a model that is one MatMul, weights as they come: row by row."""
     name, label = "blas", "OpenBLAS sgemm"
 
     def __init__(self, path, target, threads, names):
         import onnx
         import scipy_openblas32
-        if "avx512f" in cpu_flags():  # else it takes AVX2 kernels on processors it does not know
-            os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
         graph = onnx.load(path).graph
         if [n.op_type for n in graph.node] != ["MatMul"]:
             raise ValueError("sgemm is one MatMul")
         self.weights = np.array(onnx.numpy_helper.to_array(graph.initializer[0]), np.float32, order="C")
         lib = ctypes.CDLL(os.path.join(scipy_openblas32.get_lib_dir(), "libscipy_openblas.so"))
         lib.scipy_openblas_set_num_threads(threads)
-        self.gemm = lib.scipy_cblas_sgemm
+        self.gemm, self.gemv = lib.scipy_cblas_sgemm, lib.scipy_cblas_sgemv
         i, p, f = ctypes.c_int, ctypes.c_void_p, ctypes.c_float
         self.gemm.argtypes = [i, i, i, i, i, i, f, p, i, p, i, f, p, i]
-        self.gemm.restype = None
+        self.gemv.argtypes = [i, i, i, i, f, p, i, p, i, f, p, i]
+        self.gemm.restype = self.gemv.restype = None
 
     def bind(self, arrays):
         x, (k, n) = arrays[0], self.weights.shape
         m = x.size // k
         self.arrays = y = np.zeros((m, n), np.float32)
-        p = ctypes.c_void_p
-        # 101 row major, 111 not transposed
-        bound = (101, 111, 111, m, n, k, 1.0, p(x.ctypes.data), k, p(self.weights.ctypes.data), n, 0.0,
-                 p(y.ctypes.data), n)
-        self.step = lambda: self.gemm(*bound)
+        at, of, to = (ctypes.c_void_p(v.ctypes.data) for v in (self.weights, x, y))
+        if m == 1:  # 101 row major, 111 as it is, 112 transposed
+            call, bound = self.gemv, (101, 112, k, n, 1.0, at, n, of, 1, 0.0, to, 1)
+        else:
+            call, bound = self.gemm, (101, 111, 111, m, n, k, 1.0, of, k, at, n, 0.0, to, n)
+        self.step = lambda: call(*bound)
         self.step()
         return [y.copy()]
 
