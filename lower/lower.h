@@ -99,6 +99,7 @@ const Pass *pass_table(int *count);
 /* ---- passes (each documented in its file) ------------------------------------------------------- */
 
 bool graph_ports(Lower *lo);     /* every output gets a buffer of its own */
+bool graph_phases(Lower *lo);    /* transposed convolutions over whole steps of their stride */
 bool graph_raise(Lower *lo);     /* DequantizeLinear around a contraction leaves its sum */
 bool graph_fold(Lower *lo);      /* small constant equations become constants */
 bool graph_rewrite(Lower *lo);   /* graph.rules: constant factors into sums, … */
