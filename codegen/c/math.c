@@ -83,12 +83,13 @@ static const Expr *power_of_two(const Math *m, const Expr *n) {
     return bits_as(m, T_F32, with_i32(m, OP_SHL, with_i32(m, OP_ADD, n, 127), 23));
 }
 
-/* Beyond the bounds the two scalings overflow or vanish as they should. */
+/* Beyond the bounds the two scalings overflow or vanish as they should. Both factors are 0 from the lower one on:
+ * a product that underflows takes many times longer, and masked scores are far below. */
 static const Expr *formula_exp(Math *m, const Expr *a) {
     static const double c[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
                                4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
     const Expr *x = let(m, "x", op2(m, OP_MIN, number(m, T_F32, 89), a));
-    x = let(m, "y", op2(m, OP_MAX, number(m, T_F32, -104), x));
+    x = let(m, "y", op2(m, OP_MAX, number(m, T_F32, -176), x));
     const Expr *t = with_f32(m, OP_MUL, x, 1.44269504);
     t = let(m, "t", with_f32(m, OP_ADD, t, TO_INT));
     const Expr *n = let(m, "n", with_f32(m, OP_SUB, t, TO_INT));
