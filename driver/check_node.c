@@ -45,7 +45,7 @@ void inners_mark(Args *a, Program *p, Inners *list, bool outputs) {
         Buf *b = it->kind == ITEM_DEF ? it->def->buf : NULL;
         if (!b || b->space != SPACE_ARENA || is_port(p, b))
             continue;
-        Port port = {b->name, b};
+        Port port = {b->name, b, NULL};
         Inner x = {b->name, it->def->origin, b, p->outputs.len};
         b->space = SPACE_OUTPUT;
         vec_push(a->ctx, &p->outputs, port);

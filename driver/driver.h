@@ -37,10 +37,11 @@ bool args_parse(Ctx *ctx, Args *a, int argc, char **argv);
 void help_print(Text *t, bool all);
 void manual_print(Text *t, const char *form);
 
-/* shapes.c: decimal at *at, moved behind it; the values of --dim and --shape, and a shape as text. */
+/* shapes.c: decimal at *at, moved behind it; the values of --dim, --shape and --state, and a shape as text. */
 bool parse_int(const char **at, int64_t *v);
 bool parse_dim(Args *a, const char *text);
 bool parse_shape(Args *a, const char *text);
+bool parse_state(Args *a, const char *text);
 void shape_text(Text *t, const ShapeBind *s);
 
 /* A verb returns the exit code; errors are in ctx->diag. */

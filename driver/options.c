@@ -103,6 +103,8 @@ static bool set_value(Ctx *ctx, Args *a, const OptRow *r, const char *v) {
         return parse_dim(a, v);
     case SHAPE:
         return parse_shape(a, v);
+    case STATE:
+        return parse_state(a, v);
     }
     return false;
 }
@@ -197,6 +199,8 @@ static const char *flags_text(Ctx *ctx, const Args *a) {
         if (b->mult != 1)
             text_f(&t, "%%%lld", (long long)b->mult);
     }
+    for (int i = 0; i < a->opt.states.len; i++)
+        text_f(&t, " --state %s=%s", a->opt.states.at[i].in, a->opt.states.at[i].out);
     for (int i = 0; i < a->define.shapes.len; i++) {
         text_f(&t, " --shape %s=", a->define.shapes.at[i].input);
         shape_text(&t, &a->define.shapes.at[i]);

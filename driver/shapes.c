@@ -47,6 +47,16 @@ bool parse_dim(Args *a, const char *text) {
     return true;
 }
 
+/* past=present */
+bool parse_state(Args *a, const char *text) {
+    const char *eq = strchr(text, '=');
+    if (!eq || eq == text || !eq[1])
+        return diag_error(a->ctx, EXIT_USAGE, NULL, "--state %s: expected INPUT=OUTPUT", text);
+    StateBind s = {str_n(a->ctx, text, (size_t)(eq - text)), eq + 1};
+    vec_push(a->ctx, &a->opt.states, s);
+    return true;
+}
+
 static bool parse_extents(const char **at, ShapeBind *s) {
     if (!strncmp(*at, "scalar", 6)) {
         *at += 6;

@@ -290,7 +290,7 @@ static Val *input_tensor(DefineState *st, Str name, const TypeInfo *t, const Sha
         else
             dim[a] = dim_named(st, str_f(ctx, "%s_%d", name, a));
     }
-    Port p = {name, buf_new(ctx, name, t->type, SPACE_INPUT, rank, dim)};
+    Port p = {name, buf_new(ctx, name, t->type, SPACE_INPUT, rank, dim), NULL};
     text_f(tree, "\"tensor\": %d", st->prog->inputs.len);
     vec_push(ctx, &st->prog->inputs, p);
     return tensor_val(ctx, p.buf);
@@ -558,7 +558,7 @@ static Buf *output_buf(DefineState *st, Scope *s, Str name, Buf *b) {
 /* The tree of an output (docs/bridge.md): `"tensor": 3`, and so on, without the braces. */
 static void output_tree(DefineState *st, Scope *s, Str name, Val *v, Text *t) {
     if (v->kind == VAL_TENSOR) {
-        Port p = {name, output_buf(st, s, name, v->buf)};
+        Port p = {name, output_buf(st, s, name, v->buf), NULL};
         text_f(t, "\"tensor\": %d", st->prog->outputs.len);
         vec_push(st->ctx, &st->prog->outputs, p);
         return;

@@ -421,6 +421,21 @@ bool eval_func(Eval *ev, const Func *f) {
     return true;
 }
 
+/* What takes the place of an input starts as that. */
+static bool start_states(Eval *ev, const Program *p) {
+    for (int i = 0; p && i < p->outputs.len; i++)
+        for (int j = 0; p->outputs.at[i].state && j < p->inputs.len; j++) {
+            if (strcmp(p->outputs.at[i].state, p->inputs.at[j].name) != 0)
+                continue;
+            Tensor *from = eval_make(ev, p->inputs.at[j].buf, false);
+            Tensor *to = eval_make(ev, p->outputs.at[i].buf, false);
+            if (!from || !to)
+                return false;
+            memcpy(to->data, from->data, (size_t)from->count * (size_t)type_bytes(from->type));
+        }
+    return true;
+}
+
 bool eval_module(Eval *ev, const Module *m) {
     int64_t bytes = 0;
     ev->funcs = map_new(ev->ctx);
@@ -436,7 +451,7 @@ bool eval_module(Eval *ev, const Module *m) {
     if (m->arena_cap) /* every Buf is on its own, so all fit */
         eval_set(ev, m->arena_cap, INT64_MAX);
     ev->epoch++;
-    bool done = exec_list(ev, func_exec(ev, m->entry));
+    bool done = start_states(ev, m->prog) && exec_list(ev, func_exec(ev, m->entry));
     for (int i = 0; done && i < m->entry->params.len; i++)
         done = unpack(ev, m->entry->params.at[i]);
     ev->arena = NULL;

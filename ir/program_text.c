@@ -133,6 +133,10 @@ void put_port(Print *p, const char *word, const Port *port) {
     put_line(p, "%s ", word);
     put_str(p->t, port->name);
     text_f(p->t, " %s", names_of(p->names, port->buf, port->buf->name));
+    if (port->state) {
+        text_s(p->t, " state ");
+        put_str(p->t, port->state);
+    }
 }
 
 /* The tree of tensors alone, one a port, which goes without saying. */
@@ -324,7 +328,10 @@ static bool parse_block(Parse *p, Block **b) {
 
 static bool parse_port(Parse *p, Port *port) {
     port->name = take_str(p);
-    return port->name && (port->buf = take_buf_name(p)) != NULL;
+    port->state = NULL;
+    if (!port->name || (port->buf = take_buf_name(p)) == NULL)
+        return false;
+    return !lex_take(&p->lex, "state") || (port->state = take_str(p)) != NULL;
 }
 
 bool at_port(const Parse *p) {

@@ -223,6 +223,7 @@ struct Block {
 typedef struct Port {
     Str name; /* ONNX name */
     Buf *buf; /* an output may be an input or a constant: then lowering copies */
+    Str state; /* of an output: the input whose place it takes (--state); NULL: it has a buffer of its own */
 } Port;
 
 /* The whole model at the tensor level. */

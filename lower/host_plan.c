@@ -6,7 +6,7 @@
 
 static Stmt *plan_block(Lower *lo, const Plan *plan);
 
-static Stmt *call_kernel(Lower *lo, Kernel *k) {
+Stmt *kernel_call(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     Stmt *s = stmt_new(ctx, STMT_CALL);
     int n = k->ins.len + k->outs.len + k->temps.len, at = 0;
@@ -49,7 +49,7 @@ static Stmt *loop(Lower *lo, const PlanItem *pi) {
 static Stmt *plan_item(Lower *lo, const PlanItem *pi) {
     Ctx *ctx = lo->ctx;
     if (pi->kernel)
-        return call_kernel(lo, pi->kernel);
+        return kernel_call(lo, pi->kernel);
     Stmt *s = NULL;
     switch (pi->item->kind) {
     case ITEM_BIND:

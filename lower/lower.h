@@ -49,6 +49,11 @@ const char *target_nearest(const char *name);
 
 /* ---- options ------------------------------------------------------------------------------------ */
 
+/* --state past=present: the output takes the input's place. */
+typedef struct StateBind {
+    const char *in, *out;
+} StateBind;
+
 typedef struct Options {
     const char *input, *output; /* paths; "-" = stdin / stdout */
     const char *emit;           /* "c,h" | "so" | "obj" | "exe" | "json" … as given, or NULL */
@@ -65,7 +70,8 @@ typedef struct Options {
     bool o0, strict, min_ram, time, json, quiet, make_dep;
     int verbose, threads; /* threads: 0, 1: none; -1: as many as there are */
     size_t max_memory;    /* 0: from the file's size */
-    const char *flags;    /* the command's flags as one text, for the header comment */
+    VEC(StateBind) states;
+    const char *flags; /* the command's flags as one text, for the header comment */
 } Options;
 
 /* ---- the pipeline ------------------------------------------------------------------------------- */
@@ -119,6 +125,10 @@ bool sched_choose(Lower *lo);
 bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
+Stmt *kernel_call(Lower *lo, Kernel *k);
+bool state_bind(Lower *lo); /* --state */
+/* The output that takes the input's place; NULL: none. */
+const Buf *state_output(const Program *prog, const Buf *in);
 bool memory_plan(Lower *lo);
 /* Bytes an arena buffer takes, rounded up to whole cache lines. */
 const Expr *memory_bytes(Ctx *ctx, const Buf *b);

@@ -191,7 +191,9 @@ static void add_call(CallRun *r, const Stmt *s) {
     int call = r->graph.calls.len;
     for (int i = 0; i < s->func->params.len; i++) {
         Buf *b = s->arg[i];
-        if (b->space == SPACE_CONST || b->space == SPACE_INPUT)
+        if (b->space == SPACE_INPUT)
+            b = (Buf *)(uintptr_t)state_output(r->lo->prog, b);
+        if (!b || b->space == SPACE_CONST)
             continue;
         add_before(r, &c, call, b, func_writes(s->func, s->func->params.at[i]));
         if (b->space != SPACE_ARENA)

@@ -376,10 +376,12 @@ static bool is_padded(const Kernel *k) {
     return false;
 }
 
-/* After memory_plan such a kernel finds an input in the place of its result: only the whole module has it there. */
+/* After state_bind and memory_plan such a kernel finds an input in the place of its result:
+ * only the whole module has it there. */
 static bool is_in_place(const Kernel *k) {
     for (int i = 0; i < k->ins.len; i++)
-        if (k->func->flat && k->ins.at[i]->offset && !stmt_uses_buf(k->func->body, k->ins.at[i]))
+        if (k->func->flat && (k->ins.at[i]->offset || k->ins.at[i]->space == SPACE_INPUT) &&
+            !stmt_uses_buf(k->func->body, k->ins.at[i]))
             return true;
     return false;
 }

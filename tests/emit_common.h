@@ -45,7 +45,7 @@ static inline void test_open(Test *t, const char *name) {
 static inline Buf *test_port(Test *t, const char *name, Dtype type, int64_t n, bool output) {
     Ctx *ctx = t->ctx;
     const Expr *dim = expr_i(ctx, n);
-    Port p = {str(ctx, name), NULL};
+    Port p = {str(ctx, name), NULL, NULL};
     p.buf = buf_new(ctx, p.name, type, output ? SPACE_OUTPUT : SPACE_INPUT, 1, &dim);
     if (output)
         vec_push(ctx, &t->prog->outputs, p);

@@ -132,7 +132,7 @@ static void test_vectors(Test *t, Dtype type, int lanes) {
     vec_push(ctx, &t->prog->dims, f->syms.at[0]);
     vec_push(ctx, &t->module->kernels, k);
     for (int i = 0; i < f->params.len; i++) {
-        Port p = {f->params.at[i]->name, f->params.at[i]};
+        Port p = {f->params.at[i]->name, f->params.at[i], NULL};
         bool input = p.buf->space == SPACE_INPUT;
         if (input)
             vec_push(ctx, &t->prog->inputs, p);

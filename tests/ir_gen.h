@@ -367,13 +367,13 @@ static inline Program *gen_program(Gen *g, Eval *ev) {
     if (g->weights)
         vec_push(ctx, &p->consts, g->weights);
     for (int i = 0; i < g->in.len; i++) {
-        Port port = {str_f(ctx, "in/%d", i), g->in.at[i]};
+        Port port = {str_f(ctx, "in/%d", i), g->in.at[i], NULL};
         vec_push(ctx, &p->inputs, port);
     }
     for (int i = 0; i < (g->exact ? 1 : 3); i++) {
         Def *d = i == 0 && dense ? dense : gen_def(g, (int)rnd(g, 3));
         g->first = d == dense ? first : g->first;
-        Port port = {str_f(ctx, "out:%d", i), d->buf};
+        Port port = {str_f(ctx, "out:%d", i), d->buf, NULL};
         d->loc.name = str_f(ctx, "node %d", i);
         d->loc.node = i;
         if (g->first)

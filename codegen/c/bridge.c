@@ -258,11 +258,28 @@ static void bridge_shapes(Emit *em) {
     }
 }
 
+/* Callers of the bridge may hold a state in two buffers, or give the same one twice. */
+static void bridge_states(Emit *em) {
+    Printer *p = &em->pr;
+    const Program *prog = em->m->prog;
+    for (int i = 0; i < prog->inputs.len; i++)
+        for (int j = 0; port_is_state(em, i) && j < prog->outputs.len; j++) {
+            if (state_output(prog, prog->inputs.at[i].buf) != prog->outputs.at[j].buf)
+                continue;
+            const char *type = type_c(type_dtype(prog->inputs.at[i].buf->type));
+            print_line(p, "if (out[%d].data != in[%d].data)", j, i);
+            print_line(p, "    for (int64_t i = 0; i < in[%d].count; i++)", i);
+            print_line(p, "        ((%s *)out[%d].data)[i] = ((const %s *)in[%d].data)[i];", type,
+                       j, type, i);
+        }
+}
+
 static void bridge_call(Emit *em) {
     Printer *p = &em->pr;
     const Func *f = em->m->entry;
     const char *comma = "";
     int nin = em->m->prog->inputs.len;
+    bridge_states(em);
     print_start(p);
     text_f(p->t, "return %s_run(", em->out->prefix);
     if (em->m->prog->dims.len) {
@@ -271,6 +288,8 @@ static void bridge_call(Emit *em) {
     }
     for (int i = 0; i < f->params.len; i++) {
         const Buf *b = f->params.at[i];
+        if (port_is_state(em, i))
+            continue;
         text_f(p->t, "%s(%s%s *)%s[%d].data", comma, i < nin ? "const " : "",
                type_c(type_dtype(b->type)), i < nin ? "in" : "out", i < nin ? i : i - nin);
         if (i >= nin && port_is_open(em, b))

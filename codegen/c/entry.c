@@ -52,15 +52,24 @@ Str port_extents(Emit *em, const Buf *b) {
     return open ? open->dims : NULL;
 }
 
+bool port_is_state(Emit *em, int i) {
+    const Program *prog = em->m->prog;
+    return i < prog->inputs.len && state_output(prog, prog->inputs.at[i].buf);
+}
+
 static void print_port(Emit *em, Text *t, int i, bool shapes) {
     const Buf *b = em->m->entry->params.at[i];
-    bool input = i < em->m->prog->inputs.len;
+    const Program *prog = em->m->prog;
+    bool input = i < prog->inputs.len;
+    Str state = input ? NULL : prog->outputs.at[i - prog->inputs.len].state;
     const OpenPort *open = map_get(em->open, b);
     text_f(t, "%s%s *%s", input ? "const " : "", type_c(type_dtype(b->type)),
            (Str)map_get(em->pr.names, b));
     if (shapes) {
         text_s(t, " /* ");
         print_shape(em, t, b);
+        if (state)
+            text_f(t, ", before: %s", safe_comment(em->ctx, state, 100));
         text_s(t, " */");
     }
     if (open)
@@ -75,6 +84,8 @@ void entry_prototype(Emit *em, Text *t, bool shapes) {
         comma = ", ";
     }
     for (int i = 0; i < em->m->entry->params.len; i++) {
+        if (port_is_state(em, i))
+            continue;
         text_s(t, comma);
         print_port(em, t, i, shapes);
         comma = ", ";
@@ -342,6 +353,19 @@ static void declare_params(Emit *em) {
         open->dims = print_declare(p, NULL, str_f(em->ctx, "%s_dims", name));
         map_put(em->open, b, open);
     }
+    for (int i = 0; i < em->m->prog->inputs.len; i++)
+        if (port_is_state(em, i))
+            map_put(p->names, f->params.at[i],
+                    map_get(p->names, state_output(em->m->prog, em->m->prog->inputs.at[i].buf)));
+}
+
+static bool port_is_used(Emit *em, int i) {
+    const Func *f = em->m->entry;
+    bool used = map_get(em->pr.used, f->params.at[i]) != NULL;
+    for (int k = 0; k < em->m->prog->inputs.len; k++)
+        if (state_output(em->m->prog, f->params.at[k]) == f->params.at[i])
+            used |= map_get(em->pr.used, f->params.at[k]) != NULL;
+    return used;
 }
 
 typedef struct Binds {
@@ -420,7 +444,7 @@ void entry_print(Emit *em, Text *t) {
     entry_prototype(em, t, false);
     text_s(t, " {\n");
     for (int i = 0; i < f->params.len; i++)
-        if (!map_get(p->used, f->params.at[i]))
+        if (!port_is_state(em, i) && !port_is_used(em, i))
             text_f(t, "    (void)%s;\n", (Str)map_get(p->names, f->params.at[i]));
     if (em->mode == WEIGHTS_FILE && !em->uses_weights)
         text_s(t, "    (void)weights;\n");
