@@ -26,17 +26,19 @@ class Lepton:
         self.seconds = time.time() - start
 
     def bind(self, arrays):
-        call = self.model._run
-        bound = []
+        enter, bound = self.model._enter, []
 
         def note(*args):
             bound[:] = args
-            return call(*args)
+            return enter(*args)
 
-        self.model._run = note
+        self.model._enter = note
         outputs = self.model.run(arrays)
-        self.model._run = call
+        del self.model._enter  # the method again
         self.arrays = arrays, outputs
+        call = self.model._run
+        if self.model._pool:
+            call, bound = self.model._library.lepton_run_on, [self.model._pool[1], *bound]
         self.step = lambda: call(*bound)
         return outputs
 
