@@ -87,13 +87,14 @@ def kernel_rows(timed, work, name, probe, rates, peak, footprint):
         if not f["calls"]:
             continue
         rule, flop, reads, writes = work.get(kernel, ("-", 0.0, 0.0, 0.0))
+        known = flop + reads + writes > 0
         size, ns = reads + writes, max(f["ns"], 1.0)
         level = "L2" if size <= probe.sizes["L2"] else probe.level_of(footprint)
         roof = f["calls"] * max(flop / peak, size / rates[level])  # nanoseconds: so much is a G a second
         rows.append({"network": name, "kernel": kernel, "rule": rule, "node": f["node"], "calls": f["calls"],
                      "us": ns / f["calls"] * 1e-3, "part": ns / total, "gflops": flop * f["calls"] / ns,
                      "gbs": size * f["calls"] / ns, "bound": "fma" if flop / peak >= size / rates[level] else level,
-                     "share": roof / ns, "lost": max(0.0, ns - roof) / total})
+                     "share": roof / ns if known else None, "lost": max(0.0, ns - roof) / total if known else 0.0})
     return rows
 
 
@@ -166,8 +167,13 @@ def main():
         print(f"no files, left out (bench/run.sh export makes them): {', '.join(missing)}", file=sys.stderr)
     order = (lambda r: r["share"]) if a.by == "share" else (lambda r: -r["lost"])
     head_print()
-    for row in sorted((r for r in rows if r["part"] >= a.least), key=order)[:a.top]:
+    large = [r for r in rows if r["part"] >= a.least]
+    for row in sorted((r for r in large if r["share"] is not None), key=order)[:a.top]:
         row_print(row)
+    unknown = sorted((r for r in large if r["share"] is None), key=lambda r: -r["part"])
+    if unknown:
+        print(f"without known work, {len(unknown)}: "
+              + ", ".join(f"{r['network']} {r['kernel']} {r['part']:.0%}" for r in unknown[:10]))
     if a.json:
         with open(a.json, "w", encoding="utf-8") as f:
             json.dump({"schema": 1, "rows": rows}, f, indent=1)
