@@ -163,11 +163,56 @@ static void name_uniquely(Ctx *ctx, Kernel *k) {
     }
 }
 
+static const Expr *load_shorter(Ctx *ctx, const Expr *e, void *data) {
+    Buf *b = data;
+    return e->op == OP_LOAD && e->u.buf == b && e->nkid > b->rank ? buf_load(ctx, b, e->kid) : e;
+}
+
+static bool is_listed(const Kernel *k, const Buf *b) {
+    for (int i = 0; i < k->kept.len + k->inner.len; i++)
+        if (b == (i < k->kept.len ? k->kept.at[i] : k->inner.at[i - k->kept.len]))
+            return true;
+    return false;
+}
+
+/* A temporary that the root reads through a view (a flattened mean) has no dimensions of extent 1 behind the
+ * root's.   t[n,c,0,0] of f32[N,C,1,1]  →  t[n,c] of f32[N,C] */
+static void drop_units(Ctx *ctx, Kernel *k) {
+    const Def *root = kernel_root(k);
+    for (int i = 0; i + 1 < k->defs.len; i++) {
+        Def *d = k->defs.at[i];
+        Buf *b = d->buf;
+        int rank = b->rank;
+        while (rank > root->buf->rank && rank > 1 && expr_is(b->dim[rank - 1], 1))
+            rank--;
+        if (rank == b->rank || d->at || b->ndef != 1 || b->space != SPACE_ARENA ||
+            is_listed(k, b) || root->at)
+            continue;
+        const Expr *zero = expr_i(ctx, 0), *to[RANK_MAX];
+        Sym *from[RANK_MAX];
+        int gone = b->rank - rank;
+        for (int j = 0; j < gone; j++) {
+            from[j] = d->axis[rank + j].var;
+            to[j] = zero;
+        }
+        d->value = expr_subst(ctx, d->value, gone, from, to);
+        d->when = d->when ? expr_subst(ctx, d->when, gone, from, to) : NULL;
+        d->init = d->init ? expr_subst(ctx, d->init, gone, from, to) : NULL;
+        memmove(d->axis + rank, d->axis + b->rank, (size_t)(d->naxis - b->rank) * sizeof *d->axis);
+        d->naxis -= gone;
+        b->rank = rank;
+        b->known_state = 0;
+        for (int j = 0; j < k->defs.len; j++)
+            def_map(ctx, k->defs.at[j], load_shorter, b);
+    }
+}
+
 void kernel_normalise(Ctx *ctx, Kernel *k) {
     if (k->defs.at[0]->scan) {
         name_uniquely(ctx, k);
         return;
     }
+    drop_units(ctx, k);
     Kernel old = *k;
     k->defs.at = NULL;
     k->defs.len = k->defs.cap = 0;
