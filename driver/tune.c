@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum { PROGRAMS = 4, ROUNDS = 3 };
-/* A candidate must be better than the rules' choice by more than the noise of a figure and what a clock can tell. */
+/* A candidate must be better than the rules' choice by more than noise, and by what a clock can tell. */
 #define WORTH 0.97
 #define WORTH_US 0.05
 
