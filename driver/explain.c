@@ -191,6 +191,8 @@ static void explain_kernel(Text *t, const Compiled *c, const Kernel *k, const Pr
     }
     if (choice)
         text_f(t, "class      %s: %s\nkey        %s\n", choice->kind, choice->roles, choice->key);
+    if (choice && choice->notes[0])
+        text_f(t, "rewrites   %s\n", choice->notes);
     if (choice)
         explain_tries(t, choice);
     text_f(t, "rule       %s\n", k->rule ? k->rule : "none: naive loops");
@@ -256,6 +258,8 @@ static void json_kernel(Text *t, const Compiled *c, const Kernel *k) {
     if (choice) {
         text_f(t, ", \"class\": \"%s\", \"key\": \"%s\", \"tile\": [%lld, %lld]", choice->kind,
                choice->key, (long long)choice->tile.m, (long long)choice->tile.n);
+        text_s(t, ", \"rewrites\": ");
+        json_text(t, choice->notes);
         json_tries(t, choice);
     }
     text_c(t, '}');

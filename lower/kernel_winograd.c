@@ -485,6 +485,9 @@ static void weigh_item(void *data, Block *b, Item *it) {
             axis_extent(&v, v.m) < CHANNELS_MIN)
             continue;
         double direct = cost_direct(&v), saved = direct - cost_tiles(&v);
+        lower_note(ch->lo, it->def->origin,
+                   str_f(ch->lo->ctx, "%s would cost %.3g, directly %.3g (must be %g times less)",
+                         v.f->name, direct - saved, direct, GAIN_MIN));
         double grown = 4 * axis_extent(&v, v.c) * axis_extent(&v, v.m) * (v.f->in * v.f->in - 9);
         if (direct > GAIN_MIN * (direct - saved) && (c.n == 0 || saved > c.of[c.n - 1].saved))
             c.of[c.n++] = (Choice){v.f, saved, grown};
@@ -527,6 +530,16 @@ static void choose(const Choosing *ch, double growth, Map *chosen) {
     }
 }
 
+static void note_chosen(const Choosing *ch, const Map *chosen) {
+    for (int i = 0; i < ch->of.len; i++) {
+        const Candidate *c = &ch->of.at[i];
+        const Filter *f = map_get(chosen, c->def);
+        lower_note(ch->lo, c->def->origin,
+                   f ? str_f(ch->lo->ctx, "%s chosen", f->name)
+                     : str(ch->lo->ctx, "no room for its weights (--weights-growth)"));
+    }
+}
+
 static void force_item(void *data, Block *b, Item *it) {
     Choosing *ch = data;
     (void)b;
@@ -558,6 +571,7 @@ bool kernel_winograd(Lower *lo) {
         map_put(chosen, ch.of.at[i].def, (void *)(uintptr_t)forced);
     if (!forced)
         choose(&ch, opt && opt->weights_growth > 0 ? opt->weights_growth : WEIGHTS_GROWTH, chosen);
+    note_chosen(&ch, chosen);
     rewrite_block(lo, chosen, lo->prog->main);
     return true;
 }

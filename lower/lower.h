@@ -93,6 +93,7 @@ typedef struct Lower {
     bool strict, o0;
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
     int nkernel;       /* for names */
+    Map *notes;        /* opt->explain: Node → Str, what rewrites of equations decided about it */
     LccText *instrs;   /* loop_tile.c: the target's instructions, once read */
 } Lower;
 
@@ -181,12 +182,15 @@ typedef struct RuleTry {
 } RuleTry;
 typedef struct SchedChoice {
     Str key;            /* of its lines in a tune file: a hash of the loops before any schedule */
+    Str notes;          /* of rewrites before; "": none */
     Str kind, roles;    /* its class and the roles of its axes, as text */
     VEC(RuleTry) tries; /* in the order of the rules; those behind the first that fits, too */
     int chosen;         /* the try that became the schedule; -1: what is built in */
     Tile tile;          /* its tile; m == 0: none */
     Str tuned;          /* the line of the tune file that decided; NULL */
 } SchedChoice;
+/* Adds to what explain says about a node; nothing unless opt->explain. */
+void lower_note(Lower *lo, const Node *n, Str text);
 /* What sched_choose recorded; NULL: nothing. */
 const SchedChoice *kernel_choice(const Module *m, const Kernel *k);
 /* Candidate i of those worth timing, 0 being what the rules choose. False: there are not so many. */

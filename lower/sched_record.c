@@ -31,6 +31,16 @@ static Str roles_text(Ctx *ctx, const Roles *r) {
     return str(ctx, t.at ? t.at : "");
 }
 
+void lower_note(Lower *lo, const Node *n, Str text) {
+    if (!n || !lo->ctx->opt || !lo->ctx->opt->explain)
+        return;
+    if (!lo->notes)
+        lo->notes = map_new(lo->ctx);
+    Str before = map_get(lo->notes, n);
+    map_put(lo->notes, n,
+            (void *)(uintptr_t)(before ? str_f(lo->ctx, "%s; %s", before, text) : text));
+}
+
 SchedChoice *choice_new(Lower *lo, const Kernel *k, Str key) {
     SchedChoice *c = ctx_new(lo->ctx, SchedChoice);
     Roles r;
@@ -39,6 +49,13 @@ SchedChoice *choice_new(Lower *lo, const Kernel *k, Str key) {
     c->kind = str(lo->ctx, class_name(r.kind));
     c->roles = roles_text(lo->ctx, &r);
     c->chosen = -1;
+    Text notes = text_new(lo->ctx);
+    for (int i = 0; lo->notes && i < k->nodes.len; i++) {
+        Str note = map_get(lo->notes, k->nodes.at[i]);
+        if (note)
+            text_f(&notes, "%s%s", notes.len ? "; " : "", note);
+    }
+    c->notes = str(lo->ctx, notes.at ? notes.at : "");
     return c;
 }
 

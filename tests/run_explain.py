@@ -10,9 +10,13 @@ import re
 import subprocess
 import sys
 
+import numpy as np
+from onnx import helper as h
+from onnx import numpy_helper
+
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import run_driver  # noqa: E402
-from run_driver import CLANG, GCC, IO, MALFORMED, OK, TOOLCHAIN, USAGE, dense_model, test  # noqa: E402
+from run_driver import CLANG, GCC, IO, MALFORMED, OK, TOOLCHAIN, USAGE, dense_model, info, test  # noqa: E402
 
 NATIVE = open("/proc/cpuinfo").read() if os.path.exists("/proc/cpuinfo") else ""
 run_driver.TESTS.clear()
@@ -49,6 +53,22 @@ def explain(c):
     c.says(["explain", "m.onnx", "--kernel=k99"], USAGE, "there is no such kernel")
     c.says(["explain"], USAGE, "explain takes one model")
     c.says(["explain", "m.onnx", "--rule=row_padded", "--target=avx2", "--kernel=k00"], OK)
+
+
+@test()
+def rewrites(c):
+    rng = np.random.default_rng(5)
+    w = numpy_helper.from_array((rng.standard_normal((64, 64, 3, 3)) / 24).astype(np.float32), "w")
+    node = h.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])
+    c.write("m.onnx", run_driver.model([node], [info("x", [1, 64, 28, 28])], [info("y", [1, 64, 28, 28])], [w]))
+    for option, say in ((["--target=avx512"], r"winograd4 would cost \S+, directly \S+ .*winograd\d chosen"),
+                        (["--target=avx512", "--rule=winograd2"], r"winograd2 chosen")):
+        p = c.says(["explain", "m.onnx", *option, "--kernel="], OK)
+        c.ok(f"{option}: what was weighed", re.search(rf"rewrites   .*{say}".encode(), p.stdout), p.stdout)
+    p = c.says(["explain", "m.onnx", "--target=avx512", "--strict", "--kernel="], OK)
+    c.ok("nothing was weighed", b"rewrites" not in p.stdout, p.stdout)
+    kernels = json.loads(c.says(["explain", "m.onnx", "--target=avx512", "--json"], OK).stdout)["kernels"]
+    c.ok("as JSON", any("chosen" in k["rewrites"] for k in kernels), kernels)
 
 
 def only_kernel(c, *options):
