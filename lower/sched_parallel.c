@@ -196,6 +196,16 @@ static void share_nest(Ctx *ctx, Kernel *k, const Stmt *top) {
     }
 }
 
+/* Nanoseconds for what the kernel reads and writes to come from the next cache. */
+static double traffic_ns(Ctx *ctx, const Kernel *k) {
+    double bytes = 0;
+    for (int i = 0; i < k->ins.len + k->outs.len; i++) {
+        const Buf *b = i < k->ins.len ? k->ins.at[i] : k->outs.at[i - k->ins.len];
+        bytes += buf_volume(ctx, b) * type_bytes(type_dtype(b->type));
+    }
+    return bytes / 32;
+}
+
 void schedule_parallel(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     const Def *last = NULL;
@@ -205,7 +215,7 @@ void schedule_parallel(Lower *lo, Kernel *k) {
         Stmt one = *s;
         one.next = NULL;
         if (s->op != STMT_FOR || !s->def || s->def == last ||
-            list_ns(ctx, lo->machine, &one) < PAYS_NS)
+            (list_ns(ctx, lo->machine, &one) < PAYS_NS && traffic_ns(ctx, k) < PAYS_NS))
             continue;
         last = s->def;
         share_nest(ctx, k, s);

@@ -73,7 +73,7 @@ def networks():
         "gemm": net([("MatMul", ["x", "w0"], {}), ("Add", ["v0", "w1"], {}), ("Relu", ["v1"], {})],
                     (50, 70), [weights(r, 70, 100), weights(r, 100)]),
         "gemm_free": net([("MatMul", ["x", "w0"], {}), ("Relu", ["v0"], {})], (37, 64), [weights(r, 64, 96)], ["N", 64]),
-        "row": net([("MatMul", ["x", "w0"], {}), ("Tanh", ["v0"], {})], (1, 400), [weights(r, 400, 333)]),
+        "row": net([("MatMul", ["x", "w0"], {}), ("Tanh", ["v0"], {})], (1, 600), [weights(r, 600, 533)]),
         "conv": net([("Conv", ["x", "w0", "w1"], pad), ("Relu", ["v0"], {}), ("Conv", ["v1", "w2"], pad),
                      ("Add", ["v2", "v1"], {}), ("MaxPool", ["v3"], {"kernel_shape": [3, 3], "strides": [2, 2]})],
                     (1, 8, 29, 31), [weights(r, 24, 8, 3, 3), weights(r, 24), weights(r, 24, 24, 3, 3)]),
@@ -159,6 +159,24 @@ class Job(NamedTuple):
     times: int = 2
 
 
+def command(folder):
+    """lcc run and check with threads; libtcc's code has none, and gives the same."""
+    path = os.path.join(folder, "run.onnx")
+    with open(path, "wb") as f:
+        f.write(networks()["gemm"][0])
+    texts = set()
+    for options in (["--jit=cc"], ["--jit=cc", "--threads=3"], ["--jit=cc", "--threads=auto"]):
+        code, said = check.run([LCC, "run", path, "x=random:3", "--target=c", "-q", *options], folder)
+        say(not code, f"lcc run {' '.join(options)}", said)
+        texts.add(said)
+    say(len(texts) == 1, "lcc run", texts)
+    code, said = check.run([LCC, "run", path, "x=random:3", "-q", "--jit=tcc", "--threads=3"], folder)
+    if code == 7:
+        result["skipped"] += 1
+    else:
+        say(not code and said.startswith("v2  f32[50,100]"), "lcc run --jit=tcc --threads=3", said)
+
+
 def pool_alone(folder):
     for cc in filter(shutil.which, ("gcc", "clang")):
         kinds = {"plain": ["-O2"], "without threads": ["-O2", "-DLCC_NO_THREADS"]}
@@ -205,6 +223,7 @@ def main():
         os.environ["LEPTON_CACHE"] = os.path.join(folder, "cache")
         small_networks()
         real_networks()
+        command(folder)
         pool_alone(folder)
         generated(folder)
     print(f"{result['passed']} passed, {result['failed']} failed, {result['skipped']} skipped")

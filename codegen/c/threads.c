@@ -64,8 +64,6 @@ static const Expr *loop_space(const Emit *em, const Func *f, const Stmt *loop) {
 static const Expr *inner_space(const Emit *em, const Func *f, const Stmt *loop) {
     const Expr *sum = NULL;
     for (const Stmt *s = loop->body; s; s = s->next) {
-        if (s->op == STMT_LET && !expr_uses_buf(s->a, NULL))
-            continue;
         if (s->def != loop->def || !is_shared(em, f, s))
             return NULL;
         const Expr *n = loop_space(em, f, s);
@@ -78,7 +76,7 @@ bool func_shares(const Emit *em, const Func *f) {
     bool any = false;
     for (const Stmt *s = f->body; s && em->threads; s = s->next) {
         any |= is_shared(em, f, s);
-        if (s->op == STMT_LET && expr_uses_buf(s->a, NULL))
+        if (s->op == STMT_LET)
             return false;
     }
     return any;
@@ -86,28 +84,26 @@ bool func_shares(const Emit *em, const Func *f) {
 
 /* ---- a region as a function ------------------------------------------------------------------------- */
 
-static Stmt *alone(Emit *em, const Stmt *s, Stmt *next) {
+static Stmt *alone(Emit *em, const Stmt *s) {
     Stmt *one = stmt_new(em->ctx, (StmtOp)s->op);
     *one = *s;
-    one->next = next;
+    one->next = NULL;
     return one;
 }
 
-/* The region's loops behind the LETs that stand before it. */
-static const Stmt *region_list(Emit *em, const Func *f, const Stmt *first, const Stmt *last) {
+/* The region's loops, as a list of their own. */
+static const Stmt *region_list(Emit *em, const Stmt *first, const Stmt *last) {
     Stmt *list = NULL;
-    for (const Stmt *s = first;; s = s->next) {
-        list = stmt_join(list, alone(em, s, NULL));
-        if (s == last)
-            break;
-    }
-    VEC(const Stmt *) lets = {0};
-    for (const Stmt *s = f->body; s != first; s = s->next)
-        if (s->op == STMT_LET)
-            vec_push(em->ctx, &lets, s);
-    while (lets.len > 0)
-        list = alone(em, lets.at[--lets.len], list);
+    for (const Stmt *s = first; s != last->next; s = s->next)
+        list = stmt_join(list, alone(em, s));
     return list;
+}
+
+/* What the function of the region mentions: the extent of an only loop is for its caller to know. */
+static const Stmt *region_uses(Emit *em, const Stmt *list) {
+    Stmt *loop = alone(em, list);
+    loop->a = expr_i(em->ctx, 0);
+    return list->next ? list : loop;
 }
 
 static void print_value(Printer *p, const char *before, const Expr *e, int prec,
@@ -160,12 +156,8 @@ static void print_space(Emit *em, const Func *f, const Stmt *list, Str first, St
     Printer *p = &em->pr;
     const Expr *before = NULL;
     for (const Stmt *s = list; s; s = s->next) {
-        if (s->op == STMT_LET) {
-            print_stmts(p, alone(em, s, NULL));
-            continue;
-        }
         const Expr *n = loop_space(em, f, s);
-        if (!before && (!s->next || s->next->op == STMT_LET)) {
+        if (!before && !s->next) {
             print_nested(em, f, s, first, end);
         } else {
             print_line(p, "{");
@@ -222,7 +214,7 @@ static void print_fields(Printer *p, const Func *f, const char *before, const ch
 static void print_region(Emit *em, const Func *f, const Stmt *list, Str name, int number,
                          bool restrict_ok) {
     Printer *p = &em->pr;
-    print_begin(p, list);
+    print_begin(p, region_uses(em, list));
     text_f(p->t, "static void %s_part%d(", name, number);
     int mark = print_open(p);
     print_params(p, f, f->body, restrict_ok);
@@ -255,9 +247,8 @@ static void print_run(Emit *em, const Func *f, const Stmt *list, Str name, int n
     const Expr *n = NULL;
     Map *used = p->used;
     for (const Stmt *s = list; s; s = s->next)
-        if (s->op == STMT_FOR)
-            n = n ? expr_add(em->ctx, n, loop_space(em, f, s)) : loop_space(em, f, s);
-    p->used = print_uses(p, list);
+        n = n ? expr_add(em->ctx, n, loop_space(em, f, s)) : loop_space(em, f, s);
+    p->used = print_uses(p, region_uses(em, list));
     print_line(p, "{");
     p->depth++;
     print_start(p);
@@ -281,7 +272,7 @@ void print_shared(Emit *em, const Func *f, Str name, bool restrict_ok) {
         if (!is_shared(em, f, s))
             continue;
         const Stmt *last = region_end(em, f, s);
-        print_region(em, f, region_list(em, f, s, last), name, ++n, restrict_ok);
+        print_region(em, f, region_list(em, s, last), name, ++n, restrict_ok);
         s = last;
     }
     n = 0;
@@ -294,11 +285,11 @@ void print_shared(Emit *em, const Func *f, Str name, bool restrict_ok) {
     text_s(p->t, ") {\n");
     for (const Stmt *s = f->body; s; s = s->next) {
         if (!is_shared(em, f, s)) {
-            print_stmts(p, alone(em, s, NULL));
+            print_stmts(p, alone(em, s));
             continue;
         }
         const Stmt *last = region_end(em, f, s);
-        print_run(em, f, region_list(em, f, s, last), name, ++n);
+        print_run(em, f, region_list(em, s, last), name, ++n);
         s = last;
     }
     if (func_returns(f))
