@@ -130,8 +130,9 @@ static lcc_worker *lcc_pool_worker(lcc_pool *p, int i) {
     return (lcc_worker *)(void *)(first + (uintptr_t)i * LCC_POOL_LINE);
 }
 
-/* Takes chunks until none is left: its own, then the others'. A chunk is taken only from the region whose job was
- * read, since the word holds the turn; and no region ends before all its chunks are done. */
+/* Takes chunks until none is left, half of a range at a time: of its own, then of the others'. Chunks are
+ * taken only from the region whose job was read, since the word holds the turn; and no region ends before
+ * all its chunks are done. */
 static void lcc_pool_share(lcc_pool *p, int me) {
     uint64_t did = 0;
     for (int k = 0; k < p->threads; k++) {
@@ -142,11 +143,13 @@ static void lcc_pool_share(lcc_pool *p, int me) {
             const void *job = (const void *)(uintptr_t)lcc_get(&p->job);
             int64_t n = (int64_t)lcc_get(&p->n), chunks = (int64_t)lcc_get(&p->chunks);
             int64_t i = (int64_t)(now >> 12 & 4095);
-            if (!lcc_swap(range, now, now + 4096))
+            uint64_t take = ((now & 4095) - (uint64_t)i + 1) / 2;
+            int64_t end = i + (int64_t)take;
+            if (!lcc_swap(range, now, now + (take << 12)))
                 continue;
             part(job, n / chunks * i + n % chunks * i / chunks,
-                 n / chunks * (i + 1) + n % chunks * (i + 1) / chunks);
-            did++;
+                 n / chunks * end + n % chunks * end / chunks);
+            did += take;
         }
     }
     if (did)

@@ -99,13 +99,6 @@ static const Stmt *region_list(Emit *em, const Stmt *first, const Stmt *last) {
     return list;
 }
 
-/* What the function of the region mentions: the extent of an only loop is for its caller to know. */
-static const Stmt *region_uses(Emit *em, const Stmt *list) {
-    Stmt *loop = alone(em, list);
-    loop->a = expr_i(em->ctx, 0);
-    return list->next ? list : loop;
-}
-
 static void print_value(Printer *p, const char *before, const Expr *e, int prec,
                         const char *after) {
     text_s(p->t, before);
@@ -184,6 +177,71 @@ static void print_space(Emit *em, const Func *f, const Stmt *list, Str first, St
     }
 }
 
+/* Does a thread best take some rows of every panel? When the panels hold less than what rows are made of:
+ * rows then stay where the kernel before left them. Else it takes some panels for all rows. */
+static const Expr *rows_space(const Emit *em, const Func *f, const Stmt *list) {
+    enum { ROWS_LEAST = 7 };
+    double held = 0, moved = 0;
+    const Expr *rows = inner_space(em, f, list);
+    int64_t n;
+    if (!rows || !expr_is_int(rows, &n) || n < ROWS_LEAST || !f->kernel)
+        return NULL;
+    for (int i = 0; i < f->params.len; i++) {
+        const Buf *b = f->params.at[i];
+        int64_t count;
+        if (!buf_static(b, &count))
+            return NULL;
+        *(b->space == SPACE_CONST ? &held : &moved) +=
+            (double)count * type_bytes(type_dtype(b->type));
+    }
+    return held < moved ? rows : NULL;
+}
+
+/* What the function of the region mentions: the extent of an only loop is for its caller to know. */
+static const Stmt *region_uses(Emit *em, const Func *f, const Stmt *list) {
+    Stmt *loop = alone(em, list);
+    loop->a = expr_i(em->ctx, 0);
+    return list->next || rows_space(em, f, list) ? list : loop;
+}
+
+/* The share first..end-1 of `rows` of each of the list's loops. */
+static void print_rows(Emit *em, const Func *f, const Stmt *list, const Expr *rows, Str first,
+                       Str end) {
+    Printer *p = &em->pr;
+    for (const Stmt *s = list; s; s = s->next) {
+        const Expr *inner = inner_space(em, f, s), *n = inner ? inner : s->a;
+        print_line(p, "{");
+        int mark = print_open(p);
+        Str from = first, to = end;
+        if (n != rows) {
+            Str name[2] = {print_declare(p, NULL, "from"), print_declare(p, NULL, "to")};
+            for (int i = 0; i < 2; i++) {
+                print_start(p);
+                text_f(p->t, "const int64_t %s = %s", name[i], i ? end : first);
+                print_value(p, " * ", n, P_UNARY, "");
+                print_value(p, " / ", rows, P_UNARY, ";\n");
+            }
+            from = name[0];
+            to = name[1];
+        }
+        if (inner) {
+            Str var = print_declare(p, s->var, s->var->name ? s->var->name : "i");
+            print_start(p);
+            text_f(p->t, "for (int64_t %s = 0; %s", var, var);
+            print_value(p, " < ", s->a, P_SHIFT, "");
+            text_f(p->t, "; %s++) {\n", var);
+            int body = print_open(p);
+            print_space(em, f, s->body, from, to);
+            print_close(p, body);
+            print_line(p, "}");
+        } else {
+            print_nested(em, f, s, from, to);
+        }
+        print_close(p, mark);
+        print_line(p, "}");
+    }
+}
+
 /* The parameters that the region, just printed, uses: as members or as arguments. */
 static void print_fields(Printer *p, const Func *f, const char *before, const char *between,
                          bool types) {
@@ -214,13 +272,17 @@ static void print_fields(Printer *p, const Func *f, const char *before, const ch
 static void print_region(Emit *em, const Func *f, const Stmt *list, Str name, int number,
                          bool restrict_ok) {
     Printer *p = &em->pr;
-    print_begin(p, region_uses(em, list));
+    const Expr *rows = rows_space(em, f, list);
+    print_begin(p, region_uses(em, f, list));
     text_f(p->t, "static void %s_part%d(", name, number);
     int mark = print_open(p);
     print_params(p, f, f->body, restrict_ok);
     Str first = print_declare(p, NULL, "first"), end = print_declare(p, NULL, "end");
     text_f(p->t, ", int64_t %s, int64_t %s) {\n", first, end);
-    print_space(em, f, list, first, end);
+    if (rows)
+        print_rows(em, f, list, rows, first, end);
+    else
+        print_space(em, f, list, first, end);
     print_close(p, mark);
     text_f(p->t, "}\n\nstruct %s_args%d {\n", name, number);
     print_fields(p, f, "", ";\n", true);
@@ -244,11 +306,11 @@ static int region_chunks(const Emit *em, const Func *f) {
 
 static void print_run(Emit *em, const Func *f, const Stmt *list, Str name, int number) {
     Printer *p = &em->pr;
-    const Expr *n = NULL;
+    const Expr *rows = rows_space(em, f, list), *n = rows;
     Map *used = p->used;
-    for (const Stmt *s = list; s; s = s->next)
+    for (const Stmt *s = list; s && !rows; s = s->next)
         n = n ? expr_add(em->ctx, n, loop_space(em, f, s)) : loop_space(em, f, s);
-    p->used = print_uses(p, region_uses(em, list));
+    p->used = print_uses(p, region_uses(em, f, list));
     print_line(p, "{");
     p->depth++;
     print_start(p);
