@@ -179,6 +179,8 @@ static const char *flags_text(Ctx *ctx, const Args *a) {
         text_s(&t, " -O0");
     if (a->opt.strict)
         text_s(&t, " --strict");
+    if (a->opt.min_ram)
+        text_s(&t, " --min-ram");
     if (a->opt.threads < 0)
         text_s(&t, " --threads=auto");
     else if (a->opt.threads > 1)

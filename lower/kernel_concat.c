@@ -176,7 +176,7 @@ static void concat_block(Uses *u, Block *b) {
 }
 
 bool kernel_concat(Lower *lo) {
-    if (!lo->o0)
+    if (!lo->o0 && !lo->min_ram)
         concat_block(uses_build(lo->ctx, lo->prog), lo->prog->main);
     return true;
 }

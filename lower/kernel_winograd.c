@@ -564,7 +564,8 @@ bool kernel_winograd(Lower *lo) {
     const Filter *forced = filter_named(opt ? opt->rule : NULL);
     Choosing ch = {.lo = lo, .seen = map_new(lo->ctx)};
     Map *chosen = map_new(lo->ctx);
-    if (lo->strict || (!forced && (lo->o0 || (opt && opt->rule) || lo->machine->vec == 0)))
+    if (lo->strict ||
+        (!forced && (lo->o0 || lo->min_ram || (opt && opt->rule) || lo->machine->vec == 0)))
         return true;
     block_walk(lo->prog->main, forced ? force_item : weigh_item, &ch);
     for (int i = 0; forced && i < ch.of.len; i++)

@@ -91,6 +91,7 @@ typedef struct Lower {
     Program *prog;
     Module *module; /* from kernel_partition on */
     bool strict, o0;
+    bool min_ram;      /* the arena counts more than time: no Winograd, no slots, no halos */
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
     int nkernel;       /* for names */
     Map *notes;        /* opt->explain: Node → Str, what rewrites of equations decided about it */

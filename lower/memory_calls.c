@@ -210,15 +210,13 @@ static void add_call(CallRun *r, const Stmt *s) {
 
 static bool reorder_run(CallRun *r, Stmt **list) {
     Ctx *ctx = r->lo->ctx;
-    const Options *opt = ctx->opt;
     int n = r->end - r->first;
     if (n < 3)
         return false;
     for (int i = 0; i < n; i++)
         add_call(r, list[r->first + i]);
     int *order = ctx_newn(ctx, int, n);
-    if (r->open ||
-        !memory_order(ctx, &r->graph, opt && opt->min_ram ? STEPS_MIN_RAM : STEPS, order))
+    if (r->open || !memory_order(ctx, &r->graph, r->lo->min_ram ? STEPS_MIN_RAM : STEPS, order))
         return false;
     Stmt **was = ctx_newn(ctx, Stmt *, n);
     for (int i = 0; i < n; i++)

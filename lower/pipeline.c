@@ -120,6 +120,7 @@ Module *lower_from(Ctx *ctx, const char *pass, Program *p, Module *m, const Targ
     lo->nkernel = m ? m->kernels.len : 0;
     lo->strict = opt && opt->strict;
     lo->o0 = opt && opt->o0;
+    lo->min_ram = opt && opt->min_ram;
     int first = pass_index(pass), last = pass_index("const_pack"); /* packed data is in no text */
     first = first > last ? last : first;
     const char *lacks = missing(lo, first);

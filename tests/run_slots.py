@@ -5,7 +5,7 @@ usage: LCC=build/lcc tests/run_slots.py [quick|normal|full]
 
 Networks of convolutions, maps, pools and concatenations along any axis, with odd sizes, nested, with parts that are read
 elsewhere too, used twice, or the caller's, on every target this processor runs, with fixed and with free dims: against
-numpy in f64. Where all parts can be in place, no call is a concatenation. Last line: N passed, N failed, N skipped."""
+numpy in f64, as they are and with --min-ram. Where all parts can be in place, no call is a concatenation. Last line: N passed, N failed, N skipped."""
 import os
 import subprocess
 import sys
@@ -151,6 +151,9 @@ def check(net, out, target, copies):
     want = net.value[out]
     error = np.abs(got - want).max() / max(1, np.abs(want).max())
     assert error <= TOLERANCE, f"{error:.1e} off numpy"
+    small = lepton.compile(model, target=target, options=["--min-ram"])
+    error = np.abs(small.run([net.input])[0] - want).max() / max(1, np.abs(want).max())
+    assert error <= TOLERANCE, f"{error:.1e} off numpy with --min-ram"
     calls = concat_calls(model, target)
     assert copies is None or calls <= copies, f"{calls} copies"
 
