@@ -108,7 +108,7 @@ bool tune_run(Args *a, int *code);
 Str path_stem(Ctx *ctx, const char *path);     /* "dir/model.c" → "model" */
 Str path_folder(Ctx *ctx, const char *path);   /* "dir/model.c" → "dir/"; "" in the current one */
 Str path_absolute(Ctx *ctx, const char *path); /* for programs that run in another folder */
-/* Is `path` the model or one of its external files? Reports that it would be overwritten. */
+/* Is `path` the model, one of its external files or the tune file? Reports that it would be overwritten. */
 bool path_is_input(Args *a, const Compiled *c, const char *path);
 /* The depfile of -MD, named after `output`, which -o gave. */
 bool depfile_write(Args *a, const Compiled *c, const char *output, int n,

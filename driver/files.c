@@ -27,14 +27,26 @@ Str path_absolute(Ctx *ctx, const char *path) {
     return full;
 }
 
+/* Files that are read: the model, its external data, the tune file. */
+static int input_count(const Args *a, const Compiled *c) {
+    return 1 + c->file.external.len + (a->opt.tune_file != NULL);
+}
+
+static Str input_path(const Args *a, const Compiled *c, int i) {
+    if (i == 0)
+        return c->file.path;
+    if (i > c->file.external.len)
+        return a->opt.tune_file;
+    return str_f(a->ctx, "%s%s", path_folder(a->ctx, c->file.path),
+                 c->file.external.at[i - 1]->name);
+}
+
 bool path_is_input(Args *a, const Compiled *c, const char *path) {
     struct stat out, in;
     if (stat(path, &out) != 0 || !S_ISREG(out.st_mode))
         return false;
-    Str folder = path_folder(a->ctx, c->file.path);
-    for (int i = -1; i < c->file.external.len; i++) {
-        Str name =
-            i < 0 ? c->file.path : str_f(a->ctx, "%s%s", folder, c->file.external.at[i]->name);
+    for (int i = 0; i < input_count(a, c); i++) {
+        Str name = input_path(a, c, i);
         if (stat(name, &in) != 0 || in.st_dev != out.st_dev || in.st_ino != out.st_ino)
             continue;
         diag_error(a->ctx, EXIT_USAGE, NULL, "the output %s would overwrite the model's file %s",
@@ -68,13 +80,12 @@ bool depfile_write(Args *a, const Compiled *c, const char *output, int n,
     }
     text_s(&t, a->dep_target ? a->dep_target : "");
     text_c(&t, ':');
-    Str folder = path_folder(ctx, c->file.path);
-    for (int i = -1; i < c->file.external.len; i++) {
-        if (i < 0 && !strcmp(c->file.path, "-"))
+    for (int i = 0; i < input_count(a, c); i++) {
+        Str name = input_path(a, c, i);
+        if (!strcmp(name, "-"))
             continue;
         text_c(&t, ' ');
-        dep_name(&t,
-                 i < 0 ? c->file.path : str_f(ctx, "%s%s", folder, c->file.external.at[i]->name));
+        dep_name(&t, name);
     }
     text_c(&t, '\n');
     const char *path = a->dep_file;

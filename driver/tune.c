@@ -128,7 +128,10 @@ static bool keep_lines(Tuning *u, const char *path, Text *out) {
         return true;
     if (!file_read(ctx, path, &bytes, &n))
         return false;
-    for (const char *at = str_n(ctx, (const char *)bytes, n); *at;) {
+    const char *at = str_n(ctx, (const char *)bytes, n);
+    if (strlen(at) != n)
+        return diag_error(ctx, EXIT_USAGE, NULL, "%s is no tune file: it stays as it is", path);
+    while (*at) {
         size_t len = strcspn(at, "\n");
         Str line = str_n(ctx, at, len);
         bool again = false;

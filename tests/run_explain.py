@@ -97,6 +97,9 @@ def tune_file(c):
     if GCC and "avx2" in NATIVE:
         run = ["run", "m.onnx", "x=random:3", "--target=avx2", *fixed]
         c.ok("the same outputs", c.lcc(*run, "--tune-file=t").stdout == c.lcc(*run).stdout)
+    c.says(["m.onnx", "--target=avx2", "--tune-file=t", "-q", "-MD", "-o", "m.c", *fixed], OK)
+    c.ok("the depfile names it", c.read("m.d").split()[-2:] == [b"m.onnx", b"t"], c.read("m.d"))
+    c.says(["m.onnx", "--target=avx2", "--tune-file=t", "-o", "t", *fixed], USAGE, "would overwrite")
     c.write("other", "tune 0123456789abcdef avx2 rule=tile MR=1 NR=8\n")
     c.says(["m.onnx", "--target=avx2", "--tune-file=other", "-o", "m.c"], OK,
            "note: other: of 1 lines for avx2 1 fit no kernel of this model, the first in line 1")

@@ -179,6 +179,7 @@ def compile(model, target="native", threads=1, dims=None, options=()):
         flags.append(f"--threads={threads}")
     told = [f"{name}={os.environ.get(name)}" for name in ENVIRONMENT]
     parts = [lcc_hash(lcc), model_hash(model), machine_text(), *told, *flags]
+    parts += [file_hash(o.split("=", 1)[1]) for o in flags if o.startswith("--tune-file=")]
     key = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
     entry = os.path.join(cache_folder(), key[:32])
     if not entry_valid(entry):
