@@ -65,18 +65,21 @@ static const Expr *let(Math *m, const char *name, const Expr *e) {
     return variable(m, t, name);
 }
 
-/* c[0]*a^(n-1) + … + c[n-1] */
-static const Expr *polynomial(Math *m, const Expr *a, int n, const double *c) {
-    const Expr *y = number(m, T_F32, c[0]);
-    for (int i = 1; i < n; i++) {
-        y = let(m, str_f(m->p->ctx, "p%d", i), with_f32(m, OP_ADD, op2(m, OP_MUL, y, a), c[i]));
-    }
-    return y;
-}
-
 #define TO_INT                                                                                     \
     12582912.0 /* 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits */
 #define TO_INT_BITS 0x4b400000
+
+static const Expr *op1(const Math *m, Op op, const Expr *a) {
+    return expr_op(m->p->ctx, op, a->type, 1, &a);
+}
+
+/* a + b*v where b*v is exact: by one instruction where there is one, the bits are the same. */
+static const Expr *with_product(const Math *m, const Expr *a, const Expr *b, double v) {
+    const Expr *kid[3] = {b, number(m, T_F32, v), a};
+    if (m->lanes > 1 && m->p->mach->fma && register_bits(m->p, 4 * m->lanes))
+        return expr_op(m->p->ctx, OP_FMA, a->type, 3, kid);
+    return op2(m, OP_ADD, a, op2(m, OP_MUL, b, kid[1]));
+}
 
 /* 2^n for -127 < n < 128 */
 static const Expr *power_of_two(const Math *m, const Expr *n) {
@@ -90,16 +93,21 @@ static const Expr *formula_exp(Math *m, const Expr *a) {
                                4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
     const Expr *x = let(m, "x", op2(m, OP_MIN, number(m, T_F32, 89), a));
     x = let(m, "y", op2(m, OP_MAX, number(m, T_F32, -176), x));
-    const Expr *t = with_f32(m, OP_MUL, x, 1.44269504);
-    t = let(m, "t", with_f32(m, OP_ADD, t, TO_INT));
-    const Expr *n = let(m, "n", with_f32(m, OP_SUB, t, TO_INT));
-    const Expr *high = op2(m, OP_SUB, x, with_f32(m, OP_MUL, n, 0.693359375));
-    const Expr *r = let(m, "r", op2(m, OP_ADD, high, with_f32(m, OP_MUL, n, 2.12194440e-4)));
-    const Expr *p = polynomial(m, r, 6, c);
-    const Expr *sum = op2(m, OP_ADD, op2(m, OP_MUL, p, op2(m, OP_MUL, r, r)), r);
-    const Expr *y = let(m, "e", with_f32(m, OP_ADD, sum, 1));
     const char *bits = m->lanes > 1 ? register_bits(m->p, 4 * m->lanes) : NULL;
-    if (bits && has_bit_masks(m->p)) { /* e * 2^n, rounded once, as below */
+    bool scales = bits && has_bit_masks(m->p);
+    const Expr *t = with_f32(m, OP_MUL, x, 1.44269504);
+    t = scales ? op1(m, OP_RINT, t) : let(m, "t", with_f32(m, OP_ADD, t, TO_INT));
+    const Expr *n = let(m, "n", scales ? t : with_f32(m, OP_SUB, t, TO_INT));
+    const Expr *high = with_product(m, x, n, -0.693359375); /* the product is exact */
+    const Expr *r = let(m, "r", op2(m, OP_ADD, high, with_f32(m, OP_MUL, n, 2.12194440e-4)));
+    const Expr *rr = let(m, "rr", op2(m, OP_MUL, r, r)), *p = NULL;
+    for (int i = 0; i < 6; i += 2) { /* in pairs: less of a chain */
+        const Expr *pair = with_f32(m, OP_ADD, with_f32(m, OP_MUL, r, c[i]), c[i + 1]);
+        p = p ? op2(m, OP_ADD, op2(m, OP_MUL, p, rr), pair) : pair;
+    }
+    const Expr *sum = op2(m, OP_ADD, op2(m, OP_MUL, let(m, "p", p), rr), r);
+    const Expr *y = let(m, "e", with_f32(m, OP_ADD, sum, 1));
+    if (scales) { /* e * 2^n, rounded once, as below */
         need_intrinsics(m->p);
         text_f(&m->body, "    const %s s = _mm%s_scalef_ps(e, n);\n", math_ctype(m, T_F32), bits);
         return variable(m, T_F32, "s");
@@ -108,10 +116,6 @@ static const Expr *formula_exp(Math *m, const Expr *a) {
     const Expr *half = let(m, "h", with_i32(m, OP_SHR, i, 1));
     y = op2(m, OP_MUL, y, power_of_two(m, half));
     return op2(m, OP_MUL, y, power_of_two(m, op2(m, OP_SUB, i, half)));
-}
-
-static const Expr *op1(const Math *m, Op op, const Expr *a) {
-    return expr_op(m->p->ctx, op, a->type, 1, &a);
 }
 
 /* ---- odd functions that end at 1, by pieces ---------------------------------------------------- */

@@ -369,7 +369,11 @@ static bool print_unary(Printer *p, const Expr *e) {
     Dtype t = type_dtype(e->type);
     int lanes = type_lanes(e->type);
     bool real = t == T_F32 || t == T_F64;
-    if (e->op == OP_NEG && real) {
+    if (e->op == OP_NEG && t == T_F32 && e->kid[0]->op == OP_ABS && !map_get(p->names, e->kid[0])) {
+        text_f(p->t, "(%s)((%s)", vector_type(p, t, lanes), vector_type(p, T_U32, lanes));
+        print_expr(p, e->kid[0]->kid[0], P_UNARY);
+        text_s(p->t, " | 0x80000000u)");
+    } else if (e->op == OP_NEG && real) {
         text_c(p->t, '-');
         print_expr(p, e->kid[0], P_POST);
     } else if (e->op == OP_ABS && real) {
