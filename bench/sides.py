@@ -55,9 +55,11 @@ class Loops(Lepton):
 class OnnxRuntime:
     name, label = "ort", "onnxruntime"
 
-    def __init__(self, path, target, threads, names):
+    def __init__(self, path, target, threads, names, rewrites=True):
         import onnxruntime as ort
         opt = ort.SessionOptions()
+        if not rewrites:
+            opt.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         opt.intra_op_num_threads, opt.inter_op_num_threads = threads, 1
         opt.log_severity_level = 3
         self.session = ort.InferenceSession(path, opt, providers=["CPUExecutionProvider"])
