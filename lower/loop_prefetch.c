@@ -114,7 +114,7 @@ static void prefetch_nest(Panels *p, Stmt *nest, const Expr *tile) {
     for (int i = nred; i < n - 1; i++)
         if (!expr_is(coef[i], 0))
             return;
-    if (panel * 4 > p->lo->machine->l2 / 2)
+    if (panel * 4 > p->lo->machine->l2 / 4 * 3)
         return;
     int64_t part = (r.lanes + p->tiles - 1) / p->tiles;
     const Expr *zero = expr_i(ctx, 0), *zeros[LOOPS_MAX];
