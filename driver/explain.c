@@ -134,21 +134,25 @@ static void explain_tiles(Text *t, const SchedChoice *c) {
 
 /* What runs of `--profile` saw of it, as time and as share of the roof. */
 static void explain_measured(Text *t, const Compiled *c, const Func *f, const Profile *m) {
-    double roof = roof_cycles(c->machine, f), us = 0;
+    double roof = roof_cycles(c->machine, f), us = 0, share = 0;
     int64_t calls = 0;
     for (int i = 0; i < m->n; i++)
         if (!strcmp(m->row[i].kernel, f->name)) {
             us += m->row[i].us;
             calls += m->row[i].calls;
+            share = m->row[i].share > 0 ? m->row[i].share : share;
         }
     if (!calls) {
         text_f(t, "measured   nothing of this name (another model, target or schedule?)\n");
         return;
     }
     double cycles = us / (double)calls * 1e3 * m->ghz;
-    text_f(t, "measured   %.3g us a call, %.3g cycles at %.2f GHz", us / (double)calls, cycles,
-           m->ghz);
-    if (roof >= 0 && cycles > 0)
+    text_f(t, "measured   %.3g us a call", us / (double)calls);
+    if (m->ghz > 0)
+        text_f(t, ", %.3g cycles at %.2f GHz", cycles, m->ghz);
+    if (share > 0)
+        text_f(t, ", %.0f %% of the roof that was probed", 100 * share);
+    else if (roof >= 0 && cycles > 0)
         text_f(t, ", %.0f %% of the roof", 100 * roof / cycles);
     text_c(t, '\n');
 }

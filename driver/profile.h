@@ -14,6 +14,7 @@ typedef struct ProfileRow {
     const char *kernel, *node;
     int64_t calls; /* a run */
     double us;     /* a run: median */
+    double share;  /* of the roof that bench/slowest.py probed; 0: not known */
 } ProfileRow;
 
 typedef struct Profile {
@@ -27,7 +28,7 @@ bool profile_run(Args *a, const Compiled *c, Jit *j, const int64_t *dims, const 
                  OnnxTensor *out, Profile *p);
 /* As JSON to a file; "-": a table to standard error. */
 bool profile_write(Args *a, const Compiled *c, const Profile *p, const char *path);
-/* What it wrote to a file, or a program that names the same members. */
+/* What it wrote to a file, or bench/slowest.py did (ghz is then 0). */
 bool profile_read(Args *a, const char *path, Profile *p);
 
 #endif

@@ -48,6 +48,9 @@ def explain(c):
     c.write("t.json", json.dumps({"ghz": 2.0, "kernels": [{"kernel": k["kernel"], "calls": 2, "us": 3.0}]}))
     c.ok("measured", b"measured   1.5 us a call, 3e+03 cycles at 2.00 GHz" in
          c.says(["explain", "m.onnx", "--target=avx2", "--kernel=k00", "--measured=t.json"], OK).stdout)
+    c.write("b.json", json.dumps({"rows": [{"kernel": k["kernel"], "calls": 2, "us": 3.0, "part": 0.5, "share": 0.25}]}))
+    c.ok("measured by bench", b"measured   3 us a call, 25 % of the roof that was probed" in
+         c.says(["explain", "m.onnx", "--target=avx2", "--kernel=k00", "--measured=b.json"], OK).stdout)
     c.write("bad.json", b"{}")
     c.says(["explain", "m.onnx", "--measured=bad.json"], MALFORMED, "bad.json holds no times of kernels")
     c.says(["explain", "m.onnx", "--kernel=k99"], USAGE, "there is no such kernel")
