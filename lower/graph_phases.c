@@ -220,15 +220,6 @@ static void order_phases(const Phases *ph, const Def *z) {
     d->init = d->when = NULL;
 }
 
-static void insert_def(Ctx *ctx, Block *b, int at, Def *d) {
-    Item *it = item_new(ctx, b, ITEM_DEF);
-    it->def = d;
-    it->origin = d->origin;
-    for (int i = b->items.len - 1; i > at; i--)
-        b->items.at[i] = b->items.at[i - 1];
-    b->items.at[at] = it;
-}
-
 static void phases_block(Ctx *ctx, Block *b) {
     for (int i = 0; i < b->items.len; i++) {
         Item *it = b->items.at[i];
@@ -241,8 +232,8 @@ static void phases_block(Ctx *ctx, Block *b) {
         if (!z)
             continue;
         order_phases(&ph, z);
-        insert_def(ctx, b, i++, v);
-        insert_def(ctx, b, i++, z);
+        block_insert(ctx, b, i++, v);
+        block_insert(ctx, b, i++, z);
     }
 }
 

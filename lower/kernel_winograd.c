@@ -380,15 +380,6 @@ static void transform_output(const Window *v, const Def *mul) {
 
 /* ---- the pass ----------------------------------------------------------------------------------- */
 
-static void insert_def(Ctx *ctx, Block *b, int at, Def *d) {
-    Item *it = item_new(ctx, b, ITEM_DEF);
-    it->def = d;
-    it->origin = d->origin;
-    for (int i = b->items.len - 1; i > at; i--)
-        b->items.at[i] = b->items.at[i - 1];
-    b->items.at[at] = it;
-}
-
 static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
     for (int i = 0; i < b->items.len; i++) {
         Item *it = b->items.at[i];
@@ -402,8 +393,8 @@ static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
             continue;
         Def *in = transform_input(&v), *mul = multiply(&v, in, u);
         transform_output(&v, mul);
-        insert_def(lo->ctx, b, i++, in);
-        insert_def(lo->ctx, b, i++, mul);
+        block_insert(lo->ctx, b, i++, in);
+        block_insert(lo->ctx, b, i++, mul);
     }
 }
 

@@ -160,3 +160,12 @@ double buf_volume(Ctx *ctx, const Buf *b) {
         v *= extent_estimate(ctx, b->dim[i]);
     return v;
 }
+
+void block_insert(Ctx *ctx, Block *b, int at, Def *d) {
+    Item *it = item_new(ctx, b, ITEM_DEF);
+    it->def = d;
+    it->origin = d->origin;
+    for (int i = b->items.len - 1; i > at; i--)
+        b->items.at[i] = b->items.at[i - 1];
+    b->items.at[at] = it;
+}

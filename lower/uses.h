@@ -41,6 +41,9 @@ void def_map(Ctx *ctx, Def *d, ExprFn fn, void *data);
 void def_loads(Ctx *ctx, const Def *d, void (*fn)(void *data, Buf *b), void *data);
 void expr_loads(Ctx *ctx, const Expr *e, void (*fn)(void *data, Buf *b), void *data);
 
+/* Puts d before the item at position `at`. */
+void block_insert(Ctx *ctx, Block *b, int at, Def *d);
+
 /* A number for an extent when deciding what pays: constants as they are, symbols as their bounds when
  * narrow, else 64. */
 double extent_estimate(Ctx *ctx, const Expr *e);
