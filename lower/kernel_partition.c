@@ -209,6 +209,11 @@ static bool feeds_contraction(Partition *pt, const Def *d, const BufUse *use) {
            !map_get(pt->chain, d);
 }
 
+/* Stores at computed places have scalar loops; sums get vectors by themselves. */
+static bool feeds_update(const Partition *pt, const Def *d, const Kernel *k) {
+    return pt->lo->machine->vec > 0 && kernel_root(k)->at && def_is_reduction(d);
+}
+
 typedef struct Spelling {
     const Lower *lo;
     bool ok;
@@ -251,7 +256,8 @@ static bool join_kernel(Partition *pt, Def *d) {
     Kernel *k = map_get(pt->kernel_of, end ? end : use->readers.at[0]);
     bool by_element = def_is_contraction(ctx, d) && !end;
     if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k) ||
-        feeds_contraction(pt, d, use) || (by_element && !fits_tile(pt->lo, use->readers.at[0])))
+        feeds_contraction(pt, d, use) || feeds_update(pt, d, k) ||
+        (by_element && !fits_tile(pt->lo, use->readers.at[0])))
         return false;
     Kernel trial = *k;
     trial.defs.at = ctx_newn(ctx, Def *, k->defs.len + 1);
