@@ -418,6 +418,8 @@ static bool read_option(State *s, const char *word, const char **target) {
         opt->strict = s->lo.strict = true;
     else if ((value = after_prefix(word, "--target=")))
         *target = value;
+    else if (!strcmp(word, "--threads=2"))
+        opt->threads = 2;
     else if ((value = after_prefix(word, "--rule=")))
         opt->rule = value;
     else if ((value = after_prefix(word, "--dim=")))

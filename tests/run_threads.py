@@ -88,6 +88,9 @@ def networks():
                      ("Softmax", ["v2"], {"axis": 1})], (3, 60, 96), [weights(r, 96), weights(r, 96)]),
         "sums": net([("ReduceMean", ["x"], {"axes": [1], "keepdims": 1}), ("Sub", ["x", "v0"], {}),
                      ("ReduceL2", ["v1"], {"axes": [2], "keepdims": 1}), ("Div", ["v1", "v2"], {})], (4, 120, 55)),
+        # no rule fits the sum over the first axis of what is summed and read again
+        "top": net([("ReduceSum", ["x", "w0"], {"keepdims": 1}), ("Div", ["x", "v0"], {}), ("ReduceMax", ["v1", "w0"], {"keepdims": 1})],
+                   (130, 9, 41), [np.array([0], np.int64)], opset=18),
         "turn": net([("Transpose", ["x"], {"perm": [2, 0, 1]}), ("Exp", ["v0"], {}), ("Concat", ["v0", "v1"], {"axis": 1}),
                      ("CumSum", ["v2", "w0"], {})], (40, 50, 30), [np.array(0, np.int64)]),
         "look": net([("Gather", ["x", "w0"], {"axis": 0}), ("Resize", ["v0", "", "w1"], {"mode": "linear"})],

@@ -8,6 +8,7 @@
  *              const int64_t from = …, to = …;
  *              for (int64_t m0 = from; m0 < to; m0++) { S } } }
  *      static void k1(lcc_pool *pool, …) { … lcc_pool_run(pool, k1_job1, &job, 18, 8); }
+ * Where the weights are smaller than what is read and written, the range is one of m0, for every n0: print_rows.
  * Precondition: sched_parallel saw to it that iterations do not touch what others write. */
 #include "codegen/c/emit.h"
 
@@ -46,11 +47,52 @@ static bool is_shared(const Emit *em, const Func *f, const Stmt *s) {
     return !ends;
 }
 
-/* The last loop of the region that starts with s. */
-static const Stmt *region_end(const Emit *em, const Func *f, const Stmt *s) {
-    while (s->next && s->next->def == s->def && is_shared(em, f, s->next))
-        s = s->next;
-    return s;
+static void note_store(void *data, Stmt *s) {
+    Map *stored = data;
+    if (s->op == STMT_STORE && s->buf->space != SPACE_REG && s->buf->space != SPACE_LOCAL)
+        map_put(stored, s->buf, s->buf);
+}
+
+typedef struct Reads {
+    Ctx *ctx;
+    Map *stored;
+    bool any;
+} Reads;
+
+static void note_load(void *data, const Expr *e) {
+    Reads *r = data;
+    r->any |= (e->op == OP_LOAD || e->op == OP_MLOAD) && map_get(r->stored, e->u.buf);
+}
+
+static void note_loads(void *data, Stmt *s) {
+    Reads *r = data;
+    if (s->a)
+        expr_walk(r->ctx, s->a, note_load, r);
+    if (s->b)
+        expr_walk(r->ctx, s->b, note_load, r);
+    for (int i = 0; i < s->nindex; i++)
+        expr_walk(r->ctx, s->index[i], note_load, r);
+}
+
+/* Do two loops not wait for each other? Pieces of one nest do not; the start of a sum and its steps do. */
+static bool are_apart(const Emit *em, const Stmt *a, const Stmt *b) {
+    Reads r = {em->ctx, map_new(em->ctx), false};
+    stmt_walk(a->body, note_store, r.stored);
+    stmt_walk(b->body, note_store, r.stored);
+    stmt_walk(a->body, note_loads, &r);
+    stmt_walk(b->body, note_loads, &r);
+    return a->def && a->def == b->def && !r.any;
+}
+
+/* The last loop of the region that starts with `first`. */
+static const Stmt *region_end(const Emit *em, const Func *f, const Stmt *first) {
+    const Stmt *last = first;
+    for (bool apart = true; apart && last->next && is_shared(em, f, last->next);) {
+        for (const Stmt *s = first; apart && s != last->next; s = s->next)
+            apart = are_apart(em, s, last->next);
+        last = apart ? last->next : last;
+    }
+    return last;
 }
 
 /* Iterations of a loop's body when it is part of one space with it; NULL: it is not. */
@@ -66,6 +108,9 @@ static const Expr *inner_space(const Emit *em, const Func *f, const Stmt *loop) 
     for (const Stmt *s = loop->body; s; s = s->next) {
         if (s->def != loop->def || !is_shared(em, f, s))
             return NULL;
+        for (const Stmt *o = loop->body; o != s; o = o->next)
+            if (!are_apart(em, o, s))
+                return NULL;
         const Expr *n = loop_space(em, f, s);
         sum = sum ? expr_add(em->ctx, sum, n) : n;
     }
