@@ -51,6 +51,9 @@ class CachedStep(torch.nn.Module):
 def vision(name):
     import torchvision
     net = getattr(torchvision.models, name)(weights=None).eval()
+    for weight in net.parameters():  # a last layer of zeros would make every answer right
+        if weight.dim() > 1 and not weight.any():
+            torch.nn.init.normal_(weight, std=0.02)
     return net, (torch.randn(1, 3, 224, 224),), ["input"]
 
 

@@ -109,6 +109,7 @@ def measure(case, target, threads, options, folder):
         row["error_rewritten"] = row["error"]
         want = PEERS["ort"](path, target, threads, names, rewrites=False).bind(arrays)
         row["error"], row["counts"] = error_of(outputs, want)
+    row["constant"] = bool(want) and not any(np.ptp(np.asarray(w, np.float64)) for w in want if np.size(w) > 1)
     row["peer_errors"] = {name: error_of(got, want)[0] for name, got in results.items() if name != "ort" and want}
     probe = Probe(target, folder, threads, wall=threads > 1 or options["wall"])
     row.update(timing.compare([first, *peers], probe, options["rounds"], threads, options["wall"], options["turn"],

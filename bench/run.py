@@ -69,6 +69,8 @@ def row_print(row, peers):
         said.append("does not count: error")
     if "error_rewritten" in row:
         said.append(f"against onnxruntime without its rewrites; with them {row['error_rewritten']:.1e}")
+    if row["constant"]:
+        said.append("the outputs are constant: the error says nothing")
     if not row["quiet"]:
         said.append(f"unquiet: the probe moved by {row['moved']:.0%}")
     if not row["valid"]:
