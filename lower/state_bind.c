@@ -94,20 +94,20 @@ static bool call_args(const Stmt *s, const Buf *in, const Buf *out, int *i, int 
 
 /* ---- copies that do nothing -------------------------------------------------------------------------- */
 
-/* out[i, j] = in[i, j] and no more. */
+/* out[i, j] = in[i, j] and no more; or the same for its first rows. */
 static bool is_copy(const Stmt *s, const State *t) {
     int from = -1, to = -1;
     if (!call_args(s, t->in, t->out, &from, &to) || from < 0 || to < 0 || !s->func->kernel ||
         s->func->kernel->defs.len != 1)
         return false;
     const Def *d = s->func->kernel->defs.at[0];
-    if (d->at || d->when || d->scan || d->naxis != d->buf->rank ||
+    if (d->when || d->scan || d->combine != COMBINE_SET || d->naxis != d->buf->rank ||
         d->buf != s->func->params.at[to] || d->value->op != OP_LOAD ||
         d->value->u.buf != s->func->params.at[from])
         return false;
     for (int i = 0; i < d->naxis; i++)
         if (d->axis[i].kind != AXIS_PAR || d->value->kid[i]->op != OP_SYM ||
-            d->value->kid[i]->u.sym != d->axis[i].var)
+            d->value->kid[i]->u.sym != d->axis[i].var || (d->at && d->at[i] != d->value->kid[i]))
             return false;
     return true;
 }

@@ -424,6 +424,8 @@ static bool read_option(State *s, const char *word, const char **target) {
         opt->rule = value;
     else if ((value = after_prefix(word, "--dim=")))
         return parse_dim(&s->args, value);
+    else if ((value = after_prefix(word, "--state=")))
+        return parse_state(&s->args, value);
     else
         return diag_error(s->ctx, EXIT_USAGE, NULL, "there is no option %s for golden tests", word);
     return true;

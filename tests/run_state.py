@@ -3,7 +3,7 @@
 
 usage: LCC=build/lcc tests/run_state.py [quick|normal|full]
 
-Caches updated by ScatterND, ScatterElements and Where, averages, shift registers, gated recurrences, states that are read
+Caches updated by ScatterND, ScatterElements and Where, caches that grow, averages, shift registers, gated recurrences, states that are read
 after their update, swapped, handed through or shared by layers; on every target this processor runs. In one buffer and
 in two, all outputs equal bit by bit. Where nothing has to be kept, no call copies. Messages of what can't be bound.
 Last line: N passed, N failed, N skipped."""
@@ -57,17 +57,25 @@ CASES = {
         g = Sigmoid(x)  d = Sub(x, h)  e = Mul(g, d)  n = Add(h, e)  y = Softmax(n) }""", {"h": "n"}, 0),
     "free": ("""(float[N,8] h, float[N,8] x) => (float[N,8] n, float[N,8] y) {
         g = Sigmoid(x)  e = Mul(g, h)  n = Add(e, x)  y = Relu(n) }""", {"h": "n"}, 0),
+    "rows": ("""(float[N,8] past, float[1,8] row) => (float[M,8] present, float[1,8] y) {
+        present = Concat<axis = 0>(past, row)  t = Transpose(present)  s = MatMul(row, t)
+        w = Softmax(s)  y = MatMul(w, present) }""", {"past": "present"}, 0),
+    "rows of one": ("""(float[1,N,4] past, float[1,2,4] row) => (float[1,M,4] present, float[1,M,4] y) {
+        present = Concat<axis = 1>(past, row)  y = Relu(present) }""", {"past": "present"}, 0),
     "loop": ("""(float[6] h, float[6] x, int64 times) => (float[6] n) {
         t = Cast<to = 9>(times)
         n = Loop(times, t, h) <body = g (int64 i, bool go, float[6] a) => (bool on, float[6] b) {
             on = Identity(go)  c = Add(a, x)  b = Tanh(c) }> }""", {"h": "n"}, 1),
 }
+HEADS = """(float[1,4,N,8] past, float[1,4,1,8] row) => (float[1,4,M,8] present) {
+    present = Concat<axis = 2>(past, row) }"""
 WRONG = [
     ("average", ["--state", "s"], "expected INPUT=OUTPUT"),
     ("average", ["--state", "z=n"], "the model has no input 'z'"),
     ("average", ["--state", "s=z"], "the model has no output 'z'"),
     ("average", ["--state", "s=n", "--state", "x=n"], "one of them is bound already"),
     ("scatter", ["--state", "past=y"], "'past' is f32[16,8], 'y' is f32[8]"),
+    ("heads", ["--state", "past=present"], "or grows along its first dimension over 1"),
 ]
 
 
@@ -104,11 +112,18 @@ def check(name, target, one_buffer):
     rng = np.random.default_rng(3)
     outs = [o.name for o in model.graph.output]
     held = {p.name: value_of(rng, p, 7) for p in model.graph.input if p.name in states}
+    grows = name.startswith("rows")  # a buffer with room for the rows of all steps
     mine = {n: v.copy() for n, v in held.items()}
+    if grows:
+        whole = np.empty((*held["past"].shape[:-2], 40, held["past"].shape[-1]), np.float32)
+        mine["past"] = whole[..., :7, :]
+        mine["past"][:] = held["past"]
     for step in range(STEPS):
         fresh = {p.name: value_of(rng, p, 7) for p in model.graph.input if p.name not in states}
         want = dict(zip(outs, plain.run({**held, **fresh})))
         room = {states[n]: v for n, v in mine.items()} if one_buffer else {}
+        if one_buffer and grows:
+            room["present"] = whole[..., :want["present"].shape[-2], :]
         got = dict(zip(outs, bound.run({**mine, **fresh}, out=[room.get(n, np.empty_like(want[n])) for n in outs])))
         for n in outs:
             assert np.array_equal(got[n], want[n]), f"step {step}: {n} differs"
@@ -128,7 +143,7 @@ def check_api(name):
 
 
 def check_wrong(name, options, message):
-    said = lcc(model_of(CASES[name][0]), ["-o", "-", *options])
+    said = lcc(model_of(HEADS if name == "heads" else CASES[name][0]), ["-o", "-", *options])
     assert said.returncode == 2 and message in said.stderr.decode(), f"{said.returncode} {said.stderr.decode()}"
 
 

@@ -68,8 +68,11 @@ static void print_port(Emit *em, Text *t, int i, bool shapes) {
     if (shapes) {
         text_s(t, " /* ");
         print_shape(em, t, b);
-        if (state)
-            text_f(t, ", before: %s", safe_comment(em->ctx, state, 100));
+        for (int k = 0; state && k < prog->inputs.len; k++)
+            if (!strcmp(prog->inputs.at[k].name, state)) {
+                text_f(t, ", before: %s ", safe_comment(em->ctx, state, 100));
+                print_shape(em, t, prog->inputs.at[k].buf);
+            }
         text_s(t, " */");
     }
     if (open)
