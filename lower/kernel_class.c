@@ -311,6 +311,22 @@ static void choose_group(Ctx *ctx, Roles *r) {
     }
 }
 
+/* The axis along which rows without lanes lie: the contiguous one, or the closest where channels of others lie in
+ * between (a slot); -1: none. */
+static int row_axis(Ctx *ctx, const Buf *b) {
+    int64_t closest = INT64_MAX, stride;
+    int axis = buf_inner_axis(ctx, b);
+    for (int i = axis < 0 && b->where ? b->rank : 0; i-- > 0;) {
+        const Expr *coef, *rest;
+        if (!expr_linear(ctx, b->where, 1, &b->dimvar[i], &coef, &rest) ||
+            !expr_is_int(coef, &stride) || expr_is(b->dim[i], 1) || stride >= closest)
+            continue;
+        closest = stride;
+        axis = i;
+    }
+    return axis;
+}
+
 /* Output axes that are neither rows nor lanes, outermost in storage first. */
 static void list_outer(Ctx *ctx, Roles *r) {
     const Def *d = r->acc ? r->acc : r->root;
@@ -416,7 +432,7 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
         bool bare = r->n < 0 && r->m < 0 && r->kind != CLASS_REDUCTION && !chain;
         if (bare && r->acc->buf->rank == r->root->buf->rank &&
             kernel_attach(ctx, k, r->acc) == r->acc->buf->rank)
-            r->m = buf_inner_axis(ctx, r->root->buf); /* rows without lanes */
+            r->m = row_axis(ctx, r->root->buf); /* rows without lanes */
         r->kind = chain ? CLASS_CHAIN : r->kind;
         for (int i = 0; i < r->acc->naxis; i++)
             if (r->acc->axis[i].kind == AXIS_RED)
