@@ -149,7 +149,7 @@ def main():
     a = p.parse_args()
     rows, missing = [], []
     with tempfile.TemporaryDirectory() as folder:
-        probe = Probe(a.target, folder, a.threads, wall=True)
+        probe = Probe(a.target, folder, a.threads, wall=a.threads > 1)
         for name, path in chosen_networks(a.models, a.k):
             if not os.path.isfile(path):
                 missing.append(name)
