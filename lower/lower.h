@@ -114,7 +114,7 @@ bool graph_rewrite(Lower *lo);   /* graph.rules: constant factors into sums, …
 bool graph_narrow(Lower *lo);    /* reductions lose the axes they do not read */
 bool graph_prune(Lower *lo);     /* what no output needs goes */
 bool kernel_winograd(Lower *lo); /* 3x3 windows become contractions between transforms */
-bool kernel_lift(Lower *lo); /* maxima before what keeps their order */
+bool kernel_lift(Lower *lo);     /* maxima before what keeps their order */
 bool kernel_concat(Lower *lo);
 bool kernel_online(Lower *lo);
 bool online_named(const char *rule);   /* is it --rule=online? */
