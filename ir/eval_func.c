@@ -431,6 +431,9 @@ static bool start_states(Eval *ev, const Program *p) {
             Tensor *to = eval_make(ev, p->outputs.at[i].buf, false);
             if (!from || !to)
                 return false;
+            if (from->type != to->type || from->count > to->count)
+                return eval_fail(ev, NULL, "output '%s' can't take the place of '%s'",
+                                 p->outputs.at[i].name, p->inputs.at[j].name);
             memcpy(to->data, from->data, (size_t)from->count * (size_t)type_bytes(from->type));
         }
     return true;
