@@ -122,12 +122,13 @@ static bool is_epilogue(Uses *u, const Def *d) {
 
 static bool pays(Uses *u, const Def *d, const BufUse *use) {
     Ctx *ctx = u->ctx;
+    bool cases = def_has_cases(ctx, d);
     double cost = expr_cost(ctx, d->value), reads = 0;
     int size = expr_size(ctx, d->value, SIZE_MAX_NODES + 1);
     for (int i = 0; i < use->readers.len; i++) {
         const Def *r = use->readers.at[i];
         bool same_block = uses_place(u, r)->block == uses_place(u, d)->block;
-        if (!same_block && cost > 2)
+        if ((!same_block && cost > 2) || (cases && def_is_reduction(r)))
             return false;
         if (cost > 0 && def_is_contraction(ctx, r) && is_epilogue(u, d))
             return false;

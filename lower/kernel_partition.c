@@ -209,9 +209,12 @@ static bool feeds_contraction(Partition *pt, const Def *d, const BufUse *use) {
            !map_get(pt->chain, d);
 }
 
-/* Stores at computed places have scalar loops; sums get vectors by themselves. */
-static bool feeds_update(const Partition *pt, const Def *d, const Kernel *k) {
-    return pt->lo->machine->vec > 0 && kernel_root(k)->at && def_is_reduction(d);
+/* Stores at computed places have scalar loops, where sums get vectors by themselves; cases get tiles. */
+static bool loses_vectors(const Partition *pt, const Def *d, const Kernel *k, const BufUse *use) {
+    bool lost = kernel_root(k)->at && def_is_reduction(d);
+    for (int i = 0; i < use->readers.len; i++)
+        lost |= def_is_reduction(use->readers.at[i]) && def_has_cases(pt->lo->ctx, d);
+    return pt->lo->machine->vec > 0 && lost;
 }
 
 typedef struct Spelling {
@@ -256,7 +259,7 @@ static bool join_kernel(Partition *pt, Def *d) {
     Kernel *k = map_get(pt->kernel_of, end ? end : use->readers.at[0]);
     bool by_element = def_is_contraction(ctx, d) && !end;
     if (!k || k->defs.at[0]->scan || k->defs.len >= DEFS_MAX || !readers_agree(pt, d, use, k) ||
-        feeds_contraction(pt, d, use) || feeds_update(pt, d, k) ||
+        feeds_contraction(pt, d, use) || loses_vectors(pt, d, k, use) ||
         (by_element && !fits_tile(pt->lo, use->readers.at[0])))
         return false;
     Kernel trial = *k;

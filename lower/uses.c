@@ -169,3 +169,14 @@ void block_insert(Ctx *ctx, Block *b, int at, Def *d) {
         b->items.at[i] = b->items.at[i - 1];
     b->items.at[at] = it;
 }
+
+static void note_case(void *data, const Expr *e) {
+    bool *found = data;
+    *found |= e->op == OP_SELECT && e->kid[0]->op == OP_EQ;
+}
+
+bool def_has_cases(Ctx *ctx, const Def *d) {
+    bool found = false;
+    expr_walk(ctx, d->value, note_case, &found);
+    return found;
+}

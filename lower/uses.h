@@ -41,6 +41,10 @@ void def_map(Ctx *ctx, Def *d, ExprFn fn, void *data);
 void def_loads(Ctx *ctx, const Def *d, void (*fn)(void *data, Buf *b), void *data);
 void expr_loads(Ctx *ctx, const Expr *e, void (*fn)(void *data, Buf *b), void *data);
 
+/* Does the value come in cases by its place (the end of Winograd)? A tile of them shares what it reads; one by
+ * one, as a reduction would ask for them, they do not. */
+bool def_has_cases(Ctx *ctx, const Def *d);
+
 /* Puts d before the item at position `at`. */
 void block_insert(Ctx *ctx, Block *b, int at, Def *d);
 
