@@ -4,7 +4,8 @@
  *   z[q,k] = sum of x[(L/P)*m + q] * w(P)^(m*k) over m < P,         w(P) = exp(-2 pi i / P)
  * and the next factor R gives, with Q = L/(P*R),
  *   z'[q,k] = add(r<R) z[q + Q*r, k % P] * w(P*R)^(r*k).
- * A length not known when compiling is one factor. Real and imaginary parts are Bufs of their own. */
+ * A length not known when compiling is one factor. Real and imaginary parts are Bufs of their own. Bins k of a
+ * stage between are stored as [k // P, k % P], so that k % P counts along what lies side by side. */
 #include "frontend/equation.h"
 
 #include <string.h>
@@ -17,8 +18,9 @@ typedef struct Spectrum {
     const Expr *batch[RANK_MAX];
     const Expr *len, *bins; /* L; how many outputs are wanted */
     bool inverse;
-    Buf *re, *im;   /* [batch, q, k]; im NULL: 0 */
-    Buf *cos, *sin; /* see table */
+    Buf *re, *im;      /* [batch, q, k], or k as two where `inner` is set; im NULL: 0 */
+    const Expr *inner; /* extent of the second */
+    Buf *cos, *sin;    /* see table */
 } Spectrum;
 
 /* op of 2 pi n / L. */
@@ -46,21 +48,47 @@ static Buf *table(Definer *d, const Spectrum *s, Op op, const Expr *radix, const
     return def->buf;
 }
 
+/* A stage: its rows and bins, and the factor that it adds to those of the stages before. */
+typedef struct Stage {
+    const Expr *const *dim; /* batch, q, k */
+    const Expr *radix, *old;
+    bool split; /* bins are stored as [radix, old] */
+} Stage;
+
+/* re or im of the stage before at row q and bin k. */
+static const Expr *load_before(Ctx *ctx, const Spectrum *s, Buf *b, const Expr *const *batch,
+                               const Expr *q, const Expr *k) {
+    const Expr *at[RANK_MAX];
+    memcpy(at, batch, (size_t)s->nb * sizeof *at);
+    at[s->nb] = q;
+    at[s->nb + 1] = s->inner ? expr_fdiv(ctx, k, s->inner) : k;
+    if (s->inner)
+        at[s->nb + 2] = expr_mod(ctx, k, s->inner);
+    return buf_load(ctx, b, at);
+}
+
 /* One part of a stage: a and b summed against cos and sin as the signs say. */
-static Buf *stage_part(Definer *d, const Spectrum *s, const char *name, const Expr *const *dim,
-                       const Expr *radix, const Expr *old, bool imag) {
+static Buf *stage_part(Definer *d, const Spectrum *s, const char *name, const Stage *g, bool imag) {
     Ctx *ctx = d->ctx;
-    const Expr *v[RANK_MAX];
+    const Expr *v[RANK_MAX], *dim[RANK_MAX];
     int q = s->nb, k = q + 1;
-    Def *def = define_temp(d, name, T_F64, s->nb + 2, dim);
+    memcpy(dim, g->dim, (size_t)(s->nb + 2) * sizeof *dim);
+    if (g->split) {
+        dim[k] = g->radix;
+        dim[k + 1] = g->old;
+    }
+    Def *def = define_temp(d, name, T_F64, s->nb + 2 + g->split, dim);
     eq_vars(d, def, v);
-    const Expr *r = eq_red(d, def, "r", radix), *bin = v[k], *from = v[q];
+    const Expr *r = eq_red(d, def, "r", g->radix), *bin = v[k], *part;
+    if (g->split)
+        bin = eq_text(d, T_I64, "g * n + k", "g", v[k], "n", g->old, "k", v[k + 1], NULL);
+    part = g->split ? v[k + 1] : expr_mod(ctx, bin, g->old);
     const Expr *turn[2] = {r, bin};
     if (s->cos->rank == 1)
         turn[0] = turn_of(d, s, r, bin, dim[q]);
-    v[q] = eq_text(d, T_I64, "q + n * r", "q", from, "n", dim[q], "r", r, NULL);
-    v[k] = expr_mod(ctx, bin, old);
-    const Expr *re = buf_load(ctx, s->re, v), *im = s->im ? buf_load(ctx, s->im, v) : NULL;
+    const Expr *row = eq_text(d, T_I64, "q + n * r", "q", v[q], "n", dim[q], "r", r, NULL);
+    const Expr *re = load_before(ctx, s, s->re, v, row, part);
+    const Expr *im = s->im ? load_before(ctx, s, s->im, v, row, part) : NULL;
     const Expr *c = buf_load(ctx, s->cos, turn), *w = buf_load(ctx, s->sin, turn);
     if (s->inverse)
         w = expr_1(ctx, OP_NEG, w);
@@ -108,10 +136,12 @@ static void transform(Definer *d, Spectrum *s) {
         dim[s->nb + 1] = i == n - 1 ? s->bins : p;
         s->cos = table(d, s, OP_COS, f[i], dim);
         s->sin = table(d, s, OP_SIN, f[i], dim);
-        Buf *re = stage_part(d, s, "re", dim, f[i], old, false);
-        Buf *im = stage_part(d, s, "im", dim, f[i], old, true);
+        Stage g = {dim, f[i], old, i > 0 && i < n - 1 && s->nb + 3 <= RANK_MAX};
+        Buf *re = stage_part(d, s, "re", &g, false);
+        Buf *im = stage_part(d, s, "im", &g, true);
         s->re = re;
         s->im = im;
+        s->inner = g.split ? old : NULL;
     }
 }
 
