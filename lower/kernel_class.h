@@ -72,6 +72,9 @@ void chain_normalise(Ctx *ctx, Kernel *k);
 /* Fills what Roles says of a chain; false when k is none. */
 bool chain_roles(Ctx *ctx, const Kernel *k, Roles *r);
 
+/* kernel_ways.c: partial sums for sums of products that have no lanes. */
+void kernel_ways(Lower *lo, Kernel *k);
+
 /* The axis of a Buf that is contiguous in storage: its last, or what `where` says; -1 when none is. */
 int buf_inner_axis(Ctx *ctx, const Buf *b);
 

@@ -1,0 +1,127 @@
+/* Sums of products that have no lanes side by side (a row against the rows of another matrix, a convolution to one
+ * channel) get partial sums along what they add up, where that lies side by side. Class reorders (not with
+ * --strict). On machines with vectors. Precondition: kernel_partition; kernel_normalise follows.
+ *
+ *   before  y[h,j] = add(d<64) q[h,d]*k[h,j,d]
+ *   after   y[h,j] = add[16](d<64) q[h,d]*k[h,j,d] */
+#include "lower/kernel_class.h"
+#include "lower/uses.h"
+
+#define WAYS_MIN 4
+#define PRODUCERS_MAX 3 /* maps between a convolution and its reader */
+
+static bool has_stride_one(Ctx *ctx, const Expr *load, Sym *axis) {
+    const Expr *coef, *rest;
+    return expr_linear(ctx, buf_offset(ctx, load->u.buf, load->kid), 1, &axis, &coef, &rest) &&
+           expr_is(coef, 1);
+}
+
+typedef struct Producer {
+    Ctx *ctx;
+    int left;
+    bool found;
+} Producer;
+
+/* Does a convolution compute b, maps in between aside? Then its channels will be innermost. */
+static void find_convolution(void *data, Buf *b) {
+    Producer *p = data;
+    const Def *d = b->ndef == 1 && b->space == SPACE_ARENA ? b->def : NULL;
+    if (!d || d->at || d->buf->rank != 4)
+        return;
+    if (def_is_contraction(p->ctx, d)) {
+        p->found = true;
+    } else if (!def_is_reduction(d) && p->left-- > 0) {
+        def_loads(p->ctx, d, find_convolution, p);
+    }
+}
+
+/* A convolution to one channel: the RED axis of its input's channels, or -1. */
+static int one_channel_axis(Ctx *ctx, const Def *d, const Expr *x, const Expr *w) {
+    Producer p = {ctx, PRODUCERS_MAX, false};
+    if (d->buf->rank != 4 || x->nkid != 4 || w->u.buf->space != SPACE_CONST ||
+        x->kid[1]->op != OP_SYM)
+        return -1;
+    for (int i = 0; i < d->buf->rank; i++)
+        if (expr_uses_sym(w, d->axis[i].var) && !expr_is(d->axis[i].var->extent, 1))
+            return -1;
+    find_convolution(&p, x->u.buf);
+    for (int i = d->buf->rank; i < d->naxis && p.found; i++)
+        if (d->axis[i].var == x->kid[1]->u.sym)
+            return i;
+    return -1;
+}
+
+/* Rows against rows: the RED axis that both have side by side where the output's last axis has neither; -1. */
+static int common_axis(Ctx *ctx, const Def *d, const Expr *x, const Expr *w) {
+    int inner = buf_inner_axis(ctx, d->buf);
+    if (inner < 0 || x->u.buf->space == SPACE_CONST || w->u.buf->space == SPACE_CONST)
+        return -1;
+    Sym *lane = d->axis[inner].var;
+    bool x_lies = !expr_uses_sym(x, lane) || has_stride_one(ctx, x, lane);
+    bool w_lies = !expr_uses_sym(w, lane) || has_stride_one(ctx, w, lane);
+    for (int i = d->buf->rank; i < d->naxis && !(x_lies && w_lies); i++)
+        if (has_stride_one(ctx, x, d->axis[i].var) && has_stride_one(ctx, w, d->axis[i].var))
+            return i;
+    return -1;
+}
+
+/* The constant load with the dimension that the axis indexes moved to the end, its data likewise. */
+static const Expr *put_last(Lower *lo, const Expr *load, const Sym *axis) {
+    Ctx *ctx = lo->ctx;
+    const Buf *b = load->u.buf;
+    const Expr *at[RANK_MAX];
+    int64_t dim[RANK_MAX], to[RANK_MAX], inner = 1, of, count;
+    int from = 0, last = b->rank - 1;
+    while (from < last && !expr_uses_sym(load->kid[from], axis))
+        from++;
+    if (from == last || !b->data || b->data->splat || !buf_static(b, &count))
+        return load;
+    buf_dims(b, dim);
+    for (int i = from + 1; i <= last; i++)
+        inner *= dim[i];
+    of = dim[from];
+    const float *old = b->data->data;
+    float *fresh = ctx_allocn(ctx, (size_t)count, sizeof *fresh);
+    for (int64_t i = 0; i < count; i++) /* i = (outer*of + k)*inner + j */
+        fresh[(i / (inner * of) * inner + i % inner) * of + i / inner % of] = old[i];
+    for (int i = 0, n = 0; i <= last; i++)
+        if (i != from) {
+            to[n] = dim[i];
+            at[n++] = load->kid[i];
+        }
+    to[last] = of;
+    at[last] = load->kid[from];
+    Buf *moved = buf_const(ctx, b->name, const_new(ctx, T_F32, count, fresh), b->rank, to);
+    vec_push(ctx, &lo->prog->consts, moved);
+    return buf_load(ctx, moved, at);
+}
+
+void kernel_ways(Lower *lo, Kernel *k) {
+    Ctx *ctx = lo->ctx;
+    int64_t n, ways, lanes = lo->machine->vec / 4;
+    if (lanes == 0 || lo->strict || lo->o0 || k->defs.at[0]->scan || chain_start(ctx, k))
+        return;
+    for (int i = 0; i < k->defs.len; i++) {
+        Def *d = k->defs.at[i];
+        const Expr *x = d->value->nkid == 2 ? d->value->kid[0] : NULL,
+                   *w = x ? d->value->kid[1] : NULL;
+        if (!x || d->at || d->buf->type != T_F32 || d->value->op != OP_MUL || x->op != OP_LOAD ||
+            w->op != OP_LOAD || !def_is_contraction(ctx, d))
+            continue;
+        if (x->u.buf->space == SPACE_CONST) {
+            const Expr *swap = x;
+            x = w;
+            w = swap;
+        }
+        int one = one_channel_axis(ctx, d, x, w), axis = one < 0 ? common_axis(ctx, d, x, w) : one;
+        if (axis < 0 || !expr_is_int(d->axis[axis].var->extent, &n) || d->axis[axis].ways > 1)
+            continue;
+        for (ways = lanes; ways >= WAYS_MIN && n % ways; ways /= 2)
+            ;
+        if (ways < WAYS_MIN)
+            continue;
+        d->axis[axis].ways = (uint8_t)ways;
+        if (one >= 0)
+            d->value = expr_mul(ctx, x, put_last(lo, w, d->axis[axis].var));
+    }
+}
