@@ -122,16 +122,34 @@ static Def *lift(Ctx *ctx, Def *d, const Expr *core) {
     return max;
 }
 
-static bool lift_block(Ctx *ctx, Block *b) {
+typedef struct Readers {
+    Uses *uses;
+    bool shared;
+} Readers;
+
+static void note_readers(void *data, Buf *b) {
+    Readers *r = data;
+    r->shared |= b->space != SPACE_CONST && uses_of(r->uses, b)->readers.len > 1;
+}
+
+/* Others read the same values (a softmax its scores): what is done to them is shared with these. */
+static bool is_shared(Uses *u, const Expr *core) {
+    Readers r = {u, false};
+    expr_loads(u->ctx, core, note_readers, &r);
+    return r.shared;
+}
+
+static bool lift_block(Uses *u, Block *b) {
+    Ctx *ctx = u->ctx;
     bool lifted = false;
     for (int i = 0; i < b->items.len; i++) {
         Item *it = b->items.at[i];
         for (int k = 0; k < 2; k++)
             if (it->body[k])
-                lifted |= lift_block(ctx, it->body[k]);
+                lifted |= lift_block(u, it->body[k]);
         Def *d = it->kind == ITEM_DEF ? it->def : NULL;
         const Expr *core = d && is_maximum(d) ? find_core(ctx, d, d->value) : NULL;
-        if (!core || core == d->value || core->type != T_F32)
+        if (!core || core == d->value || core->type != T_F32 || is_shared(u, core))
             continue;
         block_insert(ctx, b, i++, lift(ctx, d, core));
         lifted = true;
@@ -141,6 +159,7 @@ static bool lift_block(Ctx *ctx, Block *b) {
 
 /* The maps that are left go into their readers as others did. */
 bool kernel_lift(Lower *lo) {
-    bool lifted = !lo->strict && !lo->o0 && lift_block(lo->ctx, lo->prog->main);
+    bool lifted =
+        !lo->strict && !lo->o0 && lift_block(uses_build(lo->ctx, lo->prog), lo->prog->main);
     return !lifted || kernel_inline(lo);
 }

@@ -175,9 +175,11 @@ static bool index_reach(Ctx *ctx, const Def *d, const Expr *load, int i, Halo *h
     int64_t dim;
     if (expr_is_int(load->u.buf->dim[i], &dim)) {
         Range r = expr_range(ctx, load->kid[i]);
+        if (r.min < -dim || r.max > 2 * dim + 1)
+            return false;
         h->lo[i] = r.min < 0 ? -r.min : 0;
         h->hi[i] = r.max > dim - 1 ? r.max - dim + 1 : 0;
-        return r.min >= -dim && r.max <= 2 * dim + 1;
+        return true;
     }
     for (int a = 0; a < d->naxis; a++)
         axis[a] = d->axis[a].var;

@@ -172,7 +172,7 @@ void block_insert(Ctx *ctx, Block *b, int at, Def *d) {
 
 static void note_case(void *data, const Expr *e) {
     bool *found = data;
-    *found |= e->op == OP_SELECT && e->kid[0]->op == OP_EQ;
+    *found |= e->op == OP_SELECT && e->kid[0]->op == OP_EQ && e->kid[0]->kid[0]->type == T_I64;
 }
 
 bool def_has_cases(Ctx *ctx, const Def *d) {
