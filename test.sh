@@ -51,20 +51,41 @@ add_result() {
     passed=$((passed + $3)) failed=$((failed + $4)) skipped=$((skipped + ${5:-0}))
 }
 
-for script in tests/run_*.sh tests/run_*.py; do
-    [ -f "$script" ] || continue
-    name=$(basename "$script")
+# run_script SCRIPT: prints what it says; $logs/NAME.log and NAME.status keep it.
+run_script() {
+    name=$(basename "$1")
     echo "== $name $mode"
     start=$(date +%s)
     {
-        case $script in
-        *.py) "$PYTHON" "$script" "$mode" 2>&1 ;;
-        *) sh "$script" "$mode" 2>&1 ;;
+        case $1 in
+        *.py) "$PYTHON" "$1" "$mode" 2>&1 ;;
+        *) sh "$1" "$mode" 2>&1 ;;
         esac
         echo $? >"$logs/$name.status"
     } | tee "$logs/$name.log"
-    status=$(cat "$logs/$name.status")
     echo "== $name: $(($(date +%s) - start)) s"
+}
+
+# run_share REST OF: of the scripts those whose number leaves REST when divided by OF.
+run_share() {
+    number=0
+    for script in tests/run_*.sh tests/run_*.py; do
+        number=$((number + 1))
+        [ $((number % $2)) != "$1" ] || run_script "$script"
+    done
+}
+
+# The fast subset runs two scripts at a time; in the others a script uses both processors itself.
+if [ "$mode" = quick ]; then
+    run_share 0 2 &
+    run_share 1 2
+    wait
+else
+    run_share 0 1
+fi
+for script in tests/run_*.sh tests/run_*.py; do
+    name=$(basename "$script")
+    status=$(cat "$logs/$name.status")
     if [ "$mode" = quick ] && [ "$status" = 2 ]; then
         echo "$name has no quick part"
         continue

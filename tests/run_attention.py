@@ -90,7 +90,7 @@ class Case:
 
 
 def cases():
-    shapes = SHAPES[1:] if MODE == "quick" else SHAPES + LARGER
+    shapes = SHAPES[1:2] if MODE == "quick" else SHAPES + LARGER
     for shape in shapes:
         for mask in (None, "padding", "float"):
             yield Case(shape, mask)
@@ -181,7 +181,7 @@ def main():
     except ImportError:
         session = None
     for case in cases():
-        for target in TARGETS + ["onnxruntime"]:
+        for target in (TARGETS[-1:] if MODE == "quick" else TARGETS) + ["onnxruntime"]:
             if target == "onnxruntime" and not session:
                 skipped += 1
                 continue

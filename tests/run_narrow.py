@@ -165,7 +165,7 @@ SIGNS = [("u8", "i8", 0, 0), ("u8", "i8", 130, 0), ("i8", "i8", 0, 0), ("i8", "i
 
 
 def integer_cases():
-    step = {"quick": 31, "normal": 7, "full": 1}[MODE]
+    step = {"quick": 203, "normal": 7, "full": 1}[MODE]
     checks = [("conv", check_conv, CONVS), ("matmul", check_matmul, MATMULS),
               ("chain", check_chain, CONVS), ("depthwise", check_depthwise, DEPTHWISE)]
     every = [(f"{name} {target} {tx}{tw} zx={zx} zw={zw} {'x'.join(map(str, shape))}",
@@ -289,7 +289,7 @@ CASES += integer_cases()
 
 def evaluated():
     """narrow_test: lowered modules against the evaluator, on any processor; (passed, failed)."""
-    rounds = {"quick": "100", "normal": "600", "full": "6000"}[MODE]
+    rounds = {"quick": "30", "normal": "600", "full": "6000"}[MODE]
     test = os.path.join(os.environ.get("BUILD", os.path.join(HERE, "..", "build")), "tests", "narrow_test")
     done = subprocess.run([test, rounds], stdout=subprocess.PIPE, check=False, text=True)
     last = re.search(r"(\d+) passed, (\d+) failed\s*$", done.stdout)

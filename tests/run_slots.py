@@ -20,9 +20,9 @@ from run_models import cpu_flags
 
 MODE = sys.argv[1] if len(sys.argv) > 1 else "normal"
 NEEDS = {"c": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
-TARGETS = [t for t, flags in NEEDS.items() if flags <= cpu_flags()]
+TARGETS = [t for t, flags in NEEDS.items() if flags <= cpu_flags()][-1 if MODE == "quick" else 0:]
 TOLERANCE = 3e-6
-RANDOM = {"quick": 6, "normal": 24, "full": 200}[MODE]
+RANDOM = {"quick": 1, "normal": 24, "full": 200}[MODE]
 SIZE = 13
 
 
@@ -160,7 +160,7 @@ def check(net, out, target, copies):
 
 def main():
     passed = failed = 0
-    cases = [(f"{f.__name__}{' free' * free}", *f(free), copies) for free in (False, True)
+    cases = [(f"{f.__name__}{' free' * free}", *f(free), copies) for free in (False, True)[:1 if MODE == "quick" else 2]
              for f, copies in ((fire, 0), (dense, 0), (pyramid, 3), (twice, 2), (rows, 1)) if not (free and f is rows)]
     cases += [(f"random {seed}", *anything(seed), None) for seed in range(100, 100 + RANDOM)]
     for name, net, out, copies in cases:
