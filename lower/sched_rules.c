@@ -160,21 +160,30 @@ static size_t part_length(const char *at) {
     return n;
 }
 
-/* Does every part of the guard hold? Else *why names the first that does not. */
+static bool condition_holds(Matching *mt, const char *text) {
+    Formula f;
+    int64_t ok = 0;
+    return formula_parse(mt, text, &f) && formula_value(mt, &f, &ok) && ok;
+}
+
+/* Does the guard hold? Else *why names the first part that does not, where somebody will read it: a part costs as
+ * much memory as all of them. */
 static bool guard_holds(Matching *mt, Str when, Str *why) {
-    for (const char *at = when ? when : ""; *at;) {
+    const Options *opt = mt->ctx->opt;
+    bool told = mt->lo->module->choices || (opt && opt->tune_file);
+    if (!when || condition_holds(mt, when))
+        return true;
+    for (const char *at = told ? when : ""; *at;) {
         size_t n = part_length(at), last = n;
-        int64_t ok = 0;
-        Formula part;
         while (last && (at[last - 1] == ' ' || at[last - 1] == '\n'))
             last--;
         Str text = str_n(mt->ctx, at + strspn(at, " "), last - strspn(at, " "));
         *why = str_f(mt->ctx, "not %s", text);
-        if (!formula_parse(mt, text, &part) || !formula_value(mt, &part, &ok) || !ok)
+        if (!condition_holds(mt, text))
             return false;
         at += n + (at[n] ? 2 : 0);
     }
-    return true;
+    return false;
 }
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
@@ -444,9 +453,10 @@ bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, const Tile *tile, 
     Matching mt = {.ctx = lo->ctx, .lo = lo, .k = k};
     kernel_roles(lo->ctx, k, &mt.roles);
     *t = (RuleTry){.rule = rule->name, .names = {rule->choose[0], rule->choose[1]}};
-    t->why = str_f(lo->ctx, "is a %s", class_name(mt.roles.kind));
-    if (!(rule->classes & 1u << mt.roles.kind))
+    if (!(rule->classes & 1u << mt.roles.kind)) {
+        t->why = str_f(lo->ctx, "is a %s", class_name(mt.roles.kind));
         return false;
+    }
     bind_facts(&mt);
     if (!guard_holds(&mt, rule->when, &t->why))
         return false;
