@@ -110,7 +110,7 @@ static void explain_tries(Text *t, const SchedChoice *c) {
         const char *place = c->chosen >= 0 && i > c->chosen ? "behind it" : "no";
         if (i == c->chosen)
             text_f(t, "fires      %s%s\n", r->rule, c->tuned ? ", but for the tune file" : "");
-        else if (r->why && !strncmp(r->why, "is a ", 5))
+        else if (r->other_class)
             text_f(&others, " %s", r->rule);
         else
             text_f(t, "%-11s%s%s%s\n", place, r->rule, r->why ? ": " : " would fit, too",

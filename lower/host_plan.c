@@ -99,3 +99,19 @@ bool host_plan(Lower *lo) {
     lo->module->plan = NULL;
     return loop_flatten(ctx, f);
 }
+
+static void note_called(void *data, Stmt *s) {
+    if (s->op == STMT_CALL)
+        map_put(data, s->func, s->func);
+}
+
+void kernels_drop_uncalled(Lower *lo) {
+    Map *kept = map_new(lo->ctx);
+    Module *m = lo->module;
+    int n = 0;
+    stmt_walk(m->entry->body, note_called, kept);
+    for (int i = 0; i < m->kernels.len; i++)
+        if (map_get(kept, m->kernels.at[i]->func))
+            m->kernels.at[n++] = m->kernels.at[i];
+    m->kernels.len = n;
+}

@@ -162,6 +162,14 @@ static void choose_across(Ctx *ctx, Roles *r, const Loads *loads) {
         }
 }
 
+/* An axis as number*part + lane, two new axes. */
+static const Expr *split_axis(Ctx *ctx, Sym *axis, int64_t part, Sym **number, Sym **lane) {
+    const Expr *of = expr_i(ctx, part);
+    *number = sym_axis(ctx, axis->name, expr_fdiv(ctx, axis->extent, of));
+    *lane = sym_axis(ctx, axis->name, of);
+    return expr_add(ctx, expr_mul(ctx, expr_sym(ctx, *number), of), expr_sym(ctx, *lane));
+}
+
 typedef struct PartWalk {
     const Sym *axis;
     int64_t part; /* 0: none seen */
@@ -187,10 +195,8 @@ static void choose_part(Ctx *ctx, Roles *r, const Loads *loads) {
     expr_walk(ctx, d->value, part_node, &w);
     if (w.part < PART_MIN)
         return;
-    const Expr *part = expr_i(ctx, w.part), *coef, *rest;
-    Sym *axis = d->axis[inner].var, *lane = sym_axis(ctx, axis->name, part);
-    Sym *number = sym_axis(ctx, axis->name, expr_fdiv(ctx, axis->extent, part));
-    const Expr *to = expr_add(ctx, expr_mul(ctx, expr_sym(ctx, number), part), expr_sym(ctx, lane));
+    Sym *axis = d->axis[inner].var, *lane, *number;
+    const Expr *to = split_axis(ctx, axis, w.part, &number, &lane), *coef, *rest;
     for (int i = 0; i < loads->at.len; i++) {
         const Expr *load = loads->at.at[i];
         const Expr *at = expr_subst(ctx, buf_offset(ctx, load->u.buf, load->kid), 1, &axis, &to);
@@ -227,10 +233,8 @@ static void choose_pairs(Ctx *ctx, Roles *r, const Loads *loads) {
     expr_walk(ctx, d->value, halves_node, &h);
     if (!h.by_two || h.other)
         return;
-    Sym *half = sym_axis(ctx, str(ctx, "h"), expr_i(ctx, n / 2));
-    Sym *odd = sym_axis(ctx, str(ctx, "o"), expr_i(ctx, 2));
-    const Expr *to =
-        expr_add(ctx, expr_mul(ctx, expr_sym(ctx, half), expr_i(ctx, 2)), expr_sym(ctx, odd));
+    Sym *half, *odd;
+    const Expr *to = split_axis(ctx, var, 2, &half, &odd);
     for (int i = 0; i < loads->at.len; i++) {
         const Expr *load = loads->at.at[i], *coef, *rest;
         const Expr *at = expr_subst(ctx, buf_offset(ctx, load->u.buf, load->kid), 1, &var, &to);

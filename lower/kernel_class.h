@@ -36,9 +36,8 @@ typedef struct Roles {
     bool whole; /* the periods divide the extents */
     bool pairs; /* of a map: its lanes are even and odd ones, each contiguous somewhere */
     int64_t period[CASES_MAX];
-    int64_t
-        part; /* of a map: its lanes lie side by side within parts of this many; 0: all of them do */
-    int k;    /* RED axis along which groups of a narrow product lie side by side; -1: none */
+    int64_t part; /* of a map: lanes lie side by side within parts of this many; 0: all do */
+    int k;        /* RED axis along which groups of a narrow product lie side by side; -1: none */
     unsigned groups; /* sizes of the groups that fit, ored: 4, 2 */
     Def *tree;       /* adds up acc's partial sums, acc's last axis `ways`; NULL: there are none */
     int ways;

@@ -1,5 +1,6 @@
 /* What is done to every element before a maximum is taken is done once, to the maximum, where it keeps the order:
- * quantisation, a bias, ReLU. Exact but for NaNs that a cast to integers would drop (not with --strict).
+ * quantisation, a bias, ReLU. Exact but where NaNs come or go on
+ * the way: casts to integers drop them, infinities make them (not with --strict).
  *
  *   before  y[n,c] = max(k) f32(i8(rint(x[n,c,k]*0.5 + b[c])))
  *   after   y.max[n,c] = max(k) x[n,c,k]     y[n,c] = f32(i8(rint(y.max[n,c]*0.5 + b[c]))) */

@@ -129,7 +129,8 @@ bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each 
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
 Stmt *kernel_call(Lower *lo, Kernel *k);
-bool state_bind(Lower *lo); /* --state */
+void kernels_drop_uncalled(Lower *lo); /* those that the entry does not call any more */
+bool state_bind(Lower *lo);            /* --state */
 /* The output that takes the input's place; NULL: none. */
 const Buf *state_output(const Program *prog, const Buf *in);
 bool memory_plan(Lower *lo);
@@ -138,6 +139,8 @@ const Expr *memory_bytes(Ctx *ctx, const Buf *b);
 /* memory_share.c: may y, which f writes, take the place of x, which nothing needs after f? With x == y: does f
  * read of y only what it has not stored yet, each element in time. */
 bool func_in_place(Ctx *ctx, const Func *f, const Buf *x, const Buf *y);
+/* memory_share.c, for expr_map and stmt_map: flat loads from data[0] are from data[1] instead (Buf *[2]). */
+const Expr *load_other(Ctx *ctx, const Expr *e, void *data);
 /* memory_check.c: an internal error when two buffers may overlap while both are needed. */
 void memory_check(Ctx *ctx, const Module *m);
 bool kernel_cost(Lower *lo); /* flop, bytes_in, bytes_out of every Func */
@@ -177,8 +180,9 @@ typedef struct Tile {
 enum { TILES_KEPT = 6 };
 /* One rule on one kernel. */
 typedef struct RuleTry {
-    Str rule, why; /* why it does not fit; NULL: it does */
-    Str names[2];  /* of the tile's numbers in the rule; NULL: it chooses none */
+    Str rule, why;    /* why it does not fit; NULL: it does */
+    bool other_class; /* because it is for other classes of kernels */
+    Str names[2];     /* of the tile's numbers in the rule; NULL: it chooses none */
     int ntile;
     Tile tile[TILES_KEPT]; /* the best ones, best first */
 } RuleTry;

@@ -144,35 +144,19 @@ static bool copies_parts(const Stmt *s) {
 }
 
 /* Parts are where they belong: nothing is to copy. */
-static Stmt *drop_copies(Stmt *s, Map *dropped) {
+static Stmt *drop_copies(Stmt *s) {
     Stmt *first = s, **end = &first;
     for (; s; s = s->next) {
-        s->body = drop_copies(s->body, dropped);
-        s->orelse = drop_copies(s->orelse, dropped);
+        s->body = drop_copies(s->body);
+        s->orelse = drop_copies(s->orelse);
         if (copies_parts(s)) {
             s->func->uses--;
-            map_put(dropped, s->func, s->func);
             *end = s->next;
         } else {
             end = &s->next;
         }
     }
     return first;
-}
-
-/* Kernels whose last call was dropped are gone. */
-static void drop_kernels(const Memory *m, Map *dropped) {
-    Module *mod = m->lo->module;
-    int kept = 0;
-    Map *called = map_new(m->lo->ctx);
-    for (int i = 0; i < m->calls.len; i++)
-        map_put(called, m->calls.at[i].stmt->func, m->calls.at[i].stmt->func);
-    for (int i = 0; i < mod->kernels.len; i++) {
-        Kernel *k = mod->kernels.at[i];
-        if (!map_get(dropped, k->func) || map_get(called, k->func))
-            mod->kernels.at[kept++] = k;
-    }
-    mod->kernels.len = kept;
 }
 
 /* ---- in place ---------------------------------------------------------------------------------------- */
@@ -223,11 +207,6 @@ static bool share_params(Memory *m, Func *f, int i, int j) {
     Share share = {f, i, j};
     vec_push(m->lo->ctx, &m->shares, share);
     return true;
-}
-
-static const Expr *load_other(Ctx *ctx, const Expr *e, void *data) {
-    Buf *const *pair = data;
-    return e->op == OP_LOAD && e->u.buf == pair[0] ? expr_load(ctx, pair[1], 1, e->kid) : e;
 }
 
 /* What shares a place is read by the name of the result. */
@@ -566,10 +545,9 @@ static Memory search_orders(Lower *lo) {
 bool memory_plan(Lower *lo) {
     Ctx *ctx = lo->ctx;
     Module *mod = lo->module;
-    Map *dropped = map_new(ctx);
-    mod->entry->body = drop_copies(mod->entry->body, dropped);
+    mod->entry->body = drop_copies(mod->entry->body);
+    kernels_drop_uncalled(lo);
     Memory m = search_orders(lo);
-    drop_kernels(&m, dropped);
     rename_shared(&m);
     mod->arena_sample = m.end;
     mod->arena_bound = m.bound;

@@ -140,3 +140,8 @@ bool func_in_place(Ctx *ctx, const Func *f, const Buf *x, const Buf *y) {
     }
     return w.ok;
 }
+
+const Expr *load_other(Ctx *ctx, const Expr *e, void *data) {
+    Buf *const *pair = data;
+    return e->op == OP_LOAD && e->u.buf == pair[0] ? expr_load(ctx, pair[1], 1, e->kid) : e;
+}

@@ -455,6 +455,7 @@ bool rule_match(Lower *lo, const Kernel *k, const Rule *rule, const Tile *tile, 
     *t = (RuleTry){.rule = rule->name, .names = {rule->choose[0], rule->choose[1]}};
     if (!(rule->classes & 1u << mt.roles.kind)) {
         t->why = str_f(lo->ctx, "is a %s", class_name(mt.roles.kind));
+        t->other_class = true;
         return false;
     }
     bind_facts(&mt);

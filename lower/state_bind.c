@@ -172,11 +172,6 @@ static bool in_place(const States *s, const State *t) {
     return all_update(s, f, i, j) && func_in_place(s->lo->ctx, f, f->params.at[i], f->params.at[j]);
 }
 
-static const Expr *load_other(Ctx *ctx, const Expr *e, void *data) {
-    Buf *const *pair = data;
-    return e->op == OP_LOAD && e->u.buf == pair[0] ? expr_load(ctx, pair[1], 1, e->kid) : e;
-}
-
 /* What is updated in place is read by the name of the output. */
 static void rename_inputs(States *s) {
     for (int k = 0; k < s->at.len; k++) {
@@ -271,23 +266,6 @@ static void choose_copies(States *s) {
     }
 }
 
-/* Kernels that nothing calls any more are gone. */
-static void called(void *data, Stmt *s) {
-    if (s->op == STMT_CALL)
-        map_put(data, s->func, s->func);
-}
-
-static void drop_kernels(Lower *lo) {
-    Map *kept = map_new(lo->ctx);
-    Module *m = lo->module;
-    int n = 0;
-    stmt_walk(m->entry->body, called, kept);
-    for (int i = 0; i < m->kernels.len; i++)
-        if (map_get(kept, m->kernels.at[i]->func))
-            m->kernels.at[n++] = m->kernels.at[i];
-    m->kernels.len = n;
-}
-
 bool state_bind(Lower *lo) {
     States s = {.lo = lo};
     Func *entry = lo->module->entry;
@@ -308,6 +286,6 @@ bool state_bind(Lower *lo) {
         s.list.at[i]->next = entry->body;
         entry->body = s.list.at[i];
     }
-    drop_kernels(lo);
+    kernels_drop_uncalled(lo);
     return true;
 }
