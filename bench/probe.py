@@ -12,6 +12,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CC = os.environ.get("CC", "gcc")
 # target -> what the machine must have, flags for the C compiler
 TARGETS = {
+    "avx512-vnni": ({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
+                    "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -DLANES=16"),
     "avx512": ({"avx512f", "avx512bw", "avx512dq", "avx512vl"},
                "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -DLANES=16"),
     "avx2": ({"avx2", "fma"}, "-mavx2 -mfma -DLANES=8"),

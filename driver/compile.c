@@ -23,8 +23,8 @@ static void limit_memory(Args *a, const Compiled *c) {
 }
 
 /* Targets the interface names and no backend serves: how their names begin. */
-static const char *const LATER_TARGETS[] = {"avx512-vnni", "amx",      "sve",   "rvv",
-                                            "wasm",        "cortex-m", "cuda:", "cuda"};
+static const char *const LATER_TARGETS[] = {"amx",      "sve",   "rvv", "wasm",
+                                            "cortex-m", "cuda:", "cuda"};
 
 bool compile_target(Args *a, Compiled *c, const char *name) {
     name = name ? name : a->opt.target ? a->opt.target : "c";

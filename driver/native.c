@@ -5,6 +5,8 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 static bool has(const char *isa) {
+    if (!strcmp(isa, "avx512-vnni"))
+        return has("avx512") && __builtin_cpu_supports("avx512vnni");
     if (!strcmp(isa, "avx512"))
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
@@ -24,7 +26,7 @@ static bool has(const char *isa) {
 #endif
 
 const char *native_machine(void) {
-    static const char *const best[] = {"avx512", "avx2", "sse2", "neon"};
+    static const char *const best[] = {"avx512-vnni", "avx512", "avx2", "sse2", "neon"};
     const Machine *m;
     for (size_t i = 0; i < sizeof best / sizeof best[0]; i++)
         if (has(best[i]) && target_find(best[i], &m))

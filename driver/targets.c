@@ -23,7 +23,7 @@ static void target_json(Text *t, const Machine *m, int i, bool best) {
 }
 
 static void target_line(Text *t, const Machine *m, bool best) {
-    text_f(t, "%-8s", m->name);
+    text_f(t, "%-12s", m->name);
     if (m->vec)
         text_f(t, "%d registers of %d bytes%s, L1 %lld KiB, L2 %lld KiB; ", m->nreg, m->vec,
                m->fma ? ", FMA" : "", (long long)m->l1 >> 10, (long long)m->l2 >> 10);

@@ -263,7 +263,7 @@ static void check_module_text(Gen *g, Eval *ev, const Program *p, const Module *
 
 /* The module a program is lowered to computes the same: kernels, schedules, flat loops, memory plan. */
 static void check_lowered(Ctx *ctx, Eval *ev, const Program *p, uint64_t seed) {
-    static const char *const targets[] = {"c", "avx2", "avx512", "avx512vnni"};
+    static const char *const targets[] = {"c", "avx2", "avx512", "avx512-vnni"};
     Gen g;
     Eval *other = eval_new(ctx);
     Program *q = generate(&g, ctx, other, seed);

@@ -55,7 +55,7 @@ static const char *type_of(Gen *g) {
 }
 
 static const char *machine_of(Gen *g) {
-    static const char *const names[] = {"avx512vnni", "avx512", "avx2"};
+    static const char *const names[] = {"avx512-vnni", "avx512", "avx2"};
     return names[rnd(g, 3)];
 }
 
@@ -91,8 +91,8 @@ static void conv_text(Gen *g, Case *c, bool real) {
     else
         text_f(&t, "%s*%s", shifted(ctx, x, zx), shifted(ctx, y, zw));
     text_s(&t, "\n  out \"y\" y\n}\n");
-    const char *target = real ? "avx512vnni" : machine_of(g);
-    const char *rule = !strcmp(target, "avx512vnni") ? "tile_dot4" : "tile_dot2";
+    const char *target = real ? "avx512-vnni" : machine_of(g);
+    const char *rule = !strcmp(target, "avx512-vnni") ? "tile_dot4" : "tile_dot2";
     *c = (Case){target, h < 9 || w < 9 ? NULL : rule, !real, str(ctx, t.at)};
 }
 

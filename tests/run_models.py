@@ -42,7 +42,9 @@ EXPECTED = {
 }
 TWINS, TWIN_SHARE = ("gtcrn", "gtcrn-simplified"), 0.1
 FLAGS = {"c": (), "avx2": ("avx2", "fma", "f16c"),
-         "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl")}
+         "avx512": ("avx512f", "avx512bw", "avx512dq", "avx512vl"),
+         "avx512-vnni": ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni")}
+NARROW = ("avx512-vnni", ("micro-kws-qdq", "micro-kws-qoperator", "vscode-recommender"))  # others: as avx512
 UNSUPPORTED = 4
 LIMIT = 300  # seconds a folder and target
 
@@ -159,7 +161,7 @@ def arguments():
                                 formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("suite", nargs="?", default="normal", choices=["normal", "full"],
                    help="what ./test.sh passes; there is no quick part")
-    p.add_argument("--target", action="append", help="default: each of c, avx2, avx512 the CPU has")
+    p.add_argument("--target", action="append", help="default: each of c, avx2, avx512 the CPU has; avx512-vnni for quantised networks")
     p.add_argument("--option", action="append", default=[], help="a further option for lcc")
     p.add_argument("-k", metavar="TEXT", default="", help="only folders matching this pattern")
     p.add_argument("-j", type=int, default=2, metavar="N", help="worker processes (default 2)")
@@ -195,14 +197,15 @@ def main():
         sys.exit(f"run_models: {e}")
     here = cpu_flags()
     targets = args.target or [t for t, needs in FLAGS.items() if here.issuperset(needs)]
-    work = [(path, target, args.option) for path in paths for target in targets]
+    work = [(path, target, args.option) for path in paths for target in targets
+            if args.target or target != NARROW[0] or os.path.basename(path) in NARROW[1]]
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     with multiprocessing.get_context("fork").Pool(args.j) as pool:
         for name, target, status, text in pool.imap(job_run, work):
             outcome, text = judge(name, status, text)
             counts[outcome] += 1
             print(f"{outcome:7} {target:6} {name}: {text}", flush=True)
-    for target in targets:
+    for target in (t for t in targets if t != NARROW[0]):
         twins(paths, target, counts)
     print(", ".join(f"{n} {what}" for what, n in counts.items()))
     return 1 if counts["failed"] else 0

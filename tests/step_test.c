@@ -294,7 +294,7 @@ static void note_sizes(Trial *t, Eval *ev) {
 }
 
 static void lower_for(Trial *t, Lower *lo) {
-    static const char *const targets[] = {"c", "avx2", "avx512", "avx512vnni"};
+    static const char *const targets[] = {"c", "avx2", "avx512", "avx512-vnni"};
     *lo = (Lower){.ctx = t->ctx, .strict = !t->exact};
     lo->target = target_find(targets[t->seed % 4], &lo->machine);
     t->k->name = str(t->ctx, "k0");
