@@ -98,14 +98,17 @@ static const Expr *formula_exp(Math *m, const Expr *a) {
     const Expr *t = with_f32(m, OP_MUL, x, 1.44269504);
     t = scales ? op1(m, OP_RINT, t) : let(m, "t", with_f32(m, OP_ADD, t, TO_INT));
     const Expr *n = let(m, "n", scales ? t : with_f32(m, OP_SUB, t, TO_INT));
-    const Expr *high = with_product(m, x, n, -0.693359375); /* the product is exact */
-    const Expr *r = let(m, "r", op2(m, OP_ADD, high, with_f32(m, OP_MUL, n, 2.12194440e-4)));
+    const Expr *high = let(m, "high", with_product(m, x, n, -0.693359375)); /* exact */
+    const Expr *low = let(m, "low", with_f32(m, OP_MUL, n, 2.12194440e-4));
+    const Expr *r = let(m, "r", op2(m, OP_ADD, high, low));
     const Expr *rr = let(m, "rr", op2(m, OP_MUL, r, r)), *p = NULL;
     for (int i = 0; i < 6; i += 2) { /* in pairs: less of a chain */
         const Expr *pair = with_f32(m, OP_ADD, with_f32(m, OP_MUL, r, c[i]), c[i + 1]);
         p = p ? op2(m, OP_ADD, op2(m, OP_MUL, p, rr), pair) : pair;
     }
-    const Expr *sum = op2(m, OP_ADD, op2(m, OP_MUL, let(m, "p", p), rr), r);
+    /* r is rounded: in the sum its parts stand instead, or the result is up to 1.004 ULP off. */
+    const Expr *sum = op2(m, OP_ADD, op2(m, OP_MUL, let(m, "p", p), rr), low);
+    sum = op2(m, OP_ADD, sum, high);
     const Expr *y = let(m, "e", with_f32(m, OP_ADD, sum, 1));
     if (scales) { /* e * 2^n, rounded once, as below */
         need_intrinsics(m->p);
