@@ -183,9 +183,13 @@ def command(folder):
 
 def pool_alone(folder):
     for cc in filter(shutil.which, ("gcc", "clang")):
-        kinds = {"plain": ["-O2"], "without threads": ["-O2", "-DLCC_NO_THREADS"]}
+        kinds = {"plain": ["-O2"], "without threads": ["-O2", "-DLCC_NO_THREADS"],
+                 "without futex": ["-O2", "-DLCC_NO_FUTEX"]}
         if check.sanitizer_there(f"{cc} TSan"):
             kinds["TSan"] = ["-O1", "-g", "-fsanitize=thread"]
+            kinds["TSan without futex"] = [*kinds["TSan"], "-DLCC_NO_FUTEX"]
+        if check.sanitizer_there(f"{cc} ASan"):
+            kinds["ASan"] = ["-O1", "-g", *check.SANITIZERS[f"{cc} ASan"][1]]
         for kind, flags in kinds.items():
             code, said = check.run([cc, *check.ISO, f"-I{check.ROOT}", *flags, os.path.join(HERE, "generated", "pool.c"),
                                     "-pthread", "-o", "pool"], folder)

@@ -364,7 +364,7 @@ static void print_run(Emit *em, const Func *f, const Stmt *list, Str name, int n
     text_s(p->t, "};\n");
     p->used = used;
     print_start(p);
-    text_f(p->t, "lcc_pool_run(pool, %s_job%d, &job, ", name, number);
+    text_f(p->t, "lcc_pool_run(pool, %s_job%d, &job, sizeof job, ", name, number);
     print_expr(p, n, P_COND);
     text_f(p->t, ", %d);\n", region_chunks(em, f));
     p->depth--;
@@ -432,7 +432,7 @@ void threads_headers(Emit *em, Text *t) {
         text_s(t, "#if defined(LCC_NO_THREADS) || defined(__TINYC__)\n"
                   "#elif defined(_WIN32)\n#include <windows.h>\n"
                   "#elif defined(__unix__) || defined(__APPLE__)\n#include <pthread.h>\n"
-                  "#include <sched.h>\n#endif\n");
+                  "#if defined(__linux__)\n#include <sys/syscall.h>\n#endif\n#endif\n");
 }
 
 void threads_define(Emit *em, Text *t) {
