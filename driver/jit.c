@@ -212,15 +212,74 @@ static void *aligned(Ctx *ctx, size_t n) {
     return (void *)((at + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN);
 }
 
+/* A state with room for rows to come is the corner of a larger array: runs of bytes, and the step between them. */
+typedef struct Corner {
+    int64_t runs, bytes, step;
+} Corner;
+
+/* At most INT64_MAX, for which there is no memory. */
+static int64_t times(int64_t a, int64_t b) {
+    int64_t n;
+    return mul_ok(a, b, &n) ? n : INT64_MAX;
+}
+
+static bool corner_of(Ctx *ctx, const Program *p, const Buf *b, const int64_t *dims, Corner *c) {
+    int64_t room;
+    int along = state_along(ctx, p, b, &room);
+    *c = (Corner){1, type_bytes(type_dtype(b->type)), 0};
+    if (along < 0)
+        return false;
+    for (int i = 0; i < along; i++)
+        c->runs = times(c->runs, dims[i]);
+    for (int i = along + 1; i < b->rank; i++)
+        c->bytes = times(c->bytes, dims[i]);
+    c->step = times(c->bytes, room);
+    c->bytes = times(c->bytes, dims[along]);
+    return true;
+}
+
+static void corner_copy(const Corner *c, char *to, int64_t to_step, const char *from,
+                        int64_t from_step) {
+    for (int64_t i = 0; i < c->runs && c->bytes; i++)
+        memcpy(to + i * to_step, from + i * from_step, (size_t)c->bytes);
+}
+
+static void give_input(Ctx *ctx, const Program *p, int i, const OnnxTensor *in, lepton_tensor *t) {
+    const Buf *b = p->inputs.at[i].buf;
+    Corner c;
+    t->data = (void *)(uintptr_t)in->data;
+    t->count = in->count;
+    t->rank = in->rank;
+    memcpy(t->dims, in->dims, (size_t)in->rank * sizeof *in->dims);
+    if (!corner_of(ctx, p, b, in->dims, &c))
+        return;
+    t->data = aligned(ctx, (size_t)times(c.runs, c.step));
+    t->count = times(c.runs, c.step) / type_bytes(type_dtype(b->type));
+    corner_copy(&c, t->data, c.step, in->data, c.bytes);
+}
+
+/* The elements one after another. */
+static const void *take_output(Ctx *ctx, const Program *p, int i, const lepton_tensor *t) {
+    Corner c;
+    if (!corner_of(ctx, p, p->outputs.at[i].buf, t->dims, &c))
+        return t->data;
+    char *dense = ctx_alloc(ctx, (size_t)times(c.runs, c.bytes));
+    corner_copy(&c, dense, c.bytes, t->data, c.step);
+    return dense;
+}
+
 /* Makes room for what the last call said; false when nothing was missing. */
 static bool grow(Ctx *ctx, const Program *p, lepton_tensor *out) {
     bool grew = false;
     for (int i = 0; i < p->outputs.len; i++) {
         Dtype type = type_dtype(p->outputs.at[i].buf->type);
+        Corner c;
         OnnxTensor shape = {.count = 1};
         for (int k = 0; k < out[i].rank; k++)
             if (!mul_ok(shape.count, out[i].dims[k], &shape.count))
                 shape.count = INT64_MAX;
+        if (corner_of(ctx, p, p->outputs.at[i].buf, out[i].dims, &c))
+            shape.count = times(c.runs, c.step) / type_bytes(type);
         if (shape.count <= out[i].count)
             continue;
         int64_t bytes;
@@ -245,12 +304,8 @@ bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, cons
     const Program *p = c->prog;
     lepton_tensor *from = ctx_newn(ctx, lepton_tensor, p->inputs.len);
     lepton_tensor *to = ctx_newn(ctx, lepton_tensor, p->outputs.len);
-    for (int i = 0; i < p->inputs.len; i++) {
-        from[i].data = (void *)(uintptr_t)in[i].data;
-        from[i].count = in[i].count;
-        from[i].rank = in[i].rank;
-        memcpy(from[i].dims, in[i].dims, (size_t)in[i].rank * sizeof *in[i].dims);
-    }
+    for (int i = 0; i < p->inputs.len; i++)
+        give_input(ctx, p, i, &in[i], &from[i]);
     for (int i = 0; i < p->outputs.len; i++)
         to[i].data = ctx_alloc(ctx, 1);
     bool open = !c->module->arena_bytes; /* grows until the run is content */
@@ -270,8 +325,8 @@ bool jit_run(Args *a, const Compiled *c, const Jit *j, const int64_t *dims, cons
         return run_failed(a, code);
     for (int i = 0; i < p->outputs.len; i++) {
         Dtype type = type_dtype(p->outputs.at[i].buf->type);
-        out[i] = (OnnxTensor){
-            .type = type_onnx(type), .rank = to[i].rank, .count = 1, .data = to[i].data};
+        out[i] = (OnnxTensor){.type = type_onnx(type), .rank = to[i].rank, .count = 1};
+        out[i].data = take_output(ctx, p, i, &to[i]);
         out[i].dims = ctx_copy(ctx, to[i].dims, sizeof to[i].dims);
         for (int k = 0; k < to[i].rank; k++)
             out[i].count *= to[i].dims[k];

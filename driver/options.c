@@ -201,8 +201,10 @@ static const char *flags_text(Ctx *ctx, const Args *a) {
         if (b->mult != 1)
             text_f(&t, "%%%lld", (long long)b->mult);
     }
-    for (int i = 0; i < a->opt.states.len; i++)
-        text_f(&t, " --state %s=%s", a->opt.states.at[i].in, a->opt.states.at[i].out);
+    for (int i = 0; i < a->opt.states.len; i++) {
+        const StateBind *s = &a->opt.states.at[i];
+        text_f(&t, s->in ? " --state %s=%s" : " --state auto", s->in, s->out);
+    }
     for (int i = 0; i < a->define.shapes.len; i++) {
         text_f(&t, " --shape %s=", a->define.shapes.at[i].input);
         shape_text(&t, &a->define.shapes.at[i]);

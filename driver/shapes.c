@@ -47,12 +47,16 @@ bool parse_dim(Args *a, const char *text) {
     return true;
 }
 
-/* past=present */
+/* past=present, or auto */
 bool parse_state(Args *a, const char *text) {
     const char *eq = strchr(text, '=');
-    if (!eq || eq == text || !eq[1])
-        return diag_error(a->ctx, EXIT_USAGE, NULL, "--state %s: expected INPUT=OUTPUT", text);
-    StateBind s = {str_n(a->ctx, text, (size_t)(eq - text)), eq + 1};
+    StateBind s = {NULL, NULL};
+    if (strcmp(text, "auto") != 0) {
+        if (!eq || eq == text || !eq[1])
+            return diag_error(a->ctx, EXIT_USAGE, NULL, "--state %s: expected INPUT=OUTPUT or auto",
+                              text);
+        s = (StateBind){str_n(a->ctx, text, (size_t)(eq - text)), eq + 1};
+    }
     vec_push(a->ctx, &a->opt.states, s);
     return true;
 }

@@ -421,6 +421,27 @@ bool eval_func(Eval *ev, const Func *f) {
     return true;
 }
 
+/* `from` into the corner of `to`, which may be longer in one dimension. */
+static bool put_corner(const Tensor *from, Tensor *to) {
+    int along = 0;
+    while (along + 1 < from->rank && from->dim[along] == to->dim[along])
+        along++;
+    int64_t outer = 1, inner = type_bytes(from->type), rows = from->rank ? from->dim[along] : 1;
+    for (int i = 0; i < from->rank; i++) {
+        if (i != along && from->dim[i] != to->dim[i])
+            return false;
+        outer *= i < along ? from->dim[i] : 1;
+        inner *= i > along ? from->dim[i] : 1;
+    }
+    int64_t step = (to->rank ? to->dim[along] : 1) * inner;
+    if (rows * inner > step)
+        return false;
+    for (int64_t i = 0; i < outer && rows; i++)
+        memcpy((char *)to->data + i * step, (const char *)from->data + i * rows * inner,
+               (size_t)(rows * inner));
+    return true;
+}
+
 /* What takes the place of an input starts as that. */
 static bool start_states(Eval *ev, const Program *p) {
     for (int i = 0; p && i < p->outputs.len; i++)
@@ -431,10 +452,9 @@ static bool start_states(Eval *ev, const Program *p) {
             Tensor *to = eval_make(ev, p->outputs.at[i].buf, false);
             if (!from || !to)
                 return false;
-            if (from->type != to->type || from->count > to->count)
+            if (from->type != to->type || from->rank != to->rank || !put_corner(from, to))
                 return eval_fail(ev, NULL, "output '%s' can't take the place of '%s'",
                                  p->outputs.at[i].name, p->inputs.at[j].name);
-            memcpy(to->data, from->data, (size_t)from->count * (size_t)type_bytes(from->type));
         }
     return true;
 }

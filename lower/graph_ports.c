@@ -1,10 +1,13 @@
 /* Gives every output of the model a buffer of its own, written by the program, and notes which takes the place of
  * an input (--state; state_bind.c).
  *
- *   before  output y = x (an input)        after  y_out[i] = x[i] ; output y = y_out */
+ *   before  output y = x (an input)        after  y_out[i] = x[i] ; output y = y_out
+ *   before  past[4,N], present[4,N+1] (N <= 9)      after  both where i*10 + j */
 #include "lower/uses.h"
 
 #include <string.h>
+
+#define ROOM_MAX ((int64_t)1 << 30) /* rows; what nobody bounds may be more */
 
 static Def *copy_def(Ctx *ctx, Block *block, Str name, Buf *from) {
     Def *d = def_new(ctx, name, type_dtype(from->type), from->rank, from->dim);
@@ -33,17 +36,15 @@ static Str port_shape(Ctx *ctx, const Buf *b) {
     return t.at;
 }
 
-/* Do a and b have the same shape, or does b start with what a holds and go on? *along: the dimension in which it is
- * longer, with nothing but 1 before it; -1: none. */
+/* Do a and b have the same shape, or is b longer in one dimension? *along: in which; -1: none. */
 static bool same_shape(Ctx *ctx, const Buf *a, const Buf *b, int *along) {
-    bool same = a->rank == b->rank && a->type == b->type, first = true;
+    bool same = a->rank == b->rank && a->type == b->type;
     *along = -1;
     for (int i = 0; i < a->rank && same; i++) {
-        if (a->dim[i] != b->dim[i]) {
-            same = first && expr_proves(ctx, expr_le(ctx, a->dim[i], b->dim[i]));
-            *along = i;
-        }
-        first &= *along < 0 && expr_is(b->dim[i], 1);
+        if (a->dim[i] == b->dim[i])
+            continue;
+        same = *along < 0 && expr_proves(ctx, expr_le(ctx, a->dim[i], b->dim[i]));
+        *along = i;
     }
     return same;
 }
@@ -99,6 +100,21 @@ static void split_rows(Lower *lo, Def *d, const Buf *in, int along) {
     }
 }
 
+static bool is_bound(const Program *p, const Port *in, const Port *out) {
+    for (int i = 0; i < p->outputs.len; i++)
+        if (p->outputs.at[i].state &&
+            (&p->outputs.at[i] == out || !strcmp(p->outputs.at[i].state, in->name)))
+            return true;
+    return false;
+}
+
+static void bind_ports(Lower *lo, const Port *in, Port *out, int along) {
+    Def *d = out->buf->def;
+    out->state = in->name;
+    if (along >= 0 && d && def_appends(lo->ctx, d, in->buf, along))
+        split_rows(lo, d, in->buf, along);
+}
+
 /* --state in=out */
 static bool bind_state(Lower *lo, const StateBind *s) {
     Ctx *ctx = lo->ctx;
@@ -112,26 +128,108 @@ static bool bind_state(Lower *lo, const StateBind *s) {
     if (!same_shape(ctx, in->buf, out->buf, &along)) {
         diag_error(ctx, EXIT_USAGE, NULL, "--state %s=%s: '%s' is %s, '%s' is %s", s->in, s->out,
                    s->in, port_shape(ctx, in->buf), s->out, port_shape(ctx, out->buf));
-        diag_note(ctx,
-                  "a state keeps its type and shape, or grows along its first dimension over 1; "
-                  "--dim and --shape fix extents");
+        diag_note(ctx, "a state keeps its type and shape, or grows along one dimension; --dim and "
+                       "--shape fix extents");
         return false;
     }
-    for (int i = 0; i < p->outputs.len; i++)
-        if (p->outputs.at[i].state &&
-            (&p->outputs.at[i] == out || !strcmp(p->outputs.at[i].state, s->in)))
-            return diag_error(ctx, EXIT_USAGE, NULL, "--state %s=%s: one of them is bound already",
-                              s->in, s->out);
-    out->state = in->name;
-    if (along >= 0 && out->buf->def && def_appends(ctx, out->buf->def, in->buf, along))
-        split_rows(lo, out->buf->def, in->buf, along);
+    if (is_bound(p, in, out))
+        return diag_error(ctx, EXIT_USAGE, NULL, "--state %s=%s: one of them is bound already",
+                          s->in, s->out);
+    bind_ports(lo, in, out, along);
     return true;
 }
+
+/* --state auto: every output that is an input with new rows behind. */
+static bool bind_all(Lower *lo) {
+    Program *p = lo->prog;
+    int along, n = 0;
+    for (int i = 0; i < p->outputs.len; i++)
+        for (int j = 0; j < p->inputs.len; j++) {
+            Port *in = &p->inputs.at[j], *out = &p->outputs.at[i];
+            if (!out->buf->def || is_bound(p, in, out) ||
+                !same_shape(lo->ctx, in->buf, out->buf, &along) || along < 0 ||
+                !def_appends(lo->ctx, out->buf->def, in->buf, along))
+                continue;
+            bind_ports(lo, in, out, along);
+            n++;
+        }
+    return n || diag_error(lo->ctx, EXIT_USAGE, NULL,
+                           "--state auto: no output is an input with new rows behind it");
+}
+
+/* ---- room for rows -------------------------------------------------------------------------------------- */
+
+typedef struct Called {
+    const Buf *in, *out;
+    bool found;
+} Called;
+
+static void find_called(void *data, Block *b, Item *it) {
+    Called *c = data;
+    (void)b;
+    for (int i = 0; it->call && i < it->call->in.len; i++)
+        c->found |= it->call->in.at[i] == c->in || it->call->in.at[i] == c->out;
+    for (int i = 0; it->call && i < it->call->out.len; i++)
+        c->found |= it->call->out.at[i] == c->out;
+}
+
+/* Rows behind other dimensions stay where they are when each of these has room for all rows that may come. */
+static void set_room(Ctx *ctx, Buf *b, int along, int64_t room) {
+    const Expr *stride = expr_i(ctx, 1), *at = expr_i(ctx, 0);
+    b->dimvar = ctx_newn(ctx, Sym *, b->rank);
+    for (int i = b->rank; i-- > 0;) {
+        b->dimvar[i] = sym_axis(ctx, str(ctx, "i"), b->dim[i]);
+        at = expr_add(ctx, at, expr_mul(ctx, expr_sym(ctx, b->dimvar[i]), stride));
+        stride = expr_mul(ctx, stride, i == along ? expr_i(ctx, room) : b->dim[i]);
+    }
+    b->where = at;
+    b->size = stride;
+}
+
+/* Can so much memory be? Extents that are not known yet count as 1. */
+static bool room_exists(const Buf *b, int along, int64_t room) {
+    int64_t n = type_bytes(type_dtype(b->type)), dim;
+    for (int i = 0; i < b->rank; i++)
+        if (i == along ? !mul_ok(n, room, &n) : expr_is_int(b->dim[i], &dim) && !mul_ok(n, dim, &n))
+            return false;
+    return true;
+}
+
+static bool give_room(Lower *lo, Port *out) {
+    Ctx *ctx = lo->ctx;
+    int64_t room;
+    Port *in = port_named(lo->prog->inputs.at, lo->prog->inputs.len, out->state);
+    int along = state_along(ctx, lo->prog, out->buf, &room);
+    if (along < 0)
+        return true;
+    if (room > ROOM_MAX || !room_exists(out->buf, along, room) ||
+        !expr_over_dims(ctx, out->buf->dim[along])) {
+        diag_error(ctx, EXIT_USAGE, NULL,
+                   "--state %s=%s: it grows along dimension %d, behind others, so its largest "
+                   "extent there must be known",
+                   in->name, out->name, along);
+        diag_note(ctx, "'%s' is %s; --dim NAME=0..1023 bounds an extent", out->name,
+                  port_shape(ctx, out->buf));
+        return false;
+    }
+    Called c = {in->buf, out->buf, false};
+    block_walk(lo->prog->main, find_called, &c);
+    if (c.found)
+        return diag_error(ctx, EXIT_USAGE, NULL,
+                          "--state %s=%s: it grows along dimension %d, behind others, and a "
+                          "function that takes whole tensors uses it",
+                          in->name, out->name, along);
+    set_room(ctx, in->buf, along, room);
+    set_room(ctx, out->buf, along, room);
+    return true;
+}
+
+/* ---- all ------------------------------------------------------------------------------------------------- */
 
 bool graph_ports(Lower *lo) {
     const Options *opt = lo->ctx->opt;
     for (int i = 0; opt && i < opt->states.len; i++)
-        if (!bind_state(lo, &opt->states.at[i]))
+        if (!(opt->states.at[i].in ? bind_state(lo, &opt->states.at[i]) : bind_all(lo)))
             return false;
     Map *taken = map_new(lo->ctx);
     for (int i = 0; i < lo->prog->outputs.len; i++) {
@@ -141,6 +239,8 @@ bool graph_ports(Lower *lo) {
             p->buf = copy_def(lo->ctx, lo->prog->main, p->name, p->buf)->buf;
         p->buf->space = SPACE_OUTPUT;
         map_put(taken, p->buf, p->buf);
+        if (p->state && !give_room(lo, p))
+            return false;
     }
     return true;
 }

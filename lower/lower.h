@@ -49,7 +49,8 @@ const char *target_nearest(const char *name);
 
 /* ---- options ------------------------------------------------------------------------------------ */
 
-/* --state past=present: the output takes the input's place. */
+/* --state past=present: the output takes the input's place. NULL, NULL: every output that is an input with new rows
+ * behind (--state auto). */
 typedef struct StateBind {
     const char *in, *out;
 } StateBind;
@@ -133,6 +134,9 @@ void kernels_drop_uncalled(Lower *lo); /* those that the entry does not call any
 bool state_bind(Lower *lo);            /* --state */
 /* The output that takes the input's place; NULL: none. */
 const Buf *state_output(const Program *prog, const Buf *in);
+/* The dimension along which a state grows behind others over 1; then input and output lie in memory that has *room
+ * rows there (INT64_MAX: not bounded). b: one of them. -1: it lies as any other tensor. */
+int state_along(Ctx *ctx, const Program *prog, const Buf *b, int64_t *room);
 bool memory_plan(Lower *lo);
 /* Bytes an arena buffer takes, rounded up to whole cache lines. */
 const Expr *memory_bytes(Ctx *ctx, const Buf *b);

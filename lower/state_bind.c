@@ -14,6 +14,7 @@ typedef struct State {
     Buf *in, *out;
     int last_read, first_write; /* statements of the entry's own list */
     const Stmt *both;           /* the call that does both */
+    Stmt *start;                /* the call that copied the input to the output, and is left out */
     bool copied;
 } State;
 
@@ -31,6 +32,29 @@ const Buf *state_output(const Program *prog, const Buf *in) {
                 !strcmp(prog->inputs.at[j].name, prog->outputs.at[i].state))
                 return prog->outputs.at[i].buf;
     return NULL;
+}
+
+static const Buf *state_input(const Program *prog, const Buf *out) {
+    for (int j = 0; j < prog->inputs.len; j++)
+        if (state_output(prog, prog->inputs.at[j].buf) == out)
+            return prog->inputs.at[j].buf;
+    return NULL;
+}
+
+int state_along(Ctx *ctx, const Program *prog, const Buf *b, int64_t *room) {
+    const Buf *out = state_output(prog, b), *in = out ? b : state_input(prog, b);
+    bool behind = false;
+    out = out ? out : b;
+    for (int i = 0; in && i < in->rank; i++) {
+        if (in->dim[i] != out->dim[i] && !behind)
+            return -1;
+        if (in->dim[i] != out->dim[i]) {
+            *room = expr_range(ctx, out->dim[i]).max;
+            return i;
+        }
+        behind |= !expr_is(in->dim[i], 1);
+    }
+    return -1;
 }
 
 /* ---- who reads, who writes --------------------------------------------------------------------------- */
@@ -114,15 +138,31 @@ static bool is_copy(const Stmt *s, const State *t) {
 
 static void drop_copies(States *s) {
     for (int i = 0; i < s->at.len; i++) {
-        const State *t = &s->at.at[i];
+        State *t = &s->at.at[i];
         if (t->first_write < 0 || !is_copy(s->list.at[t->first_write], t))
             continue;
-        s->list.at[t->first_write]->func->uses--;
+        t->start = s->list.at[t->first_write];
+        t->start->func->uses--;
         for (int k = t->first_write; k + 1 < s->list.len; k++)
             s->list.at[k] = s->list.at[k + 1];
         s->list.len--;
         note_all(s);
     }
+}
+
+/* What is not updated where it is starts as a copy after all. */
+static void put_back(States *s, State *t) {
+    Ctx *ctx = s->lo->ctx;
+    if (!t->start)
+        return;
+    vec_push(ctx, &s->list, t->start);
+    int at = t->first_write < 0 ? s->list.len - 1 : t->first_write;
+    for (int k = s->list.len - 1; k > at; k--)
+        s->list.at[k] = s->list.at[k - 1];
+    s->list.at[at] = t->start;
+    t->start->func->uses++;
+    t->start = NULL;
+    note_all(s);
 }
 
 /* ---- in place ---------------------------------------------------------------------------------------- */
@@ -211,6 +251,9 @@ static bool add_copy(States *s, const State *t) {
     Ctx *ctx = lo->ctx;
     Buf *made = buf_new(ctx, str_f(ctx, "%s_new", t->out->name), type_dtype(t->out->type),
                         SPACE_ARENA, t->out->rank, t->out->dim);
+    made->dimvar = t->out->dimvar; /* the functions' offsets hold for both */
+    made->where = t->out->where;
+    made->size = t->out->size;
     Other other = {ctx, {t->out, made}};
     for (int i = 0; i < s->list.len; i++) {
         Stmt *stmt = s->list.at[i], *next = stmt->next;
@@ -278,6 +321,9 @@ bool state_bind(Lower *lo) {
     drop_copies(&s);
     choose_copies(&s);
     rename_inputs(&s);
+    for (int i = 0; i < s.at.len; i++)
+        if (s.at.at[i].copied)
+            put_back(&s, &s.at.at[i]);
     for (int i = 0; i < s.at.len; i++)
         if (s.at.at[i].copied && !add_copy(&s, &s.at.at[i]))
             return false;

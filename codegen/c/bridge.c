@@ -63,6 +63,17 @@ static const Expr *at_most(Ctx *ctx, const Expr *e, void *data) {
     return e;
 }
 
+/* The extents of the memory a state lies in, where it has room for rows to come. */
+static void json_storage(Emit *em, Text *t, const Buf *b) {
+    int64_t room;
+    int along = state_along(em->ctx, em->m->prog, b, &room);
+    for (int i = 0; along >= 0 && i < b->rank; i++) {
+        text_s(t, i ? ", " : ", \"storage\": [");
+        json_extent(em, t, i == along ? expr_i(em->ctx, room) : b->dim[i]);
+    }
+    text_s(t, along >= 0 ? "]" : "");
+}
+
 static void json_port(Emit *em, Text *t, Str name, const Buf *b) {
     text_s(t, "{\"name\": ");
     json_string(t, name);
@@ -84,6 +95,7 @@ static void json_port(Emit *em, Text *t, Str name, const Buf *b) {
         }
         text_c(t, ']');
     }
+    json_storage(em, t, b);
     text_c(t, '}');
 }
 
@@ -216,10 +228,13 @@ static void bridge_arena(Emit *em) {
 }
 
 /* Each extent is closed; their product could be beyond what is written out as a tree. */
-static const Expr *closed_count(Ctx *ctx, const Buf *b) {
-    const Expr *n = expr_i(ctx, 1);
+static const Expr *closed_count(Emit *em, const Buf *b) {
+    const Expr *n = expr_i(em->ctx, 1);
+    int64_t room;
+    int along = state_along(em->ctx, em->m->prog, b, &room);
     for (int i = 0; i < b->rank; i++)
-        n = expr_mul(ctx, n, expr_over_dims(ctx, b->dim[i]));
+        n = expr_mul(em->ctx, n,
+                     i == along ? expr_i(em->ctx, room) : expr_over_dims(em->ctx, b->dim[i]));
     return n;
 }
 
@@ -235,7 +250,7 @@ static void bridge_shapes(Emit *em) {
         if (i < nin || !open) {
             text_f(p->t, "if (%s[%d].count %s ", i < nin ? "in" : "out", i < nin ? i : i - nin,
                    i < nin ? "!=" : "<");
-            print_expr(p, closed_count(em->ctx, b), P_SHIFT);
+            print_expr(p, closed_count(em, b), P_SHIFT);
             text_f(p->t, ")\n");
             p->depth++;
             print_line(p, "%s", i < nin ? "return LCC_EDIM;" : "small = 1;");
@@ -258,6 +273,20 @@ static void bridge_shapes(Emit *em) {
     }
 }
 
+/* Elements up to the last one of input i, which may not fill the memory it lies in. */
+static const Expr *input_span(Emit *em, int i) {
+    Ctx *ctx = em->ctx;
+    const Buf *b = em->m->prog->inputs.at[i].buf;
+    const Expr *last[RANK_MAX], *zero = expr_i(ctx, 0), *any = expr_i(ctx, 1);
+    for (int k = 0; k < b->rank; k++) {
+        const Expr *dim = expr_over_dims(ctx, b->dim[k]);
+        last[k] = expr_sub(ctx, dim, expr_i(ctx, 1));
+        any = expr_mul(ctx, any, dim);
+    }
+    const Expr *n = expr_add(ctx, buf_offset(ctx, b, last), expr_i(ctx, 1));
+    return expr_select(ctx, expr_lt(ctx, zero, any), n, zero);
+}
+
 /* Callers of the bridge may hold a state in two buffers, or give the same one twice. */
 static void bridge_states(Emit *em) {
     Printer *p = &em->pr;
@@ -268,7 +297,10 @@ static void bridge_states(Emit *em) {
                 continue;
             const char *type = type_c(type_dtype(prog->inputs.at[i].buf->type));
             print_line(p, "if (out[%d].data != in[%d].data)", j, i);
-            print_line(p, "    for (int64_t i = 0; i < in[%d].count; i++)", i);
+            print_start(p);
+            text_s(p->t, "    for (int64_t i = 0; i < ");
+            print_expr(p, input_span(em, i), P_SHIFT);
+            text_s(p->t, "; i++)\n");
             print_line(p, "        ((%s *)out[%d].data)[i] = ((const %s *)in[%d].data)[i];", type,
                        j, type, i);
         }

@@ -228,6 +228,7 @@ static void print_api(Emit *em, Text *t) {
         text_f(t, "size_t %s_arena_bytes(const %s_dims *dims);\n", o->prefix, o->prefix);
     text_f(t, "#define %s_WEIGHTS_BYTES ((size_t)%lld)\n\n", em->upper,
            (long long)em->weight_bytes);
+    states_api(em, t);
     text_s(t, "/* 0 or an LCC_E code. The arena is scratch memory, 64-byte aligned, for one call "
               "at a time; no\n"
               " * two buffers may overlap. Nothing is kept between calls, nothing allocated.\n");

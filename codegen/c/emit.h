@@ -61,6 +61,8 @@ void entry_prototype(Emit *em, Text *t, bool shapes);
 void print_shape(Emit *em, Text *t, const Buf *b); /* [N,3,224] */
 Str dim_name(Emit *em, const Sym *s);
 bool port_is_open(Emit *em, const Buf *b); /* extents known only after the run? */
+/* The header: macros of states that need room for rows to come. */
+void states_api(Emit *em, Text *t);
 /* Does an output take the place of input i (--state)? Then it is no parameter. */
 bool port_is_state(Emit *em, int i);
 Str port_capacity(Emit *em, const Buf *b); /* entry parameter; NULL for other buffers */

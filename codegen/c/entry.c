@@ -24,11 +24,13 @@ bool port_is_open(Emit *em, const Buf *b) {
     return false;
 }
 
-void print_shape(Emit *em, Text *t, const Buf *b) {
+/* With `room` rows along one dimension; along -1: as it is. */
+static void print_extents_of(Emit *em, Text *t, const Buf *b, int along, int64_t room) {
     text_c(t, '[');
     for (int i = 0; i < b->rank; i++) {
         Text dim = text_new(em->ctx);
-        const Expr *extent = expr_over_dims(em->ctx, b->dim[i]);
+        const Expr *extent =
+            i == along ? expr_i(em->ctx, room) : expr_over_dims(em->ctx, b->dim[i]);
         if (!extent)
             text_c(&dim, '-'); /* known only after the run */
         else
@@ -36,6 +38,35 @@ void print_shape(Emit *em, Text *t, const Buf *b) {
         text_f(t, "%s%s", i ? "," : "", safe_comment(em->ctx, dim.at, 100));
     }
     text_c(t, ']');
+}
+
+void print_shape(Emit *em, Text *t, const Buf *b) {
+    print_extents_of(em, t, b, -1, 0);
+}
+
+/* Room for the rows of a state that grows behind other dimensions. */
+void states_api(Emit *em, Text *t) {
+    const Program *prog = em->m->prog;
+    bool said = false;
+    for (int i = 0; i < prog->outputs.len; i++) {
+        const Buf *b = prog->outputs.at[i].buf;
+        int64_t room;
+        if (!prog->outputs.at[i].state || state_along(em->ctx, prog, b, &room) < 0)
+            continue;
+        if (!said)
+            text_s(t,
+                   "/* Rows that the caller's array of a growing state has: it is [1,12,ROWS,64] "
+                   "where the state is\n"
+                   " * [1,12,n,64], of which the first n rows are used in each of the 12, so "
+                   "that no row ever moves.\n"
+                   " * When all rows are used no further call can be made (LCC_EDIM). */\n");
+        said = true;
+        text_f(t, "#define %s_", em->upper);
+        for (const char *p = map_get(em->pr.names, b); *p; p++)
+            text_c(t, *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p);
+        text_f(t, "_ROWS %lld\n", (long long)room);
+    }
+    text_s(t, said ? "\n" : "");
 }
 
 typedef struct OpenPort {
@@ -66,8 +97,14 @@ static void print_port(Emit *em, Text *t, int i, bool shapes) {
     text_f(t, "%s%s *%s", input ? "const " : "", type_c(type_dtype(b->type)),
            (Str)map_get(em->pr.names, b));
     if (shapes) {
+        int64_t room;
+        int along = state ? state_along(em->ctx, prog, b, &room) : -1;
         text_s(t, " /* ");
         print_shape(em, t, b);
+        if (along >= 0) {
+            text_s(t, " in ");
+            print_extents_of(em, t, b, along, room);
+        }
         for (int k = 0; state && k < prog->inputs.len; k++)
             if (!strcmp(prog->inputs.at[k].name, state)) {
                 text_f(t, ", before: %s ", safe_comment(em->ctx, state, 100));

@@ -5,6 +5,7 @@ own inputs and outputs (tensors, sequences, optionals, maps) are made of them, d
 """
 import ctypes
 import json
+import math
 import os
 import threading
 import weakref
@@ -63,9 +64,28 @@ class Flat:
         self.static = self.shape if all(isinstance(e, int) for e in self.shape) else None
         self.extents = [extent_parse(e) for e in self.shape]
         self.bounds = [extent_parse(e) for e in bound]
+        self.storage = [extent_parse(e) for e in entry["storage"]] if "storage" in entry else None
+
+    def strides(self, env):
+        """In bytes: of a state with room for rows to come, which is the corner of a larger array."""
+        strides, step = [], self.wire.itemsize
+        for extent in reversed(self.storage):
+            strides.insert(0, step)
+            step *= extent(env)
+        return strides
+
+    def in_place(self, array, env):
+        """Does the array lie as the model wants it?"""
+        return self.dtype == self.wire and array.dtype == self.wire and array.flags.aligned and all(
+            n < 2 or have == want for n, have, want in zip(array.shape, array.strides, self.strides(env)))
+
+    def corner(self, whole, shape, env):
+        return np.lib.stride_tricks.as_strided(whole, shape, self.strides(env))
 
     def capacity(self, env):
         """Elements to allocate before the first call."""
+        if self.storage:
+            return math.prod(extent(env) for extent in self.storage)
         if None in self.bounds:
             return FIRST_GUESS
         count = 1
@@ -109,14 +129,22 @@ def array_of(flat, value):
     return np.asarray(value, dtype=flat.dtype)
 
 
-def to_wire(flat, array, keep):
-    """C-contiguous elements as the bridge wants them; what must stay alive goes to `keep`."""
+def to_wire(flat, array, keep, env):
+    """The elements as the bridge wants them, C-contiguous but for states with room for rows to come; what must
+    stay alive goes to `keep`."""
+    if flat.storage and flat.in_place(array, env):
+        keep.append(array)
+        return array
     if flat.type == "str":
         array, text = strings_pack(array)
         keep.append(text)
     elif flat.type in SIGNED_NARROW:
         array = array.astype(np.int8)
-    if not (array.flags.c_contiguous and array.flags.aligned):
+    if flat.storage:
+        whole = np.zeros(flat.capacity(env), array.dtype)
+        flat.corner(whole, array.shape, env)[...] = array
+        array = whole
+    elif not (array.flags.c_contiguous and array.flags.aligned):
         array = np.array(array, order="C")
     keep.append(array)
     return array
@@ -335,7 +363,8 @@ class Model:
             if "tensor" not in tree:
                 raise ValueError("out= takes arrays for tensor outputs only")
             flat = self._out[tree["tensor"]]
-            if array.dtype != flat.dtype or not array.flags.c_contiguous or array.dtype == object:
+            lies = array.flags.c_contiguous or flat.storage
+            if array.dtype != flat.dtype or not lies or array.dtype == object:
                 raise ValueError(f"out= for '{flat.name}' must be a contiguous {flat.dtype} array")
             given[tree["tensor"]] = array
         return given
@@ -344,10 +373,11 @@ class Model:
         """Runs the model; returns the flat outputs as arrays of their own dtype."""
         keep = []
         for record, flat, array in zip(scratch.ins, self._in, arrays):
-            wire = to_wire(flat, array, keep)
-            record.data, record.count, record.rank = wire.ctypes.data, wire.size, wire.ndim
-            record.dims[:wire.ndim] = wire.shape
-        buffers = [self._buffer(i, flat.capacity(env), given) for i, flat in enumerate(self._out)]
+            wire = to_wire(flat, array, keep, env)
+            record.data, record.rank = wire.ctypes.data, array.ndim
+            record.count = flat.capacity(env) if flat.storage else wire.size
+            record.dims[:array.ndim] = array.shape
+        buffers = [self._buffer(i, flat.capacity(env), given, env) for i, flat in enumerate(self._out)]
         need = self._arena_bytes(dims)
         if "arena_least" in self.signature:  # grows until the run is content
             need += ARENA_FIRST
@@ -355,6 +385,8 @@ class Model:
             arena = scratch.arena_at(need)
             for record, buffer in zip(scratch.outs, buffers):
                 record.data, record.count = buffer.ctypes.data, buffer.size
+            for record, flat in zip(scratch.outs, self._out):
+                record.count = flat.capacity(env) if flat.storage else record.count
             code = self._enter(dims, scratch.ins, scratch.outs, arena, need)
             if code == ENOMEM and "arena_least" in self.signature and need < ARENA_LAST:
                 need *= 4
@@ -369,18 +401,24 @@ class Model:
             if not small:
                 raise RunError(code)
             for i in small:
-                buffers[i] = self._buffer(i, counts[i], {})
-        return [self._take(i, buffer, shape, n, given)
+                buffers[i] = self._buffer(i, counts[i], {}, env)
+        return [self._take(i, buffer, shape, n, given, env)
                 for i, (buffer, shape, n) in enumerate(zip(buffers, shapes, counts))]
 
-    def _buffer(self, i, count, given):
+    def _buffer(self, i, count, given, env):
         flat = self._out[i]
+        if flat.storage:
+            shape = tuple(extent(env) for extent in flat.extents)
+            mine = i in given and given[i].shape == shape and flat.in_place(given[i], env)
+            return given[i] if mine else np.zeros(max(count, 1), flat.wire)
         if i in given and given[i].size >= count and flat.type not in SIGNED_NARROW:
             return given[i]
         return np.empty(max(count, 1), flat.wire)
 
-    def _take(self, i, buffer, shape, count, given):
-        if buffer.shape == shape:
+    def _take(self, i, buffer, shape, count, given, env):
+        if self._out[i].storage and (i not in given or buffer is not given[i]):
+            array = self._out[i].corner(buffer, shape, env)
+        elif buffer.shape == shape:
             array = buffer
         else:
             array = buffer.reshape(-1)[:count].reshape(shape)
@@ -388,7 +426,9 @@ class Model:
         if i in given and array.base is not given[i] and array is not given[i]:
             if given[i].size < count:
                 raise ValueError(f"out= for '{self._out[i].name}' is too small for {list(shape)}")
-            target = given[i].reshape(-1)[:count].reshape(shape)
+            target = given[i]
+            if target.shape != shape:
+                target = target.reshape(-1)[:count].reshape(shape)
             target[...] = array
             return target
         return array
