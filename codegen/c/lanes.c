@@ -374,6 +374,13 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
                          vec_arg(p, t, half, low), vec_arg(p, t, half, high));
         text_f(&body, "    return %s(%s);\n", vec_reduce(p, op, t, half),
                vec_arg(p, t, half, both));
+    } else if (lanes == 4 && op != OP_VADD && t == T_F32 && register_bits(p, 16)) {
+        need_intrinsics(p);
+        Str minmax = vec_minmax(p, with, t, 4);
+        text_f(&body,
+               "    const %s v2 = %s(a, _mm_movehl_ps(a, a));\n"
+               "    return _mm_cvtss_f32(%s(v2, _mm_shuffle_ps(v2, v2, 0x55)));\n",
+               vector_type(p, t, 4), minmax, minmax);
     } else if (op == OP_VADD && t == T_F32 && register_bits(p, 4 * lanes)) {
         need_intrinsics(p);
         if (lanes == 16)
