@@ -10,12 +10,35 @@ bool kernel_loops(Lower *lo) {
     return true;
 }
 
-/* What surrounds the kernel's results is written first, on every run: the arena is used again. */
+/* The loop threads share that writes b: beside it, b's border may be written. */
+static Stmt *find_shared(Func *f, const Buf *b) {
+    Stmt *s = f->body;
+    while (s && !(s->op == STMT_FOR && s->run == RUN_PARALLEL && s->def && s->def->buf == b))
+        s = s->next;
+    return s;
+}
+
+/* The outermost loop that is more than one iteration. */
+static void share_outer(Stmt *s) {
+    s->run = RUN_PARALLEL;
+    if (expr_is(s->a, 1) && s->body->op == STMT_FOR)
+        share_outer(s->body);
+}
+
+/* What surrounds the kernel's results is written on every run, since the arena is used again: first, or by
+ * the threads that write the rest. */
 static bool add_borders(Lower *lo, Func *f) {
     for (int i = 0; i < f->kernel->outs.len; i++) {
         Buf *b = f->kernel->outs.at[i];
-        if (b->halo && b->space == SPACE_ARENA)
-            f->body = stmt_join(loop_border(lo->ctx, b), f->body);
+        if (!b->halo || b->space != SPACE_ARENA)
+            continue;
+        Stmt *border = loop_border(lo->ctx, b), *beside = find_shared(f, b);
+        for (Stmt *s = border; s && beside; s = s->next)
+            share_outer(s);
+        if (beside)
+            beside->next = stmt_join(border, beside->next);
+        else
+            f->body = stmt_join(border, f->body);
     }
     return true;
 }

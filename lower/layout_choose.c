@@ -711,8 +711,9 @@ Stmt *loop_border(Ctx *ctx, Buf *b) {
             if (width == 0)
                 continue;
             for (int i = 0; i < b->rank; i++) {
-                const Expr *whole = expr_add(ctx, b->dim[i], expr_i(ctx, lo[i] + hi[i]));
-                const Expr *start = i == d && side ? b->dim[d] : expr_i(ctx, -lo[i]);
+                int64_t around = i < d ? 0 : lo[i] + hi[i]; /* the boxes are apart */
+                const Expr *whole = expr_add(ctx, b->dim[i], expr_i(ctx, around));
+                const Expr *start = i == d && side ? b->dim[d] : expr_i(ctx, i < d ? 0 : -lo[i]);
                 var[i] = sym_axis(ctx, str(ctx, "h"), i == d ? expr_i(ctx, width) : whole);
                 index[i] = expr_add(ctx, expr_sym(ctx, var[i]), start);
             }

@@ -165,7 +165,7 @@ bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
 bool loop_prefetch(Lower *lo, Func *f); /* weights of the next panel */
 bool loop_flatten(Ctx *ctx, Func *f);
-/* layout_choose.c: writes the fill around a buffer that has a halo; to stand before its producer's loops. */
+/* layout_choose.c: writes the fill around a buffer that has a halo, each element once. */
 Stmt *loop_border(Ctx *ctx, Buf *b);
 /* Offset in elements of a logical index: b->where, or row-major. */
 const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);

@@ -74,25 +74,14 @@ static void note_loads(void *data, Stmt *s) {
         expr_walk(r->ctx, s->index[i], note_load, r);
 }
 
-/* Do two loops not wait for each other? Pieces of one nest do not; the start of a sum and its steps do. */
-static bool are_apart(const Emit *em, const Stmt *a, const Stmt *b) {
+/* Do lists of pieces of one nest not wait for each other? Pieces do not; the start of a sum and its steps do. */
+static bool are_apart(const Emit *em, Stmt *a, Stmt *b) {
     Reads r = {em->ctx, map_new(em->ctx), false};
-    stmt_walk(a->body, note_store, r.stored);
-    stmt_walk(b->body, note_store, r.stored);
-    stmt_walk(a->body, note_loads, &r);
-    stmt_walk(b->body, note_loads, &r);
-    return a->def && a->def == b->def && !r.any;
-}
-
-/* The last loop of the region that starts with `first`. */
-static const Stmt *region_end(const Emit *em, const Func *f, const Stmt *first) {
-    const Stmt *last = first;
-    for (bool apart = true; apart && last->next && is_shared(em, f, last->next);) {
-        for (const Stmt *s = first; apart && s != last->next; s = s->next)
-            apart = are_apart(em, s, last->next);
-        last = apart ? last->next : last;
-    }
-    return last;
+    stmt_walk(a, note_store, r.stored);
+    stmt_walk(b, note_store, r.stored);
+    stmt_walk(a, note_loads, &r);
+    stmt_walk(b, note_loads, &r);
+    return !r.any;
 }
 
 /* Iterations of a loop's body when it is part of one space with it; NULL: it is not. */
@@ -105,12 +94,11 @@ static const Expr *loop_space(const Emit *em, const Func *f, const Stmt *loop) {
 
 static const Expr *inner_space(const Emit *em, const Func *f, const Stmt *loop) {
     const Expr *sum = NULL;
+    if (loop->body && loop->body->next && !are_apart(em, loop->body, NULL))
+        return NULL;
     for (const Stmt *s = loop->body; s; s = s->next) {
         if (s->def != loop->def || !is_shared(em, f, s))
             return NULL;
-        for (const Stmt *o = loop->body; o != s; o = o->next)
-            if (!are_apart(em, o, s))
-                return NULL;
         const Expr *n = loop_space(em, f, s);
         sum = sum ? expr_add(em->ctx, sum, n) : n;
     }
@@ -134,14 +122,6 @@ static Stmt *alone(Emit *em, const Stmt *s) {
     *one = *s;
     one->next = NULL;
     return one;
-}
-
-/* The region's loops, as a list of their own. */
-static const Stmt *region_list(Emit *em, const Stmt *first, const Stmt *last) {
-    Stmt *list = NULL;
-    for (const Stmt *s = first; s != last->next; s = s->next)
-        list = stmt_join(list, alone(em, s));
-    return list;
 }
 
 static void print_value(Printer *p, const char *before, const Expr *e, int prec,
@@ -222,15 +202,36 @@ static void print_space(Emit *em, const Func *f, const Stmt *list, Str first, St
     }
 }
 
+/* Is what iterations of a loop store further apart than what those of the loop inside do? Then those are rows. */
+typedef struct Far {
+    Ctx *ctx;
+    Sym *var[2];
+    bool outer;
+} Far;
+
+static void note_far(void *data, Stmt *s) {
+    Far *f = data;
+    const Expr *at = s->op == STMT_STORE && s->nindex ? s->index[0] : NULL, *coef[2], *rest;
+    int64_t outer, inner;
+    if (f->outer || !at || s->buf->space == SPACE_REG || s->buf->space == SPACE_LOCAL)
+        return;
+    if (expr_linear(f->ctx, at->op == OP_RAMP ? at->kid[0] : at, 2, f->var, coef, &rest) &&
+        expr_is_int(coef[0], &outer) && expr_is_int(coef[1], &inner))
+        f->outer = outer > inner;
+}
+
 /* Does a thread best take some rows of every panel? When the panels hold less than what rows are made of:
  * rows then stay where the kernel before left them. Else it takes some panels for all rows. */
 static const Expr *rows_space(const Emit *em, const Func *f, const Stmt *list) {
-    enum { ROWS_LEAST = 7 };
+    enum { ROWS_LEAST = 14 }; /* fewer do not balance */
     double held = 0, moved = 0;
     const Expr *rows = inner_space(em, f, list);
     int64_t n;
     if (!rows || !expr_is_int(rows, &n) || n < ROWS_LEAST || !f->kernel)
         return NULL;
+    Far far = {em->ctx, {list->var, list->body->var}, false};
+    if (expr_range(em->ctx, list->a).min >= ROWS_LEAST)
+        stmt_walk(list->body, note_far, &far);
     for (int i = 0; i < f->params.len; i++) {
         const Buf *b = f->params.at[i];
         int64_t count;
@@ -239,8 +240,71 @@ static const Expr *rows_space(const Emit *em, const Func *f, const Stmt *list) {
         *(b->space == SPACE_CONST ? &held : &moved) +=
             (double)count * type_bytes(type_dtype(b->type));
     }
-    return held < moved ? rows : NULL;
+    return held < moved && !far.outer ? rows : NULL;
 }
+
+/* ---- the pieces of a region -------------------------------------------------------------------------- */
+
+typedef struct Rest {
+    const Def *def;
+    bool ok, stores;
+} Rest;
+
+static void check_rest(void *data, Stmt *s) {
+    Rest *r = data;
+    bool plain = s->op == STMT_FOR || s->op == STMT_STORE || s->op == STMT_ALLOC ||
+                 s->op == STMT_IF || s->op == STMT_LET || s->op == STMT_PREFETCH;
+    bool out = s->op == STMT_STORE && s->buf->space != SPACE_REG && s->buf->space != SPACE_LOCAL;
+    r->ok &= plain && (!out || s->def == r->def);
+    r->stores |= out;
+}
+
+/* Statements as one iteration of a region. */
+static Stmt *as_piece(Emit *em, Def *def, Str name, Stmt *list) {
+    const Expr *one = expr_i(em->ctx, 1);
+    Stmt *s = stmt_for(em->ctx, sym_axis(em->ctx, str(em->ctx, name), one), one, name, def, list);
+    s->run = RUN_PARALLEL;
+    return s;
+}
+
+/* What stands before the next shared loop, when it is the Def's, too: the rest of its last axis, written out. */
+static Stmt *take_rest(Emit *em, const Func *f, Def *def, const Stmt *s, const Stmt **last) {
+    Stmt *list = NULL;
+    Rest r = {def, true, false};
+    for (; s && !is_shared(em, f, s); s = s->next) {
+        list = stmt_join(list, alone(em, s));
+        *last = s;
+    }
+    stmt_walk(list, check_rest, &r);
+    return r.ok && r.stores ? as_piece(em, def, "rest", list) : NULL;
+}
+
+/* The region that starts with the loop `first`, as a list of its own; its last statement. Loops without a Def
+ * write borders: small pieces, which go along with the rows or count as one iteration. */
+static const Stmt *region_take(Emit *em, const Func *f, const Stmt *first, const Stmt **last) {
+    Stmt *list = alone(em, first), *pieces = NULL;
+    *last = first;
+    for (const Stmt *next = first->next; next; next = (*last)->next) {
+        const Stmt *end = next;
+        Stmt *piece = NULL;
+        if (!is_shared(em, f, next))
+            piece = first->def ? take_rest(em, f, first->def, next, &end) : NULL;
+        else if (!next->def || next->def == first->def)
+            piece = alone(em, next);
+        if (!piece || !are_apart(em, list, piece))
+            break;
+        list = stmt_join(list, piece);
+        *last = end;
+    }
+    if (!first->def || rows_space(em, f, list))
+        return list;
+    for (const Stmt *s = list; s; s = s->next)
+        pieces = stmt_join(pieces, s->def ? alone(em, s)
+                                          : as_piece(em, first->def, "border", alone(em, s)));
+    return pieces;
+}
+
+/* ---- its code ------------------------------------------------------------------------------------------ */
 
 /* What the function of the region mentions: the extent of an only loop is for its caller to know. */
 static const Stmt *region_uses(Emit *em, const Func *f, const Stmt *list) {
@@ -378,8 +442,8 @@ void print_shared(Emit *em, const Func *f, Str name, bool restrict_ok) {
     for (const Stmt *s = f->body; s; s = s->next) {
         if (!is_shared(em, f, s))
             continue;
-        const Stmt *last = region_end(em, f, s);
-        print_region(em, f, region_list(em, s, last), name, ++n, restrict_ok);
+        const Stmt *last, *list = region_take(em, f, s, &last);
+        print_region(em, f, list, name, ++n, restrict_ok);
         s = last;
     }
     n = 0;
@@ -395,8 +459,8 @@ void print_shared(Emit *em, const Func *f, Str name, bool restrict_ok) {
             print_stmts(p, alone(em, s));
             continue;
         }
-        const Stmt *last = region_end(em, f, s);
-        print_run(em, f, region_list(em, s, last), name, ++n);
+        const Stmt *last, *list = region_take(em, f, s, &last);
+        print_run(em, f, list, name, ++n);
         s = last;
     }
     if (func_returns(f))
