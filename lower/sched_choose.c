@@ -85,11 +85,12 @@ static bool choose_builtin(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     Str why = NULL;
     const char *only = forced_rule(ctx);
-    bool plain = lo->o0 || (only && !strcmp(only, "nested"));
+    bool naive = lo->o0 || (only && !strcmp(only, "naive"));
+    bool plain = naive || (only && !strcmp(only, "nested"));
     Sched *lanes = plain ? NULL : schedule_lanes(lo, k);
     if (lanes && try_schedule(ctx, k, lanes, str(ctx, "nested_lanes"), &why))
         return true;
-    if (!lo->o0 && !k->defs.at[0]->scan &&
+    if (!naive && !k->defs.at[0]->scan &&
         try_schedule(ctx, k, schedule_nested(ctx, k), str(ctx, "nested"), &why))
         return true;
     return try_schedule(ctx, k, ctx_new(ctx, Sched), str(ctx, "naive"), &why);

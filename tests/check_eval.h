@@ -7,7 +7,9 @@
 #include <math.h>
 #include <stdio.h>
 
+#ifndef STEPS_MAX
 #define STEPS_MAX 1e7 /* scalar operations of one evaluation */
+#endif
 
 /* The outputs, in order; `known` is false when a check failed, an index was outside, or it took too long. */
 typedef struct Results {

@@ -1,0 +1,447 @@
+"""Random parts of models, one generator a schedule rule, rewrite or pass, for run_rules.py."""
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+VECTORS = ("sse2", "avx2", "avx512")
+FUSED = ("avx2", "avx512")  # with multiply-add
+SIZES = (1, 2, 3, 4, 5, 7, 8, 11, 13, 16, 17, 23, 29, 31, 32, 33, 37, 40, 47, 48, 49, 61, 64, 67)
+
+
+class Net:
+    """A model being written. Values of part i are named pi…."""
+
+    def __init__(self, rng, lanes):
+        self.rng, self.lanes, self.part = rng, lanes, 0
+        self.nodes, self.constants, self.inputs, self.outputs = [], [], [], []
+        self.data, self.expected = {}, {}  # by name: of the inputs; of outputs that numpy knows
+
+    def size(self, low=1, high=67):
+        return int(self.rng.choice([s for s in SIZES if low <= s <= high]))
+
+    def chance(self, of=2):
+        return self.rng.integers(of) == 0
+
+    def pick(self, *of):
+        return of[self.rng.integers(len(of))]
+
+    def ints(self, shape, top=4, dtype=np.float32):
+        low = 0 if np.dtype(dtype).kind == "u" else -top
+        return self.rng.integers(low, top + 1, shape).astype(dtype)
+
+    def name(self, kind):
+        return f"p{self.part}{kind}{len(self.nodes)}_{len(self.constants)}_{len(self.inputs)}"
+
+    def const(self, value):
+        name = self.name("c")
+        if value.dtype == ml_dtypes.bfloat16:
+            self.constants.append(helper.make_tensor(name, TensorProto.BFLOAT16, value.shape, value.tobytes(), raw=True))
+        else:
+            self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def input(self, shape, top=4, free=(), dtype=np.float32):
+        """Dimensions in `free` are known at run time only."""
+        name = self.name("x")
+        self.data[name] = self.ints(shape, top, dtype)
+        dims = [f"{name}_{i}" if i in free else int(d) for i, d in enumerate(shape)]
+        self.inputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), dims))
+        return name
+
+    def add(self, op, *inputs, outputs=1, **attributes):
+        names = [self.name(f"v{i}") for i in range(outputs)]
+        inputs = [i if isinstance(i, str) else self.const(np.asarray(i)) for i in inputs]
+        self.nodes.append(helper.make_node(op, inputs, names, name=names[0], **attributes))
+        return names[0] if outputs == 1 else names
+
+    def out(self, value, rank, dtype=np.float32, expected=None):
+        name = f"p{self.part}y{len(self.outputs)}"
+        self.nodes.append(helper.make_node("Identity", [value], [name]))
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        self.outputs.append(helper.make_tensor_value_info(name, kind, [None] * rank))
+        if expected is not None:
+            self.expected[name] = expected
+
+    def model(self):
+        graph = helper.make_graph(self.nodes, "g", self.inputs, self.outputs, self.constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+class Case(NamedTuple):
+    """How a rule is forced, and what is compared."""
+    part: Any             # part(net): adds nodes and outputs
+    targets: tuple
+    forced: str = ""      # --rule; "": shapes decide
+    near: float = 0       # 0: bit by bit; else this times the largest output
+    steps: bool = True    # is it a rule of kernels? else a pass, or a rewrite that explain names
+    oracle: str = "ort"   # or reference, or numpy
+    every: bool = True    # has each part such a kernel? else one of them
+
+
+CASES = {}
+
+
+def case(rule, targets=FUSED, forced=None, **more):
+    """Registers the generator below for one rule; --rule forces it unless `forced` says otherwise."""
+    def register(part):
+        CASES[rule] = Case(part, targets, rule if forced is None else forced, **more)
+        return part
+    return register
+
+
+# ---- sums of products ----------------------------------------------------------------------------
+
+def epilogue(net, y, shape, channels=-1):
+    """Bias, residual, ReLU, each or not."""
+    side = [1] * len(shape)
+    side[channels] = shape[channels]
+    if net.chance():
+        y = net.add("Add", y, net.ints(side))
+    if net.chance(3):
+        y = net.add("Add", net.input(shape), y)
+    return net.add("Relu", y) if net.chance() else y
+
+
+def product(net, rows=(2, 67), constant=True):
+    m, k, n = net.size(*rows), net.size(), net.size(4)
+    batch = [] if net.chance() else [net.size(1, 4)]
+    if not constant:
+        x = net.input([*batch, m, k], free=(len(batch),) if net.chance(3) else ())
+        y = net.add("MatMul", x, net.input([*batch, k, n]))
+    elif rows[1] > 1 and net.chance(3):
+        x = net.input([*batch, m, k], free=range(len(batch), len(batch) + 1))
+        y = net.add("MatMul", x, net.ints([k, n]))
+        net.out(net.add("Relu", y), len(batch) + 2)
+        return
+    else:
+        x = net.input([*batch, m, k] if rows[1] > 1 else [m, k])
+        batch = batch if rows[1] > 1 else []
+        y = net.add("MatMul", x, net.ints([k, n]))
+    net.out(epilogue(net, y, [*batch, m, n]) if constant else y, len(batch) + 2)
+
+
+def window(net, least=4):
+    """A convolution of any stride, dilation, border and number of groups, behind one that gives it its layout."""
+    n, c, m, k = net.size(1, 3), net.size(1, 13), net.size(least, 40), net.pick(1, 2, 3, 5)
+    groups = net.pick(1, 1, 1, 2, 3) if least >= 4 else 1
+    stride, dilation = net.pick(1, 1, 2, 3), net.pick(1, 1, 2)
+    pads = [int(p) for p in net.rng.integers(0, k, 4)] if k > 1 else [0] * 4
+    h, w = net.size(11, 23), net.size(11, 23)
+    free = (2, 3) if net.chance(4) else ()
+    x = net.add("Conv", net.input([n, c, h, w], 3, free), net.ints([groups * 8, c, 1, 1], 2))
+    y = net.add("Conv", x, net.ints([groups * m, 8, k, k]), pads=pads, strides=[stride] * 2, dilations=[dilation] * 2,
+                group=groups)
+    if net.chance():
+        y = net.add("Add", y, net.ints([groups * m, 1, 1]))
+    net.out(net.add("Relu", y) if net.chance() else y, 4)
+
+
+def depthwise(net):
+    c, k, stride = net.size(4, 40), net.pick(3, 5), net.pick(1, 1, 2)
+    x = net.add("Conv", net.input([net.size(1, 2), 5, net.size(7, 17), net.size(7, 17)]), net.ints([c, 5, 1, 1]))
+    y = net.add("Conv", x, net.ints([c, 1, k, k]), group=c, pads=[k // 2] * 4, strides=[stride] * 2)
+    net.out(net.add("Relu", y) if net.chance() else y, 4)
+
+
+@case("tile_padded")
+def _tile_padded(net):
+    net.pick(product, product, window)(net)
+
+
+@case("tile_packed")
+def _tile_packed(net):
+    net.pick(product, window, depthwise)(net)
+
+
+@case("tile")
+def _tile(net):
+    product(net, constant=False)
+
+
+@case("row_padded")
+@case("row_packed")
+def _row(net):
+    product(net, rows=(1, 1))
+
+
+@case("rows_scalar")
+def _rows_scalar(net):
+    c, k = net.pick(1, 2, 3), net.pick(2, 3)
+    x = net.add("Transpose", net.input([1, net.size(7, 23), net.size(7, 23), c]), perm=[0, 3, 1, 2])
+    net.out(net.add("Conv", x, net.ints([1, c, k, k]), strides=[net.pick(1, 2)] * 2), 4)
+
+
+# ---- reductions ------------------------------------------------------------------------------------
+
+def features(net, channels):
+    """Channels innermost, as convolutions leave them."""
+    h, w = net.size(3, 17), net.size(3, 17)
+    x = net.add("Conv", net.input([net.size(1, 2), 5, h, w]), net.ints([channels, 5, 1, 1]), net.ints([channels]))
+    return net.add("Relu", x)
+
+
+@case("lanes_tree_root")
+def _lanes_tree_root(net):
+    net.out(net.add("ReduceSum", features(net, net.size(4, 67)), np.array([2, 3]), keepdims=0), 2)
+
+
+@case("lanes_tree")
+def _lanes_tree(net):
+    y = net.add("ReduceSum", features(net, net.size(4, 67)), np.array([2, 3]))
+    net.out(net.add("Mul", y, np.float32([0.25])), 4)
+
+
+def across(net, least, most):
+    """Rows put together, whatever a row is."""
+    op = net.pick("ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceSumSquare")
+    shape = [net.size(2, 37), net.size(least, most)]
+    if net.chance():
+        shape.insert(0, net.size(1, 5))
+    y = net.add(op, net.input(shape), np.array([len(shape) - 2]), keepdims=int(net.chance()))
+    net.out(y, len(shape) - (not net.nodes[-1].attribute[0].i))
+
+
+@case("lanes4", VECTORS)
+def _lanes4(net):
+    n = 4 * net.lanes + int(net.rng.integers(2 * net.lanes + 3))
+    op = net.pick("ReduceSum", "ReduceMax", "ReduceMin")
+    net.out(net.add(op, net.input([net.size(2, 37), n]), np.array([0]), keepdims=0), 1)
+
+
+@case("lanes", VECTORS)
+def _lanes(net):
+    across(net, 4, 67)
+
+
+# ---- maps --------------------------------------------------------------------------------------------
+
+@case("map_part", VECTORS)
+def _map_part(net):
+    b, s, heads, d = net.size(1, 3), net.size(2, 13), net.size(2, 7), net.lanes * net.pick(1, 2, 3) + net.pick(0, 0, 4)
+    x = net.add("Transpose", net.input([b, heads, s, d]), perm=[0, 2, 1, 3])
+    x = net.add("Reshape", x, np.array([b, s, heads * d]))
+    net.out(net.add("Add", x, net.ints([heads * d])) if net.chance() else x, 3)
+
+
+@case("map_part_short", VECTORS)
+def _map_part_short(net):
+    a, s, b, part = net.size(2, 7), net.size(2, 7), net.size(2, 7), int(net.rng.integers(2, net.lanes))
+    x = net.add("Transpose", net.input([a, s, b, part]), perm=[0, 2, 1, 3])
+    net.out(net.add("Reshape", x, np.array([a * b, s * part])), 2)
+
+
+def winograd(net, tile, rest=None, channels=None, border=1):
+    """Weights are multiples of 4: F(2x2) then computes with integers only. rest: do tiles leave one at the side?"""
+    n, c, m = net.size(1, 2), channels or net.size(2, 17), channels or net.size(2, 37)
+    pads = [int(p) for p in net.rng.integers(0, border + 1, 4)]
+    free = (2, 3) if rest is None and net.chance(4) else ()
+    h, w = net.size(5, 23), net.size(5, 23)
+    if rest is not None:
+        p, q = (tile * int(net.rng.integers(1, 6)) for _ in "pq")
+        over = net.pick((1, 0), (0, 1), (1, 1)) if rest else (0, 0)
+        h, w = p + 2 - pads[0] - pads[2] + over[0], q + 2 - pads[1] - pads[3] + over[1]
+    x = net.input([n, c, h, w], 3, free)
+    if channels or net.chance(3):
+        x = net.add("Conv", x, net.ints([c, c, 1, 1], 1))
+    y = net.add("Conv", x, 4 * net.ints([m, c, 3, 3], 2), pads=pads)
+    if net.chance():
+        y = net.add("Add", y, net.ints([m, 1, 1]))
+    net.out(net.add("Relu", y) if net.chance() else y, 4)
+
+
+def lanes_of_channels(net):
+    return net.lanes * net.pick(1, 2) + net.pick(0, 1, 3)
+
+
+@case("map_tile", FUSED, forced="winograd2")
+def _map_tile(net):
+    """The first part without a border: no halo, so its equations can be evaluated."""
+    winograd(net, 2, rest=None if net.part else False, channels=lanes_of_channels(net), border=net.part > 0)
+
+
+@case("map_tile2", FUSED, forced="winograd2")
+def _map_tile2(net):
+    winograd(net, 2, rest=False, channels=lanes_of_channels(net))
+
+
+@case("map_tile2_rest", FUSED, forced="winograd2")
+def _map_tile2_rest(net):
+    winograd(net, 2, rest=True, channels=lanes_of_channels(net))
+
+
+@case("map_across", FUSED)
+def _map_across(net):
+    a, b = net.size(8), net.size(2)
+    perm, shape = net.pick(([1, 0], [b, a]), ([0, 2, 1], [net.size(2, 3), b, a]), ([2, 1, 0], [b, net.size(2, 3), a]))
+    shape = [shape[perm.index(i)] if len(shape) == 2 else s for i, s in enumerate(shape)]
+    shape[-1], shape[perm[-1]] = b, a
+    x = net.add("Transpose", net.input(shape), perm=perm)
+    net.out(net.add("Add", x, net.ints([a])) if net.chance() else x, len(shape))
+
+
+@case("map_pairs", VECTORS)
+def _map_pairs(net):
+    c, h, w = net.size(4, 33), net.size(2, 7), net.size(2, 13)
+    x = net.add("Conv", net.input([1, 5, h, w]), net.ints([2 * c, 5, 1, 1]))
+    x = net.add("Reshape", x, np.array([1, 2, c, h, w]))
+    x = net.add("Reshape", net.add("Transpose", x, perm=[0, 2, 1, 3, 4]), np.array([1, 2 * c, h, w]))
+    net.out(net.add("Conv", x, net.ints([8, 2 * c, 1, 1])), 4)
+
+
+@case("map_lanes", VECTORS)
+def _map_lanes(net):
+    shape = [net.size(), net.size(4)]
+    free = (0,) if net.chance(3) else ()
+    x, y = net.input(shape, free=free), net.input(shape[1:])
+    for _ in range(int(net.rng.integers(1, 4))):
+        x = net.add(net.pick("Add", "Sub", "Mul", "Max", "Min"), x, y)
+        x = net.add("Clip", net.add(net.pick("Abs", "Neg", "Relu", "Sign"), x), np.float32(-50), np.float32(60))
+    net.out(x, 2)
+
+
+@case("map_narrow", FUSED, oracle="reference")
+def _map_narrow(net):
+    kind = net.pick(np.int8, np.uint8)
+    x = net.input([net.size(2, 17), net.size(net.lanes)], 300)
+    if net.chance():
+        x = net.add("Relu", x)
+    scale = np.float32(net.pick(0.5, 1, 2, 4))
+    net.out(net.add("QuantizeLinear", x, scale, np.array(net.rng.integers(100), kind)), 2, kind)
+
+
+# ---- 8 bits, bf16 ------------------------------------------------------------------------------------
+
+def octets(net, m):
+    k, n = net.size(4), net.size(4)
+    kind, wkind = net.pick(np.uint8, np.int8), net.pick(np.int8, np.uint8)
+    low, high = np.iinfo(wkind).min, np.iinfo(wkind).max + 1
+    w = net.rng.integers(low, high, (k, n)).astype(wkind)
+    x = net.input([m, k], 255 if kind == np.uint8 else 127, dtype=kind)
+    zx = np.array(net.rng.integers(0, 99), kind)
+    want = ((net.data[x].astype(np.int64) - zx) @ w.astype(np.int64)).astype(np.int32)
+    net.out(net.add("MatMulInteger", x, w, zx), 2, np.int32, want)
+
+
+@case("tile_dot4", ("avx512-vnni",), oracle="numpy")
+@case("tile_dot2", FUSED, oracle="numpy")
+def _tile_octets_product(net):
+    octets(net, net.size(2))
+
+
+@case("row_dot4", ("avx512-vnni",), oracle="numpy")
+@case("row_dot2", FUSED, oracle="numpy")
+def _row_octets_product(net):
+    octets(net, 1)
+
+
+@case("tile_octets", FUSED, oracle="reference")
+def _tile_octets(net):
+    """Two in a row, each of each channel by itself; powers of two scale exactly."""
+    c, k, stride = net.size(net.lanes, 67), net.pick(3, 5), net.pick(1, 2)
+    kind = net.pick(np.uint8, np.int8)
+    at = net.input([net.size(1, 2), c, net.size(7, 13), net.size(7, 13)], 100, dtype=kind)
+    zero, one = np.array(2 * net.rng.integers(0, 30), kind), np.float32(1)  # ties are even with it and without
+    for _ in range(2):
+        w = net.ints([c, 1, k, k], 20, np.int8)
+        at = net.add("QLinearConv", at, one, zero, w, np.float32(1 / 64), np.int8(0), one, zero, group=c,
+                     pads=[k // 2] * 4, strides=[stride] * 2)
+    net.out(at, 4, kind)
+
+
+@case("tile_bf16", ("amx",), oracle="numpy")
+def _tile_bf16(net):
+    m, k, n = net.size(16), net.size(32), net.size(16)
+    x, w = net.input([m, k], 1, dtype=ml_dtypes.bfloat16), net.ints([k, n], 1)
+    want = (net.data[x].astype(np.float32) @ w).astype(ml_dtypes.bfloat16)
+    net.out(net.add("MatMul", x, net.const(w.astype(ml_dtypes.bfloat16))), 2, ml_dtypes.bfloat16, want)
+
+
+# ---- kernels of several sums -----------------------------------------------------------------------
+
+def attention(net, keys, between):
+    heads, rows, depth = net.size(1, 4), net.size(2, 33), net.size(4, 33)
+    width = net.size(net.lanes, 48)
+    s = net.add("MatMul", net.input([heads, rows, depth]), net.input([heads, depth, keys]))
+    net.out(net.add("MatMul", between(net, s), net.input([heads, keys, width])), 3)
+
+
+@case("chain")
+def _chain(net):
+    attention(net, net.size(net.lanes), lambda net, s: net.add("Relu", net.add("Add", s, net.ints([1])) if net.chance() else s))
+
+
+@case("online", near=1e-5, steps=False)
+def _online(net):
+    attention(net, net.pick(32, 48, 80), lambda net, s: net.add("Softmax", net.add("Mul", s, np.float32([0.125])), axis=-1))
+
+
+@case("scan")
+def _scan(net):
+    hidden, steps, batch, wide = net.size(net.lanes, 40), net.size(1, 4), net.size(1, 5), net.size(1, 8)
+    ways = net.pick(("forward", 1), ("reverse", 1), ("bidirectional", 2))
+    y, _ = net.add("RNN", net.input([steps, batch, wide], 1), net.ints([ways[1], hidden, wide], 1),
+                   net.ints([ways[1], hidden, hidden], 1), net.ints([ways[1], 2 * hidden], 1), outputs=2,
+                   hidden_size=hidden, activations=["Relu"] * ways[1], direction=ways[0])
+    net.out(y, 4)
+
+
+# ---- what is built in ------------------------------------------------------------------------------
+
+def anything(net):
+    net.pick(product, window, depthwise, _lanes, _map_across, _map_lanes, _scan, _lanes_tree)(net)
+
+
+for _rule, _targets in (("nested_lanes", VECTORS), ("nested", ("c", *VECTORS)), ("naive", ("c", "avx2"))):
+    case(_rule, _targets, every=False)(anything)
+
+
+# ---- rewrites, passes -------------------------------------------------------------------------------
+
+@case("winograd2", VECTORS, steps=False)
+def _winograd2(net):
+    winograd(net, 2)
+
+
+@case("winograd4", VECTORS, steps=False, near=2e-5)
+def _winograd4(net):
+    winograd(net, 4)
+
+
+@case("kernel_lift", FUSED, forced="", steps=False)
+def _kernel_lift(net):
+    c, k = net.size(4, 33), net.pick(2, 3)
+    x = net.add("Conv", net.input([1, 3, net.size(7, 17), net.size(7, 17)]), net.ints([c, 3, 3, 3]), net.ints([c]))
+    x = net.add("Relu", x) if net.chance() else net.add("Add", x, net.ints([c, 1, 1]))
+    net.out(net.add("MaxPool", x, kernel_shape=[k, k], strides=[k, k]), 4)
+
+
+@case("kernel_ways", FUSED, forced="", steps=False)
+def _kernel_ways(net):
+    k = 4 * net.size(1, 17)
+    if net.chance():
+        x = net.add("Conv", features(net, k), net.ints([1, k, 3, 3]), pads=[1] * 4)
+        net.out(net.add("Relu", x) if net.chance() else x, 4)
+    else:
+        net.out(net.add("Gemm", net.input([net.size(1, 3), k]), net.input([net.size(4), k]), transB=1), 2)
+
+
+@case("graph_phases", FUSED, forced="", steps=False)
+def _graph_phases(net):
+    c, m, s = net.size(2, 13), net.size(4, 17), net.pick(2, 3)
+    k = s * net.pick(1, 2)
+    pads = [int(p) for p in net.rng.integers(0, min(k, 2), 4)]
+    y = net.add("ConvTranspose", net.input([1, c, net.size(3, 13), net.size(3, 13)]), net.ints([c, m, k, k]),
+                strides=[s] * 2, pads=pads)
+    net.out(net.add("Relu", y) if net.chance() else y, 4)
+
+
+@case("kernel_concat", FUSED, forced="", steps=False)
+def _kernel_concat(net):
+    x = features(net, 8)
+    parts = [x] + [net.add("Relu", net.add("Conv", x, net.ints([net.size(4, 23), 8, k, k], 2), pads=[k // 2] * 4))
+                   for k in (1, 3)]
+    x = net.add("Concat", *parts, axis=1)
+    channels = 8 + sum(int(c.dims[0]) for c in net.constants[-2:])
+    net.out(net.add("Conv", x, net.ints([5, channels, 1, 1], 1)), 4)
