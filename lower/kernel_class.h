@@ -52,7 +52,7 @@ typedef struct Roles {
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
 
 /* kernel_scan.c. Gives the sums of products with constants in a scan group maps of their own. */
-void scan_normalise(Ctx *ctx, Kernel *k);
+void scan_normalise(Lower *lo, Kernel *k);
 void scan_roles(Ctx *ctx, const Kernel *k, Roles *r);
 Def *sum_of(const Kernel *k, const Def *map); /* the sum that a map copies; NULL */
 const Expr *sum_lanes(const Def *sum);        /* the load of its constant operand; NULL */

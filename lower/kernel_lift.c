@@ -104,7 +104,7 @@ static Def *lift(Ctx *ctx, Def *d, const Expr *core) {
     const Expr *to[2 * RANK_MAX], *at[RANK_MAX];
     Sym *from[2 * RANK_MAX];
     int rank = d->buf->rank;
-    Def *max = def_new(ctx, str_f(ctx, "%s.max", d->name), T_F32, rank, d->buf->dim);
+    Def *max = def_new(ctx, str_f(ctx, "%s.max", d->name), core->type, rank, d->buf->dim);
     max->origin = d->origin;
     max->loc = d->loc;
     for (int i = 0; i < d->naxis; i++) {
@@ -133,6 +133,11 @@ static void note_readers(void *data, Buf *b) {
     r->shared |= b->space != SPACE_CONST && uses_of(r->uses, b)->readers.len > 1;
 }
 
+/* Numbers of four bytes, as most vectors hold; narrower ones stay as they are. */
+static bool is_plain(Type t) {
+    return t == T_F32 || t == T_I32;
+}
+
 /* Others read the same values (a softmax its scores): what is done to them is shared with these. */
 static bool is_shared(Uses *u, const Expr *core) {
     Readers r = {u, false};
@@ -150,7 +155,7 @@ static bool lift_block(Uses *u, Block *b) {
                 lifted |= lift_block(u, it->body[k]);
         Def *d = it->kind == ITEM_DEF ? it->def : NULL;
         const Expr *core = d && is_maximum(d) ? find_core(ctx, d, d->value) : NULL;
-        if (!core || core == d->value || core->type != T_F32 || is_shared(u, core))
+        if (!core || core == d->value || !is_plain(core->type) || is_shared(u, core))
             continue;
         block_insert(ctx, b, i++, lift(ctx, d, core));
         lifted = true;

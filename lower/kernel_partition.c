@@ -330,7 +330,7 @@ static bool close_plan(Lower *lo, Plan *plan) {
         if (lo->machine->vec > 0)
             chain_normalise(lo->ctx, pi->kernel);
         if (lo->machine->vec > 0 && lo->machine->fma && !lo->strict && !lo->o0)
-            scan_normalise(lo->ctx, pi->kernel);
+            scan_normalise(lo, pi->kernel);
         kernel_ways(lo, pi->kernel);
         kernel_normalise(lo->ctx, pi->kernel);
         kernel_close(lo->ctx, pi->kernel);

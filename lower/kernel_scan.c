@@ -50,7 +50,71 @@ static Def *wrap_sum(Ctx *ctx, Def *d) {
     return sum;
 }
 
-void scan_normalise(Ctx *ctx, Kernel *k) {
+/* ---- one constant a sum ------------------------------------------------------------------------------ */
+
+/* Index i of the load as first + axis, or as first alone: one element. */
+static bool index_box(Ctx *ctx, const Def *d, const Expr *index, int64_t *first, int64_t *extent,
+                      Sym **axis) {
+    *axis = NULL;
+    *extent = 1;
+    for (int i = 0; i < d->naxis && !*axis; i++)
+        *axis = expr_uses_sym(index, d->axis[i].var) ? d->axis[i].var : NULL;
+    if (!*axis)
+        return expr_is_int(index, first);
+    const Expr *coef, *rest;
+    return expr_is_int((*axis)->extent, extent) && expr_linear(ctx, index, 1, axis, &coef, &rest) &&
+           expr_is(coef, 1) && expr_is_int(rest, first);
+}
+
+/* A constant of the elements that the load reads, in their order; NULL when they are no box of an f32. */
+static const Expr *constant_box(Lower *lo, const Def *d, const Expr *load) {
+    Ctx *ctx = lo->ctx;
+    const Buf *b = load->u.buf;
+    int64_t first[RANK_MAX], extent[RANK_MAX], dim[RANK_MAX], count = 1;
+    const Expr *at[RANK_MAX];
+    for (int i = 0; i < b->rank; i++) {
+        Sym *axis;
+        if (!expr_is_int(b->dim[i], &dim[i]) ||
+            !index_box(ctx, d, load->kid[i], &first[i], &extent[i], &axis) || first[i] < 0 ||
+            first[i] > dim[i] - extent[i])
+            return NULL;
+        at[i] = axis ? expr_sym(ctx, axis) : expr_i(ctx, 0);
+        count *= extent[i];
+    }
+    if (!b->data || b->data->splat || b->type != T_F32 || count == 0)
+        return NULL;
+    const float *old = b->data->data;
+    float *fresh = ctx_allocn(ctx, (size_t)count, sizeof *fresh);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t from = 0, step = 1, left = i;
+        for (int a = b->rank; a-- > 0; step *= dim[a], left /= extent[a])
+            from += (first[a] + left % extent[a]) * step;
+        fresh[i] = old[from];
+    }
+    Str name = str_f(ctx, "%s.%s", b->name, d->name);
+    Buf *box = buf_const(ctx, name, const_new(ctx, T_F32, count, fresh), b->rank, extent);
+    vec_push(ctx, &lo->prog->consts, box);
+    return buf_load(ctx, box, at);
+}
+
+/* Sums of one step that share a constant (the gates of a GRU) get their own parts of it: each is packed in the
+ * order of its own loops. */
+static void part_constants(Lower *lo, const Kernel *k) {
+    bool *shared = ctx_newn(lo->ctx, bool, k->inner.len);
+    for (int i = 0; i < k->inner.len; i++)
+        for (int j = 0; j < k->inner.len; j++)
+            shared[i] |= j != i && sum_lanes(k->inner.at[j]->def)->u.buf ==
+                                       sum_lanes(k->inner.at[i]->def)->u.buf;
+    for (int i = 0; i < k->inner.len; i++) {
+        Def *d = k->inner.at[i]->def;
+        const Expr *load = sum_lanes(d), *box = shared[i] ? constant_box(lo, d, load) : NULL;
+        if (box)
+            d->value = expr_mul(lo->ctx, box, d->value->kid[d->value->kid[0] == load]);
+    }
+}
+
+void scan_normalise(Lower *lo, Kernel *k) {
+    Ctx *ctx = lo->ctx;
     Group *g = k->defs.at[0]->scan;
     DefList defs = {0};
     for (int i = 0; g && i < k->defs.len; i++) {
@@ -66,6 +130,7 @@ void scan_normalise(Ctx *ctx, Kernel *k) {
         return;
     k->defs.at = g->defs.at = defs.at;
     k->defs.len = k->defs.cap = g->defs.len = g->defs.cap = defs.len;
+    part_constants(lo, k);
 }
 
 /* ---- roles -------------------------------------------------------------------------------------------- */

@@ -478,6 +478,35 @@ static bool follows_channels(const Layouts *l, const Kernel *k) {
     return f.found;
 }
 
+/* The load whose channels are those of the result, or of its group: a depthwise convolution's. */
+static const Expr *grouped_load(const Def *acc) {
+    const Expr *e = acc && acc->combine == OP_ADD ? acc->value : NULL;
+    for (int i = 0; e && e->op == OP_MUL && i < 2; i++) {
+        const Expr *x = e->kid[i], *w = e->kid[1 - i];
+        if (x->op == OP_LOAD && w->op == OP_LOAD && x->nkid == acc->buf->rank &&
+            x->u.buf->space != SPACE_CONST && w->u.buf->space == SPACE_CONST &&
+            expr_uses_sym(x->kid[1], acc->axis[1].var))
+            return x;
+    }
+    return NULL;
+}
+
+/* Such a convolution has no lanes but the channels: its input gets them innermost as well. */
+static void prefer_input(Layouts *l, Kernel *k, const Def *acc) {
+    const Expr *x = grouped_load(acc);
+    Buf *b = x ? x->u.buf : NULL;
+    int64_t count;
+    if (!b || !is_input(k, b) || !buf_static(b, &count) ||
+        (halo_get(l, b) && halo_get(l, b)->channels_last))
+        return;
+    if (!is_free(l, b)) {
+        Buf *copy = copy_before(l, k, b);
+        reread(l->lo->ctx, k, b, copy);
+        b = copy;
+    }
+    halo_of(l, b)->channels_last = true;
+}
+
 /* The output of a convolution, or of a map along channels, and what follows from it do best with the channels
  * innermost. */
 static void prefer_channels(Layouts *l, Kernel *k) {
@@ -496,6 +525,8 @@ static void prefer_channels(Layouts *l, Kernel *k) {
         out = r.root->buf;
     }
     halo_of(l, out)->channels_last = true;
+    if (starts)
+        prefer_input(l, k, r.acc);
 }
 
 /* A sum of products of 8-bit integers takes groups of two or four along the channels, or along the last dimension:
