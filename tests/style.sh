@@ -81,7 +81,11 @@ list '*.c' '*.h' '*.def' | awk '{
         grep -qs "expect-error: .*step $step of" tests/golden/steps/*.lcc ||
             echo "ir/steps.def:1: no golden in tests/golden/steps/ shows where step $step is refused"
     done
-} | check "goldens of passes and steps"
+    sed -n 's/^rule \([a-z0-9_]*\) .*/\1/p' codegen/c/rules.sched | while read -r rule; do
+        grep -qs "^  rule \"$rule\"" tests/golden/passes/*.lcc ||
+            echo "codegen/c/rules.sched:1: rule $rule has no golden in tests/golden/passes/"
+    done
+} | check "goldens of passes, steps and rules"
 
 # ---- layering -----------------------------------------------------------------------------------
 # layer FOLDER ALLOWED...: includes of other folders of the repository.

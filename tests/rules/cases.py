@@ -105,7 +105,7 @@ def epilogue(net, y, shape, channels=-1):
 
 
 def product(net, rows=(2, 67), constant=True):
-    m, k, n = net.size(*rows), net.size(), net.size(4)
+    m, k, n = net.size(*rows), net.size(2), net.size(4)
     batch = [] if net.chance() else [net.size(1, 4)]
     if not constant:
         x = net.input([*batch, m, k], free=(len(batch),) if net.chance(3) else ())
@@ -168,7 +168,7 @@ def _row(net):
 
 @case("rows_scalar")
 def _rows_scalar(net):
-    c, k = net.pick(1, 2, 3), net.pick(2, 3)
+    c, k = net.pick(2, 3), net.pick(2, 3)
     x = net.add("Transpose", net.input([1, net.size(7, 23), net.size(7, 23), c]), perm=[0, 3, 1, 2])
     net.out(net.add("Conv", x, net.ints([1, c, k, k]), strides=[net.pick(1, 2)] * 2), 4)
 
