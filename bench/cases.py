@@ -18,7 +18,8 @@ rng = np.random.default_rng(1)
 class Group:
     def __init__(self, name, facts):
         self.name, self.peers = name, facts.get("peers", PEERS).split(",")
-        self.mean, self.least, self.aim = (float(facts[k]) if k in facts else None for k in ("mean", "least", "aim"))
+        self.mean, self.least, self.aim, self.roof = (
+            float(facts[k]) if k in facts else None for k in ("mean", "least", "aim", "roof"))
 
 
 class Case:
@@ -26,11 +27,12 @@ class Case:
 
     def __init__(self, group, kind, words, quick):
         self.group, self.kind, self.quick, self.words, self.flop = group, kind, quick, words, None
-        self.name = words[0] if kind in ("net", "model") else f"{kind}-{'x'.join(words)}"
+        self.name = {"net": words[0], "model": words[0], "state": f"{words[0]}+state"}.get(
+            kind, f"{kind}-{'x'.join(words)}")
 
     def path(self, folder):
-        if self.kind == "net":
-            return os.path.join(EXPORTS, self.name + ".onnx")
+        if self.kind in ("net", "state"):
+            return os.path.join(EXPORTS, self.words[0] + ".onnx")
         if self.kind == "model":
             return os.path.join(MODELS, self.name, "model.onnx")
         made = getattr(layers, self.kind)(*map(int, self.words))

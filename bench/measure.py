@@ -14,7 +14,7 @@ import numpy as np
 import cases as case_list
 import timing
 from probe import Probe, target_of
-from sides import PEERS, Lepton, error_of, lepton
+from sides import PEERS, Lepton, LeptonState, error_of, lepton
 
 LOOPS_FLOP = 1e8   # plain loops run at one GFLOP/s or so: only what is small
 IREE_BYTES = 200 << 20  # its compiler takes minutes for more
@@ -91,13 +91,13 @@ def measure(case, target, threads, options, folder):
     if not os.path.isfile(path):
         return {**row, "note": f"no file {os.path.basename(path)} (bench/run.sh export makes it)"}
     try:
-        first = Lepton(path, target, threads)
+        first = (LeptonState if case.kind == "state" else Lepton)(path, target, threads)
         arrays = case_list.inputs_of(path, first.model)
         outputs = first.bind(arrays)
     except (lepton.CompileError, lepton.RunError, TypeError, ValueError) as e:
         return {**row, "note": str(e).strip().splitlines()[0].replace(path, case.name)[:160]}
     shapes = shapes_of(first.model, arrays)
-    account = summary_of(path, target, shapes, folder)
+    account = summary_of(path, target, [*first.options, *shapes], folder)
     row.update(target=target_of(target), shapes=shapes, build_seconds=first.seconds,
                flop=case.flop or account.get("flop"))
     case.flop = row["flop"]
@@ -114,7 +114,8 @@ def measure(case, target, threads, options, folder):
     probe = Probe(target, folder, threads, wall=threads > 1 or options["wall"])
     row.update(timing.compare([first, *peers], probe, options["rounds"], threads, options["wall"], options["turn"],
                               options["tries"]))
-    shares_put(row, account, probe, path, arrays, outputs)
+    kept = first.states() if case.kind == "state" else ()  # each is counted once, as the output
+    shares_put(row, account, probe, path, [a for i, a in enumerate(arrays) if i not in kept], outputs)
     ratios = {p: row["sides"][p]["ratio"] for p in case.group.peers if p in row["sides"]}
     row["best"] = min(ratios, key=ratios.get) if ratios else None
     row["ratio"] = ratios.get(row["best"])

@@ -25,6 +25,11 @@ class Lepton:
         self.model = lepton.compile(path, target=target, threads=threads, options=self.options)
         self.seconds = time.time() - start
 
+    def run(self, arrays):
+        """The outputs, and what the memory of inputs and outputs hangs on."""
+        outputs = self.model.run(arrays)
+        return outputs, (arrays, outputs)
+
     def bind(self, arrays):
         enter, bound = self.model._enter, []
 
@@ -33,14 +38,35 @@ class Lepton:
             return enter(*args)
 
         self.model._enter = note
-        outputs = self.model.run(arrays)
+        outputs, self.arrays = self.run(arrays)
         del self.model._enter  # the method again
-        self.arrays = arrays, outputs
         call = self.model._run
         if self.model._pool:
             call, bound = self.model._library.lepton_run_on, [self.model._pool[1], *bound]
         self.step = lambda: call(*bound)
         return outputs
+
+
+class LeptonState(Lepton):
+    """With every cache in one buffer; each call writes the same rows again."""
+    options = ("--state=auto",)
+
+    def states(self):
+        """{number of an input: of the output in its place}"""
+        said = self.model.signature
+        places = {port["c_name"]: i for i, port in enumerate(said["outputs"])}
+        return {i: places[port["c_name"]] for i, port in enumerate(said["inputs"]) if port["c_name"] in places}
+
+    def run(self, arrays):
+        arrays, out = list(arrays), [None] * len(self.model.outputs)
+        for i, o in self.states().items():
+            port = self.model.signature["outputs"][o]
+            whole = np.zeros(port.get("storage", port["shape"]), arrays[i].dtype)
+            past = whole[tuple(map(slice, arrays[i].shape))]
+            past[...] = arrays[i]
+            arrays[i], out[o] = past, whole[tuple(map(slice, port["shape"]))]
+        outputs = self.model.run(arrays, out=out)
+        return outputs, (arrays, outputs)
 
 
 class Loops(Lepton):
