@@ -533,8 +533,9 @@ static void note_chosen(const Choosing *ch, const Map *chosen) {
 
 static void force_item(void *data, Block *b, Item *it) {
     Choosing *ch = data;
+    Window v = {.lo = ch->lo, .f = &FILTERS[0], .d = it->def, .m = -1};
     (void)b;
-    if (it->kind == ITEM_DEF)
+    if (it->kind == ITEM_DEF && match_window(&v))
         vec_push(ch->lo->ctx, &ch->of, ((Candidate){.def = it->def}));
 }
 

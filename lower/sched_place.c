@@ -245,6 +245,24 @@ static bool nests_whole(const Def *d, const Stmt *nests) {
     return true;
 }
 
+/* Loops that are to be unrolled or made vectors keep constant extents. */
+static bool marks_fit(const Def *d, const Stmt *nests, const Expr *const *extent) {
+    int64_t n;
+    for (const Stmt *top = nests; top; top = top->next) {
+        const Stmt *s = top;
+        for (int i = 0; i < d->buf->rank; i++) {
+            if (is_step(d, i))
+                continue;
+            while (s->label != d->axis[i].var->name)
+                s = s->body;
+            if ((s->run == RUN_UNROLL || s->run == RUN_VECTOR) && !expr_is_int(extent[i], &n))
+                return false;
+            s = s->body;
+        }
+    }
+    return true;
+}
+
 /* True when all loads of d's buffer are inside the given loops (and in d itself). */
 static bool read_elsewhere(Ctx *ctx, const Stmt *s, const Def *d, const LoopList *inside) {
     for (; s; s = s->next) {
@@ -305,6 +323,10 @@ static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, S
     for (int i = 0; i < rank; i++)
         if (is_step(d, i) && !expr_is(extent[i], 1))
             return step_fails(ctx, why, "%s is read at another step than its own", d->name);
+    if (!marks_fit(d, nests, extent))
+        return step_fails(ctx, why,
+                          "loops of %s are to be written out, and %s makes their extent unknown",
+                          d->name, loop->label);
     Stmt *body = restrict_nests(ctx, d, nests, &r, extent, guard);
     int64_t bytes = region_bytes(d->buf, rank, extent);
     if (!private_temp(f, d->buf) || bytes < 0) {

@@ -72,6 +72,9 @@ def rewrites(c):
     c.ok("nothing was weighed", b"rewrites" not in p.stdout, p.stdout)
     kernels = json.loads(c.says(["explain", "m.onnx", "--target=avx512", "--json"], OK).stdout)["kernels"]
     c.ok("as JSON", any("chosen" in k["rewrites"] for k in kernels), kernels)
+    c.write("m.onnx", dense_model(64, 32))
+    kernel = only_kernel(c, "--rule=winograd2")
+    c.ok("what is no window is not chosen", kernel["rewrites"] == "", kernel)
 
 
 def only_kernel(c, *options):

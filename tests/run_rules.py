@@ -36,7 +36,7 @@ except ImportError:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 RULE_TEST = os.path.join(os.environ.get("BUILD", os.path.join(HERE, "..", "build")), "tests", "rule_test")
-ROUNDS = {"quick": 1, "normal": 1, "full": 25}
+ROUNDS = {"quick": 1, "normal": 1, "full": 10}
 SEED = 1  # of quick and normal
 # Rewrites that are no passes by name: the pass that does them, and what its text then holds.
 PASS = {"winograd2": ("kernel_winograd", ""), "winograd4": ("kernel_winograd", ""), "online": ("kernel_online", ""),
