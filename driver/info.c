@@ -98,6 +98,13 @@ static void info_json(Args *a, const Compiled *c) {
             json_text(&t, port->name);
             text_f(&t, ", \"type\": \"%s\", \"shape\": ", type_text(type_dtype(port->buf->type)));
             json_shape(&t, port->buf);
+            int64_t room;
+            if (port->state) {
+                text_s(&t, ", \"state\": ");
+                json_text(&t, port->state);
+            }
+            if (port->state && state_along(a->ctx, p, port->buf, &room) >= 0)
+                text_f(&t, ", \"rows\": %lld", (long long)room);
             text_c(&t, '}');
         }
     }
@@ -107,8 +114,9 @@ static void info_json(Args *a, const Compiled *c) {
     json_write(a, &t);
 }
 
-static void port_line(Text *t, const char *what, const Port *p) {
+static void port_line(Text *t, const char *what, const Program *prog, const Port *p) {
     const Buf *b = p->buf;
+    int64_t room;
     text_f(t, "%-8s", what);
     text_str(t, p->name);
     text_f(t, "  %s[", type_text(type_dtype(b->type)));
@@ -119,7 +127,14 @@ static void port_line(Text *t, const char *what, const Port *p) {
         else
             text_str(t, expr_str(t->ctx, b->dim[i]));
     }
-    text_s(t, "]\n");
+    text_c(t, ']');
+    if (p->state) {
+        text_s(t, " in the place of ");
+        text_str(t, p->state);
+        if (state_along(t->ctx, prog, b, &room) >= 0)
+            text_f(t, ", with room for %lld rows", (long long)room);
+    }
+    text_c(t, '\n');
 }
 
 static void info_text(Args *a, const Compiled *c) {
@@ -127,9 +142,9 @@ static void info_text(Args *a, const Compiled *c) {
     Text t = text_new(a->ctx);
     int64_t bytes;
     for (int i = 0; i < p->inputs.len; i++)
-        port_line(&t, "input", &p->inputs.at[i]);
+        port_line(&t, "input", p, &p->inputs.at[i]);
     for (int i = 0; i < p->outputs.len; i++)
-        port_line(&t, "output", &p->outputs.at[i]);
+        port_line(&t, "output", p, &p->outputs.at[i]);
     for (int i = 0; i < p->dims.len; i++) {
         const Sym *s = p->dims.at[i];
         text_s(&t, "dim     ");

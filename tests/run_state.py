@@ -7,6 +7,7 @@ Caches updated by ScatterND, ScatterElements and Where, caches that grow, averag
 after their update, swapped, handed through or shared by layers; on every target this processor runs. In one buffer and
 in two, all outputs equal bit by bit. Where nothing has to be kept, no call copies. Messages of what can't be bound.
 Last line: N passed, N failed, N skipped."""
+import json
 import os
 import subprocess
 import sys
@@ -64,6 +65,10 @@ CASES = {
         p = Sub(a, x)  q = Sub(b, x)  y = Mul(p, q) }""", {"a": "p"}, 1),
     "gated": ("""(float[3,20] h, float[3,20] x) => (float[3,20] n, float[3,20] y) {
         g = Sigmoid(x)  d = Sub(x, h)  e = Mul(g, d)  n = Add(h, e)  y = Softmax(n) }""", {"h": "n"}, 0),
+    "attention": ("""(float[1,4,1,8] q, float[1,4,1,8] k, float[1,4,1,8] v, float[1,4,16,8] past, float[1,4,16,8] pv,
+        int64[1] at) => (float[1,4,16,8] present, float[1,4,16,8] nv, float[1,4,1,8] y) {
+        present = TensorScatter(past, k, at)  nv = TensorScatter(pv, v, at)  one = Constant<value_ints = [1]>()
+        n = Add(at, one)  y = Attention(q, present, nv, , , , n) }""", {"past": "present", "pv": "nv"}, 0),
     "free": ("""(float[N,8] h, float[N,8] x) => (float[N,8] n, float[N,8] y) {
         g = Sigmoid(x)  e = Mul(g, h)  n = Add(e, x)  y = Relu(n) }""", {"h": "n"}, 0),
     "rows": ("""(float[N,8] past, float[1,8] row) => (float[M,8] present, float[1,8] y) {
@@ -82,6 +87,9 @@ CASES = {
         a = Neg(r)  m = Concat<axis = 2>(k, a)  n = Concat<axis = 2>(v, r)  t = Transpose<perm = [0, 1, 3, 2]>(m)
         s = MatMul(r, t)  w = Softmax(s)  o = MatMul(w, n)  p = Transpose<perm = [0, 2, 1, 3]>(o)
         back = Constant<value_ints = [1, 1, 96]>()  y = Reshape(p, back) }""", {"k": "m", "v": "n"}, 0),
+    "heads, attention": ("""(float[1,4,1,8] q, float[1,4,1,8] k, float[1,4,1,8] v, float[1,4,N,8] past, float[1,4,N,8] pv)
+        => (float[1,4,1,8] y, float[1,4,M,8] present, float[1,4,M,8] nv) {
+        y, present, nv = Attention(q, k, v, , past, pv) }""", {"past": "present", "pv": "nv"}, 0),
     "heads, columns": ("""(float[3,5,N] past, float[3,5,1] row) => (float[3,5,M] present, float[3,5] y) {
         present = Concat<axis = 2>(past, row)  a = Constant<value_ints = [2]>()
         y = ReduceSum<keepdims = 0>(present, a) }""", {"past": "present"}, 1),  # with zeros behind, for vectors
@@ -119,7 +127,8 @@ WRONG = [
 
 
 def model_of(text):
-    made = onnx.parser.parse_model('<ir_version: 9, opset_import: ["": 18]> g ' + text)
+    opset = 24 if "Attention" in text else 18
+    made = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["": {opset}]> g ' + text)
     onnx.checker.check_model(made)
     return made
 
@@ -276,6 +285,10 @@ def check_command(verb):
         texts = {subprocess.run([lepton.lcc_path(), "run", "-q", *w], stdout=subprocess.PIPE, check=True).stdout
                  for w in (words, [*words, "-O0"], [w for w in words if w != "--state=auto"], [*words, "--threads=2"])}
         assert len(texts) == 1, texts
+        said = subprocess.run([lepton.lcc_path(), "info", *words[:3]], stdout=subprocess.PIPE, check=True).stdout
+        assert b"m  f32[1,4,N + 1,24] in the place of k, with room for 40 rows" in said, said
+        said = subprocess.run([lepton.lcc_path(), "info", "--json", *words[:3]], stdout=subprocess.PIPE, check=True).stdout
+        assert [(o.get("state"), o.get("rows")) for o in json.loads(said)["outputs"]] == [("k", 40), ("v", 40), (None, None)]
 
 
 def main():
