@@ -340,7 +340,7 @@ def _row_octets_product(net):
 def _tile_octets(net):
     """Two in a row, each of each channel by itself; powers of two scale exactly. The first part without a border: no
     halo, so its equations can be evaluated."""
-    c, k, stride = net.size(net.lanes, 67), net.pick(3, 5), net.pick(1, 2)
+    c, k, stride = net.size(net.lanes, 67), net.pick(3, 5) if net.part else 3, net.pick(1, 2)
     kind = net.pick(np.uint8, np.int8)
     at = net.input([net.size(1, 2), c, net.size(13, 17), net.size(13, 17)], 100, dtype=kind)
     zero, one = np.array(2 * net.rng.integers(0, 30), kind), np.float32(1)  # ties are even with it and without
@@ -348,6 +348,7 @@ def _tile_octets(net):
         w = net.ints([c, 1, k, k], 20, np.int8)
         at = net.add("QLinearConv", at, one, zero, w, np.float32(1 / 64), np.int8(0), one, zero, group=c,
                      pads=[k // 2 if net.part else 0] * 4, strides=[stride] * 2)
+        stride = 1
     net.out(at, 4, kind)
 
 
