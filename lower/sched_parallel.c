@@ -8,6 +8,8 @@
 #include "lower/sched_rules.h"
 #include "lower/uses.h"
 
+#include <math.h>
+
 /* ---- is the loop free of what others write? ------------------------------------------------------------ */
 
 typedef struct Touch {
@@ -147,6 +149,7 @@ bool loop_unshare(Ctx *ctx, Func *f) {
  * is saved, less a chunk's imbalance. */
 #define PAYS_NS 4000.0
 #define SPACE_ENOUGH 64 /* iterations beyond which more loops balance nothing */
+#define SPACE_FREE 8.0  /* iterations a loop of unknown extent counts for */
 
 /* Nanoseconds of a list, by the stores it performs: a step of a sum is two vectors a cycle, anything else as fast
  * as memory takes it. */
@@ -175,6 +178,12 @@ static bool are_plain(const Stmt *s, const Def *d) {
     return ok;
 }
 
+/* How many parts a loop is sure to give; one that is not known gives several, as a rule. */
+static double count_parts(Ctx *ctx, const Expr *extent) {
+    int64_t n;
+    return expr_is_int(extent, &n) ? (double)n : fmin(extent_estimate(ctx, extent), SPACE_FREE);
+}
+
 /* Steps for a nest that stands at the top, from its outermost loop inwards until there are parts enough. */
 static void share_nest(Ctx *ctx, Kernel *k, const Stmt *top) {
     Str label[RANK_MAX * 2], why;
@@ -184,7 +193,7 @@ static void share_nest(Ctx *ctx, Kernel *k, const Stmt *top) {
         if (n ? !are_plain(s, top->def) : !is_plain(s, top->def, s->label))
             break;
         label[n++] = s->label;
-        parts *= extent_estimate(ctx, s->a);
+        parts *= count_parts(ctx, s->a);
     }
     for (int i = 0; i < n && parts >= 2; i++) {
         Step step = {.op = STEP_PARALLEL, .nloop = 1};

@@ -4,8 +4,8 @@
 usage: LCC=build/lcc tests/run_threads.py [quick|normal|full]
 
 Small networks of every kind of kernel and the networks of $LEPTON_MODELS, compiled with --threads=auto, against
-what they give without the option: alone, without a pool, and by 2, 3 and 7 threads. The pool itself and some of
-the networks under the thread sanitizer. Last line: N passed, N failed, N skipped."""
+what they give without the option: alone, without a pool, and by 2, 3 and 7 threads; beside --state, --min-ram and
+--tune, too. The pool itself, with sleepers, with and without futex, and some of the networks under the thread sanitizer. Last line: N passed, N failed, N skipped."""
 import glob
 import os
 import re
@@ -147,6 +147,41 @@ def real_networks():
         check_equal(name, path, TARGETS[-1], inputs)
 
 
+def with_options(folder):
+    """--threads beside --state, --min-ram and --tune: the same bits, too."""
+    rng = np.random.default_rng(4)
+    state = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+        g (float[64,400] past, float[1,400] row) => (float[64,400] present, float[64,64] y) {
+            one = Constant<value_ints = [1]>() ends = Constant<value_ints = [64]>() zero = Constant<value_ints = [0]>()
+            kept = Slice(past, one, ends, zero) present = Concat<axis = 0>(kept, row)
+            turned = Transpose<perm = [1, 0]>(present) s = MatMul(present, turned) y = Softmax(s) }""")
+    kept = [rng.standard_normal((n, 400)).astype(np.float32) for n in (64, 1)]
+    check_equal("--state", state.SerializeToString(), TARGETS[-1], kept, ("--state=past=present",))
+    for name in ("wide", "heads"):
+        model, shape = networks()[name]
+        check_equal(f"--min-ram {name}", model, TARGETS[-1], [rng.standard_normal(shape).astype(np.float32)], ("--min-ram",))
+    model, shape = networks()["gemm"]
+    path, tuned = os.path.join(folder, "tune.onnx"), os.path.join(folder, "best.tune")
+    with open(path, "wb") as f:
+        f.write(model)
+    code, said = check.run([LCC, path, f"--target={TARGETS[-1]}", "--threads=2", f"--tune={tuned}", "-q", "-o", "tune.c"],
+                           folder, SECONDS)
+    say(not code and os.path.isfile(tuned), "--tune --threads=2", said)
+    check_equal("--tune-file", model, TARGETS[-1], [rng.standard_normal(shape).astype(np.float32)], (f"--tune-file={tuned}",))
+
+
+def too_small(folder):
+    """A model that gains nothing starts no threads."""
+    model, shape = net([("Relu", ["x"], {})], (3, 5))
+    path = os.path.join(folder, "small.onnx")
+    with open(path, "wb") as f:
+        f.write(model)
+    code, said = check.run([LCC, path, "--threads=auto", "-q", "-o", "small.c"], folder)
+    with open(os.path.join(folder, "small.c"), encoding="utf-8") as f:
+        say(not code and "return lcc_pool_start(memory, 1);" in f.read(), "a small model", said)
+    check_equal("a small model", model, TARGETS[-1], [np.ones(shape, np.float32)])
+
+
 # ---- races, compilers ------------------------------------------------------------------------------------
 
 
@@ -231,6 +266,8 @@ def main():
         os.environ["LEPTON_CACHE"] = os.path.join(folder, "cache")
         small_networks()
         real_networks()
+        with_options(folder)
+        too_small(folder)
         command(folder)
         pool_alone(folder)
         generated(folder)

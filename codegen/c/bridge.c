@@ -350,10 +350,10 @@ static void bridge_pool(Emit *em) {
            "    return LCC_POOL_BYTES(threads);\n}\n\n"
            "void *lepton_pool_start(void *memory, int threads);\n"
            "void *lepton_pool_start(void *memory, int threads) {\n"
-           "    return lcc_pool_start(memory, threads);\n}\n\n"
+           "    return %s_pool_start(memory, threads);\n}\n\n"
            "void lepton_pool_stop(void *pool);\nvoid lepton_pool_stop(void *pool) {\n"
-           "    lcc_pool_stop((lcc_pool *)pool);\n}\n",
-           em->mode == WEIGHTS_FILE ? "weights, " : "");
+           "    %s_pool_stop((lcc_pool *)pool);\n}\n",
+           em->mode == WEIGHTS_FILE ? "weights, " : "", em->out->prefix, em->out->prefix);
 }
 
 static void bridge_run(Emit *em) {

@@ -102,7 +102,7 @@ static const Expr *inner_space(const Emit *em, const Func *f, const Stmt *loop) 
         const Expr *n = loop_space(em, f, s);
         sum = sum ? expr_add(em->ctx, sum, n) : n;
     }
-    return sum && expr_range(em->ctx, sum).min >= 1 ? sum : NULL;
+    return sum;
 }
 
 bool func_shares(const Emit *em, const Func *f) {
@@ -140,8 +140,8 @@ static void print_nested(Emit *em, const Func *f, const Stmt *s, Str first, Str 
     Str var = print_declare(p, s->var, s->var->name ? s->var->name : "i");
     print_start(p);
     text_f(p->t, "for (int64_t %s = %s", var, first);
-    if (inner)
-        print_value(p, " / ", inner, P_UNARY, "");
+    if (inner) /* a space without iterations is not divided by */
+        print_value(p, " / ", expr_max(em->ctx, inner, expr_i(em->ctx, 1)), P_UNARY, "");
     text_f(p->t, "; %s", var);
     if (inner)
         print_value(p, " * ", inner, P_UNARY, "");
@@ -177,11 +177,23 @@ static void print_space(Emit *em, const Func *f, const Stmt *list, Str first, St
         const Expr *n = loop_space(em, f, s);
         if (!before && !s->next) {
             print_nested(em, f, s, first, end);
+        } else if (!before) {
+            print_line(p, "{");
+            int mark = print_open(p);
+            Str to = print_declare(p, NULL, "to");
+            print_start(p);
+            text_f(p->t, "const int64_t %s = %s", to, end);
+            print_value(p, " < ", n, P_SHIFT, "");
+            text_f(p->t, " ? %s", end);
+            print_value(p, " : ", n, P_COND, ";\n");
+            print_nested(em, f, s, first, to);
+            print_close(p, mark);
+            print_line(p, "}");
         } else {
             print_line(p, "{");
             int mark = print_open(p);
             Str from = print_declare(p, NULL, "from"), to = print_declare(p, NULL, "to");
-            const Expr *start = before ? before : expr_i(em->ctx, 0);
+            const Expr *start = before;
             print_start(p);
             text_f(p->t, "const int64_t %s = %s", from, first);
             print_value(p, " > ", start, P_SHIFT, "");
@@ -413,6 +425,33 @@ static int region_chunks(const Emit *em, const Func *f) {
     return us < LEAST ? LEAST : us > MOST ? MOST : (int)us;
 }
 
+/* The stores a list performs. */
+static const Expr *list_steps(Ctx *ctx, const Stmt *s) {
+    const Expr *sum = expr_i(ctx, 0);
+    for (; s; s = s->next) {
+        const Expr *inside = list_steps(ctx, s->body);
+        if (s->op == STMT_FOR)
+            inside = expr_mul(ctx, s->a, inside);
+        sum = expr_add(ctx, sum, expr_add(ctx, inside, list_steps(ctx, s->orelse)));
+        if (s->op == STMT_STORE)
+            sum = expr_add(ctx, sum, expr_i(ctx, 1));
+    }
+    return sum;
+}
+
+/* Where extents are free, the call decides whether there is work enough for another thread. */
+static void print_chunks(Emit *em, const Func *f, const Stmt *list) {
+    enum { PAYS_STEPS = 8192 };
+    Printer *p = &em->pr;
+    const Expr *steps = list_steps(em->ctx, list);
+    int64_t n;
+    if (!expr_is_int(steps, &n) && is_closed(em, f, steps)) {
+        print_expr(p, steps, P_SHIFT);
+        text_f(p->t, " < %d ? 1 : ", PAYS_STEPS);
+    }
+    text_f(p->t, "%d", region_chunks(em, f));
+}
+
 static void print_run(Emit *em, const Func *f, const Stmt *list, Str name, int number) {
     Printer *p = &em->pr;
     const Expr *rows = rows_space(em, f, list), *n = rows;
@@ -430,7 +469,9 @@ static void print_run(Emit *em, const Func *f, const Stmt *list, Str name, int n
     print_start(p);
     text_f(p->t, "lcc_pool_run(pool, %s_job%d, &job, sizeof job, ", name, number);
     print_expr(p, n, P_COND);
-    text_f(p->t, ", %d);\n", region_chunks(em, f));
+    text_s(p->t, ", ");
+    print_chunks(em, f, list);
+    text_s(p->t, ");\n");
     p->depth--;
     print_line(p, "}");
 }
@@ -482,9 +523,12 @@ void threads_api(Emit *em, Text *t) {
         ", the caller among\n"
         " * them: a pool in memory of the caller's, LCC_POOL_BYTES(threads) bytes. Threads that do "
         "not start are\n"
-        " * done without. One run at a time uses a pool; a pool of NULL: the caller does it all. "
-        "The results are the\n"
-        " * same, bit for bit. Link with -pthread; LCC_NO_THREADS compiles the threads out. */\n"
+        " * done without; a model too small to gain from them starts none. One run at a time uses "
+        "a "
+        "pool; a pool of\n"
+        " * NULL: the caller does it all. The results are the same, bit for bit. Link with "
+        "-pthread;\n"
+        " * LCC_NO_THREADS compiles the threads out. */\n"
         "#define %s_THREADS %d\n"
         "lcc_pool *%s_pool_start(void *memory, int threads);\n"
         "void %s_pool_stop(lcc_pool *pool);\n",
@@ -499,11 +543,13 @@ void threads_headers(Emit *em, Text *t) {
                   "#if defined(__linux__)\n#include <sys/syscall.h>\n#endif\n#endif\n");
 }
 
+/* Where no kernel is worth it, no thread is started. */
 void threads_define(Emit *em, Text *t) {
     if (em->threads)
         text_f(t,
                "lcc_pool *%s_pool_start(void *memory, int threads) {\n"
-               "    return lcc_pool_start(memory, threads);\n}\n\n"
+               "%s    return lcc_pool_start(memory, %s);\n}\n\n"
                "void %s_pool_stop(lcc_pool *pool) {\n    lcc_pool_stop(pool);\n}\n\n",
-               em->out->prefix, em->out->prefix);
+               em->out->prefix, em->uses_pool ? "" : "    (void)threads;\n",
+               em->uses_pool ? "threads" : "1", em->out->prefix);
 }
