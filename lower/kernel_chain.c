@@ -325,9 +325,10 @@ static Def *score_of(Ctx *ctx, Kernel *k, const Def *dot) {
     return s.map;
 }
 
-void chain_normalise(Ctx *ctx, Kernel *k) {
+void chain_normalise(Lower *lo, Kernel *k) {
+    Ctx *ctx = lo->ctx;
     DefList defs = {0};
-    Def *start = chain_start(ctx, k);
+    Def *start = chain_start(ctx, k), *map = NULL;
     if (!start)
         return;
     for (int i = 0; i < k->defs.len; i++) {
@@ -337,12 +338,15 @@ void chain_normalise(Ctx *ctx, Kernel *k) {
         if (panel)
             vec_push(ctx, &defs, panel);
         score = d != start || score ? score : def_wrap(ctx, d);
+        map = score ? score : map;
         vec_push(ctx, &defs, d);
         if (score)
             vec_push(ctx, &defs, score);
     }
     k->defs.at = defs.at;
     k->defs.len = k->defs.cap = defs.len;
+    if (map)
+        chain_pad(lo, k, start, map);
 }
 
 /* ---- roles -------------------------------------------------------------------------------------------- */

@@ -67,7 +67,9 @@ Map *chain_find(Lower *lo, struct Uses *uses);
 /* The contraction at the start of a kernel's chain, or NULL. */
 Def *chain_start(Ctx *ctx, const Kernel *k);
 /* Gives it a map of its own and an operand whose columns lie side by side. */
-void chain_normalise(Ctx *ctx, Kernel *k);
+void chain_normalise(Lower *lo, Kernel *k);
+/* chain_pad.c: whole vectors of columns; score is the map of the first contraction, dot. */
+void chain_pad(Lower *lo, Kernel *k, Def *dot, Def *score);
 /* Fills what Roles says of a chain; false when k is none. */
 bool chain_roles(Ctx *ctx, const Kernel *k, Roles *r);
 

@@ -328,7 +328,7 @@ static bool close_plan(Lower *lo, Plan *plan) {
         if (!pi->kernel)
             continue;
         if (lo->machine->vec > 0)
-            chain_normalise(lo->ctx, pi->kernel);
+            chain_normalise(lo, pi->kernel);
         if (lo->machine->vec > 0 && lo->machine->fma && !lo->strict && !lo->o0)
             scan_normalise(lo, pi->kernel);
         kernel_ways(lo, pi->kernel);

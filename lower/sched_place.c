@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define LOCAL_BYTES (64 * 1024) /* largest buffer on the C stack of one kernel */
+#define VECTOR_MAX 16 /* f32 of the widest vector: rows of a register tile start at a multiple */
 
 /* ---- the region a loop body reads --------------------------------------------------------------------- */
 
@@ -304,6 +305,16 @@ static Buf *region_in_arena(Ctx *ctx, Func *f, const Def *d, int rank, const Exp
     return b;
 }
 
+/* Rows of whole vectors are computed whole when all but a part of the last one is read. */
+static void fill_vector(Ctx *ctx, const Buf *b, Region *r) {
+    int last = b->rank - 1;
+    int64_t from, to, dim;
+    if (last >= 0 && expr_is_int(r->lo[last], &from) && expr_is_int(r->hi[last], &to) &&
+        expr_is_int(b->dim[last], &dim) && dim % VECTOR_MAX == 0 && from == 0 && to < dim &&
+        to >= dim - VECTOR_MAX)
+        r->hi[last] = expr_i(ctx, dim - 1);
+}
+
 /* Puts d's computation in front of one loop body. */
 static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, Str *why) {
     Region r = {.ctx = ctx, .buf = d->buf, .ok = true};
@@ -318,6 +329,7 @@ static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, S
     for (int i = 0; i < rank; i++)
         r.at[i] = sym_new(ctx, SYM_LET, d->axis[i].var->name, INT64_MIN, INT64_MAX);
     const Expr *guard = cut_region(ctx, d->buf, &r);
+    fill_vector(ctx, d->buf, &r);
     for (int i = 0; i < rank; i++)
         extent[i] = expr_add(ctx, expr_sub(ctx, r.hi[i], r.lo[i]), expr_i(ctx, 1));
     for (int i = 0; i < rank; i++)
@@ -405,9 +417,6 @@ bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
 
 /* ---- stage ----------------------------------------------------------------------------------- */
 
-#define REG_ALIGN                                                                                  \
-    16 /* elements: rows of a register tile start at a multiple of the widest vector */
-
 /* The dimension `inner` last, the others row-major; rows padded, those of one element if `single`, so that no
  * vector of a row reaches into the next. */
 static void pad_rows(Ctx *ctx, Buf *b, int inner, bool single) {
@@ -424,7 +433,7 @@ static void pad_rows(Ctx *ctx, Buf *b, int inner, bool single) {
         b->where = expr_add(ctx, b->where,
                             expr_mul(ctx, expr_sym(ctx, b->dimvar[i]), expr_i(ctx, stride)));
         bool row = i == inner && (dim[i] > 1 || (single && count > 1));
-        stride *= row ? (dim[i] + REG_ALIGN - 1) / REG_ALIGN * REG_ALIGN : dim[i];
+        stride *= row ? (dim[i] + VECTOR_MAX - 1) / VECTOR_MAX * VECTOR_MAX : dim[i];
     }
     b->size = expr_i(ctx, stride);
 }

@@ -5,7 +5,7 @@
  *     step ; step ; …
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), W2 and W4 (twice
- * and four times that), regs, fma, f32, strict,
+ * and four times that), KV (whole vectors in k, at least 1), regs, fma, f32, strict,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
  * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do),
  * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
@@ -82,6 +82,7 @@ static void bind_facts(Matching *mt) {
     bind(mt, "W", mach->vec / 4);
     bind(mt, "W2", mach->vec / 2);
     bind(mt, "W4", mach->vec);
+    bind(mt, "KV", mach->vec > 0 && k >= mach->vec / 4 ? k / (mach->vec / 4) : 1);
     bind(mt, "regs", mach->nreg);
     bind_flag(mt, "fma", mach->fma);
     bind_flag(mt, "strict", mt->lo->strict);

@@ -3,6 +3,7 @@
  *
  *   y[0:8] = x[a + stride*(0..7)] ; y[n:n+8] = x[a + 1 + stride*(0..7)] ; … eight of them →
  *   lcc_f32x8 t[8]; lcc_transpose_f32x8(t, x + a, stride); y[0:8] = t[0] ; …
+ * (lcc_mtranspose: where the same first lanes are loaded each time, as many rows.)
  *
  * And two vectors stored with gaps of one element, each into the other's gaps: they are interleaved first. */
 #include "codegen/c/vector.h"
@@ -27,9 +28,14 @@ static void unpack(Text *t, const char *bits, const char *pick, int to, int step
 }
 
 /* b<4i + c>: column c, 4 + c, 8 + c … of rows 4i to 4i + 3. */
-static void quads(Text *t, const char *bits, int lanes) {
-    for (int i = 0; i < lanes; i++)
-        text_f(t, "    const __m%s r%d = _mm%s_loadu_ps(p + %d * step);\n", bits, i, bits, i);
+static void quads(Text *t, const char *bits, int lanes, bool some) {
+    for (int i = 0; i < lanes; i++) {
+        text_f(t, "    const __m%s r%d = ", bits, i);
+        if (some)
+            text_f(t, "%d < n ? ", i);
+        text_f(t, "_mm%s_loadu_ps(p + %d * step)", bits, i);
+        text_f(t, some ? " : _mm%s_setzero_ps();\n" : ";\n", bits);
+    }
     for (int i = 0; i < lanes; i += 2)
         unpack(t, bits, "ps", i, 1, 'r', i, i + 1, 'a');
     for (int i = 0; i < lanes; i += 4)
@@ -43,14 +49,15 @@ static void quarters(Text *t, const char *to, int n, char from, int a, int b, bo
            from, a, from, b, odd ? "0xdd" : "0x88");
 }
 
-static Str transpose_helper(Printer *p, int lanes) {
-    Str name = str_f(p->ctx, "lcc_transpose_f32x%d", lanes);
+/* some: of the first n rows only. */
+static Str transpose_helper(Printer *p, int lanes, bool some) {
+    Str name = str_f(p->ctx, "lcc_%stranspose_f32x%d", some ? "m" : "", lanes);
     Str type = vector_type(p, T_F32, lanes);
     if (paste_has(p->paste, name))
         return name;
     need_intrinsics(p);
     Text t = text_new(p->ctx);
-    quads(&t, lanes == 16 ? "512" : "256", lanes);
+    quads(&t, lanes == 16 ? "512" : "256", lanes, some);
     for (int c = 0; c < 4 && lanes == 8; c++)
         for (int high = 0; high < 2; high++)
             text_f(&t, "    t[%d] = _mm256_permute2f128_ps(b%d, b%d, 0x%d);\n", 4 * high + c, c,
@@ -60,7 +67,9 @@ static Str transpose_helper(Printer *p, int lanes) {
                  i % 8 >= 4);
     for (int i = 0; i < 16 && lanes == 16; i++)
         quarters(&t, "t[", i, 'c', i % 8, 8 + i % 8, i >= 8);
-    helper_add(p, name, "void", str_f(p->ctx, "%s *t, const float *p, int64_t step", type), &t);
+    helper_add(p, name, "void",
+               str_f(p->ctx, "%s *t, const float *p, int64_t step%s", type, some ? ", int n" : ""),
+               &t);
     return name;
 }
 
@@ -73,8 +82,8 @@ typedef struct Strided {
 
 static void find_strided(void *data, const Expr *e) {
     Strided *s = data;
-    if (e->op != OP_LOAD || e->nkid != 1 || e->kid[0]->op != OP_RAMP ||
-        expr_is(e->kid[0]->kid[1], 1))
+    if ((e->op != OP_LOAD && e->op != OP_MLOAD) || e->kid[e->nkid - 1]->op != OP_RAMP ||
+        expr_is(e->kid[e->nkid - 1]->kid[1], 1))
         return;
     s->load = e;
     s->found++;
@@ -93,28 +102,50 @@ static const Expr *strided_load(Printer *p, const Stmt *s, int lanes) {
                : NULL;
 }
 
+/* How many lanes a mask lets through, which are the first ones; -1: not known. */
+static int64_t first_lanes(const Expr *mask) {
+    const Expr *ramp = mask->op == OP_LT ? mask->kid[0] : NULL, *end = ramp ? mask->kid[1] : NULL;
+    int64_t from, to;
+    if (!ramp || ramp->op != OP_RAMP || !expr_is(ramp->kid[1], 1) ||
+        !expr_is_int(ramp->kid[0], &from) ||
+        !(end->op == OP_INT || (end->op == OP_BCAST && expr_is_int(end->kid[0], NULL))))
+        return -1;
+    to = end->op == OP_INT ? end->u.i : end->kid[0]->u.i;
+    return to - from;
+}
+
 const Stmt *print_transposed(Printer *p, const Stmt *s) {
     int lanes = type_lanes(s->a->type);
     const Expr *load[16] = {0};
     const Stmt *last = s;
+    bool masked = false;
     if ((lanes != 8 && lanes != 16) || 4 * lanes > p->mach->vec)
         return NULL;
     for (int i = 0; i < lanes; i++, last = i < lanes ? last->next : last) {
         load[i] = strided_load(p, last, lanes);
+        masked = load[0] && load[0]->op == OP_MLOAD;
         if (!load[i] || last->buf != s->buf || load[i]->u.buf != load[0]->u.buf ||
-            load[i]->kid[0]->kid[1] != load[0]->kid[0]->kid[1] ||
-            load[i]->kid[0]->kid[0] != expr_add(p->ctx, load[0]->kid[0]->kid[0], expr_i(p->ctx, i)))
+            load[i]->op != load[0]->op || (masked && load[i]->kid[0] != load[0]->kid[0]))
+            return NULL;
+        const Expr *at = load[i]->kid[masked], *first = load[0]->kid[masked];
+        if (at->kid[1] != first->kid[1] ||
+            at->kid[0] != expr_add(p->ctx, first->kid[0], expr_i(p->ctx, i)))
             return NULL;
     }
+    int64_t rows = masked ? first_lanes(load[0]->kid[0]) : lanes;
+    if (rows < 0)
+        return NULL;
     print_line(p, "{");
     int mark = print_open(p);
     Str name = print_declare(p, load[0], "block");
     print_line(p, "%s %s[%d];", vector_type(p, T_F32, lanes), name, lanes);
     print_start(p);
-    text_f(p->t, "%s(%s, ", transpose_helper(p, lanes), name);
-    print_address(p, load[0]->u.buf, load[0]->kid[0]->kid[0]);
+    text_f(p->t, "%s(%s, ", transpose_helper(p, lanes, masked), name);
+    print_address(p, load[0]->u.buf, load[0]->kid[masked]->kid[0]);
     text_s(p->t, ", ");
-    print_expr(p, load[0]->kid[0]->kid[1], P_ASSIGN);
+    print_expr(p, load[0]->kid[masked]->kid[1], P_ASSIGN);
+    if (masked)
+        text_f(p->t, ", %lld", (long long)rows);
     text_s(p->t, ");\n");
     for (int i = 0; i < lanes; i++, s = s->next) {
         map_put(p->names, load[i], (void *)(uintptr_t)str_f(p->ctx, "%s[%d]", name, i));
