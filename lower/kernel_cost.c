@@ -45,6 +45,18 @@ static double flop_expr(Flop *f, const Expr *e) {
 
 static double flop_func(Flop *f, const Func *fn);
 
+/* How often a condition holds: of rows that slide those that are new (`p == 0 || 2 <= k`, k < 3: a third). */
+static double share(const Expr *when) {
+    for (int i = 0; when->op == OP_OR && i < 2; i++) {
+        const Expr *e = when->kid[i];
+        int64_t from, n;
+        if (e->op == OP_LE && expr_is_int(e->kid[0], &from) && e->kid[1]->op == OP_SYM &&
+            e->kid[1]->u.sym->extent && expr_is_int(e->kid[1]->u.sym->extent, &n) && n > from)
+            return (double)(n - from) / (double)n;
+    }
+    return 1;
+}
+
 /* Of a list of statements; -1 when a trip count is not constant. Of an IF, the dearer side. */
 static double flop_list(Flop *f, const Stmt *s) {
     double sum = 0;
@@ -55,7 +67,8 @@ static double flop_list(Flop *f, const Stmt *s) {
             return -1;
         if (s->op == STMT_FOR && body > 0 && !expr_is_int(s->a, &trips))
             return -1;
-        sum += (double)trips * (body > other ? body : other);
+        body = body > other ? body : other;
+        sum += (double)trips * body * (s->op == STMT_IF ? share(s->a) : 1);
         if (s->op == STMT_STORE || s->op == STMT_LET)
             sum += flop_expr(f, s->a);
         if (s->op == STMT_CALL) {

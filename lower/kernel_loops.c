@@ -25,11 +25,12 @@ static void share_outer(Stmt *s) {
         share_outer(s->body);
 }
 
-/* What surrounds the kernel's results is written on every run, since the arena is used again: first, or by
- * the threads that write the rest. */
+/* What surrounds the kernel's results and the rows it keeps is written on every run, since the arena is used
+ * again: first, or by the threads that write the rest. */
 static bool add_borders(Lower *lo, Func *f) {
-    for (int i = 0; i < f->kernel->outs.len; i++) {
-        Buf *b = f->kernel->outs.at[i];
+    const Kernel *k = f->kernel;
+    for (int i = 0; i < k->outs.len + k->temps.len; i++) {
+        Buf *b = i < k->outs.len ? k->outs.at[i] : k->temps.at[i - k->outs.len];
         if (!b->halo || b->space != SPACE_ARENA)
             continue;
         Stmt *border = loop_border(lo->ctx, b), *beside = find_shared(f, b);

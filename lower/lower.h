@@ -126,7 +126,9 @@ bool kernel_partition(
 bool layout_choose(Lower *lo);
 bool kernel_integer(Lower *lo); /* zero points leave the sums */
 bool sched_choose(Lower *lo);
-bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each kernel */
+bool sched_rows(Lower *lo);         /* neighbouring kernels become one, a few rows between them */
+bool slide_named(const char *rule); /* is it --rule=slide? */
+bool kernel_loops(Lower *lo);       /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
 Stmt *kernel_call(Lower *lo, Kernel *k);

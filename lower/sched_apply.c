@@ -2,17 +2,12 @@
 #include "lower/sched_in.h"
 
 static StepFn *const APPLY[STEP_COUNT] = {
-    [STEP_SPLIT] = sched_split,
-    [STEP_FUSE] = sched_fuse,
-    [STEP_REORDER] = sched_reorder,
-    [STEP_UNROLL] = sched_unroll,
-    [STEP_VECTORIZE] = sched_vectorize,
-    [STEP_PARALLEL] = sched_parallel,
-    [STEP_COMPUTE_AT] = sched_compute_at,
-    [STEP_STAGE] = sched_stage,
-    [STEP_PACK] = sched_pack,
-    [STEP_INTERLEAVE] = sched_pack,
-    [STEP_TENSORIZE] = sched_tensorize,
+    [STEP_SPLIT] = sched_split,           [STEP_FUSE] = sched_fuse,
+    [STEP_REORDER] = sched_reorder,       [STEP_UNROLL] = sched_unroll,
+    [STEP_VECTORIZE] = sched_vectorize,   [STEP_PARALLEL] = sched_parallel,
+    [STEP_COMPUTE_AT] = sched_compute_at, [STEP_SLIDE] = sched_slide,
+    [STEP_STAGE] = sched_stage,           [STEP_PACK] = sched_pack,
+    [STEP_INTERLEAVE] = sched_pack,       [STEP_TENSORIZE] = sched_tensorize,
 };
 
 /* A step that finds none of its loops would pass unnoticed. */

@@ -101,9 +101,19 @@ static void region_stmts(Region *r, const Stmt *s) {
     }
 }
 
+int loop_region(Ctx *ctx, const Buf *b, const Stmt *body, const Expr **lo, const Expr **hi) {
+    Region r = {.ctx = ctx, .buf = b, .ok = true};
+    region_stmts(&r, body);
+    for (int i = 0; i < b->rank && r.loads; i++) {
+        lo[i] = r.lo[i];
+        hi[i] = r.hi[i];
+    }
+    return r.ok ? r.loads : -1;
+}
+
 /* ---- compute_at ---------------------------------------------------------------------------------------- */
 
-static Def *def_named(const Kernel *k, Str name) {
+Def *kernel_def(const Kernel *k, Str name) {
     for (int i = 0; i < k->defs.len; i++)
         if (k->defs.at[i]->name == name)
             return k->defs.at[i];
@@ -393,7 +403,7 @@ static void drop_temp(Func *f, const Buf *b) {
 }
 
 bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
-    Def *d = def_named(f->kernel, step->def);
+    Def *d = kernel_def(f->kernel, step->def);
     LoopList loops = loops_find(ctx, f, &step->loop[0]);
     if (!d || !loops.len)
         return step_fails(ctx, why, "no %s %s here", d ? "loop" : "Def",
@@ -405,6 +415,8 @@ bool sched_compute_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
     Stmt *nests = take_def(nests_of(f), d);
     if (!nests)
         return step_fails(ctx, why, "%s is already placed", d->name);
+    if (nests_slide(nests))
+        return step_fails(ctx, why, "rows of %s come one after the other", d->name);
     if (!nests_whole(d, nests))
         return step_fails(
             ctx, why, "the loops of %s are not whole any more; compute_at comes first", d->name);
@@ -460,7 +472,7 @@ static void stage_one(void *data, Stmt *s) {
 }
 
 bool sched_stage(Ctx *ctx, Func *f, const Step *step, Str *why) {
-    Def *d = def_named(f->kernel, step->def);
+    Def *d = kernel_def(f->kernel, step->def);
     const Buf *out = kernel_root(f->kernel)->buf;
     Staging st = {
         ctx, d ? d->buf->name : step->def, step->space, buf_inner_axis(ctx, out), out->rank, 0};

@@ -143,6 +143,11 @@ static void add_place(Trial *t, Step *s) {
     const Kernel *k = t->k;
     s->def = k->defs.at[rnd(t->g, (uint32_t)k->defs.len)]->name;
     s->in = s->loop[0].def;
+    if (s->op == STEP_SLIDE && rnd(t->g, 3)) { /* the outermost loop is the likely one */
+        const Def *reader = k->defs.at[rnd(t->g, (uint32_t)k->defs.len)];
+        if (reader->naxis)
+            s->loop[0] = (LoopRef){reader->name, reader->axis[0].var->name};
+    }
     s->space = rnd(t->g, 4) ? SPACE_REG : SPACE_LOCAL;
     if (s->op != STEP_PACK && s->op != STEP_INTERLEAVE)
         return;
@@ -156,7 +161,7 @@ static Step random_step(Trial *t, const Loops *l) {
                                   STEP_REORDER,    STEP_REORDER,    STEP_UNROLL,     STEP_UNROLL,
                                   STEP_VECTORIZE,  STEP_PARALLEL,   STEP_STAGE,      STEP_STAGE,
                                   STEP_TENSORIZE,  STEP_COMPUTE_AT, STEP_COMPUTE_AT, STEP_PACK,
-                                  STEP_INTERLEAVE, STEP_TENSORIZE};
+                                  STEP_INTERLEAVE, STEP_TENSORIZE,  STEP_SLIDE,      STEP_SLIDE};
     static const uint8_t tails[] = {TAIL_NONE, TAIL_PEEL, TAIL_PEEL, TAIL_GUARD, TAIL_ROUNDUP};
     Ctx *ctx = t->ctx;
     Gen *g = t->g;
@@ -181,7 +186,7 @@ static Step random_step(Trial *t, const Loops *l) {
         s.nword = 1;
         s.tail = rnd(g, 3) ? TAIL_NONE : TAIL_ROUNDUP;
     }
-    if (s.op == STEP_COMPUTE_AT || s.op == STEP_STAGE || s.op == STEP_PACK ||
+    if (s.op == STEP_COMPUTE_AT || s.op == STEP_SLIDE || s.op == STEP_STAGE || s.op == STEP_PACK ||
         s.op == STEP_INTERLEAVE)
         add_place(t, &s);
     return s;

@@ -1,0 +1,251 @@
+/* Neighbouring kernels become one where the values between are best kept as a few rows (a depthwise convolution
+ * after the one that expands its channels, the projection behind it, a pooling after a large convolution): both
+ * schedules, rows outermost, and a step `slide`. Precondition: sched_choose. Class exact.
+ *
+ *   before  k3 { t = … } schedule S ; k4 { y = …t… } schedule T        t whole in the arena
+ *   after   k4 { t = … ; y = …t… } schedule S ; T ; reorder t.p t.n0 ; slide t in y at p
+ *
+ * By default where t is larger than L2 and its rows are not read from there more than twice; with --min-ram where
+ * the arena gets smaller; with --rule=slide wherever it applies. */
+#include "lower/sched_rules.h"
+#include "lower/uses.h"
+
+#include <string.h>
+
+#define RATIO_MAX 2 /* times a row is read from the ring when that is larger than L1 */
+
+typedef struct Rows {
+    Lower *lo;
+    Uses *uses;
+    bool forced;
+} Rows;
+
+bool slide_named(const char *rule) {
+    return rule && !strcmp(rule, "slide");
+}
+
+/* ---- bytes --------------------------------------------------------------------------------------------- */
+
+static double bytes(Ctx *ctx, const Buf *b) {
+    return buf_volume(ctx, b) * type_bytes(type_dtype(b->type));
+}
+
+static bool among(Buf *const *at, int n, const Buf *b) {
+    for (int i = 0; i < n; i++)
+        if (at[i] == b)
+            return true;
+    return false;
+}
+
+static double arena_bytes(Ctx *ctx, Buf *const *at, int n, const Kernel *but, const Buf * not ) {
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        if (at[i]->space == SPACE_ARENA &&
+            at[i] != not &&!(but && among(but->ins.at, but->ins.len, at[i])))
+            sum += bytes(ctx, at[i]);
+    return sum;
+}
+
+/* What the arena holds while the two run, and while both run as one. */
+static void live_bytes(Ctx *ctx, const Kernel *a, const Kernel *b, double *apart, double *one) {
+    const Buf *t = kernel_root(a)->buf;
+    double in = arena_bytes(ctx, a->ins.at, a->ins.len, NULL, NULL);
+    double more = arena_bytes(ctx, b->ins.at, b->ins.len, a, t);
+    double also = arena_bytes(ctx, b->ins.at, b->ins.len, NULL, t);
+    double out = arena_bytes(ctx, b->outs.at, b->outs.len, b, NULL);
+    double temp_a = arena_bytes(ctx, a->temps.at, a->temps.len, NULL, NULL);
+    double temp_b = arena_bytes(ctx, b->temps.at, b->temps.len, NULL, NULL);
+    double first = in + more + bytes(ctx, t) + temp_a, second = bytes(ctx, t) + also + out + temp_b;
+    *apart = first > second ? first : second;
+    *one = in + more + out + temp_a + temp_b;
+}
+
+/* ---- may they be one? ---------------------------------------------------------------------------------- */
+
+static void count_readers(const Plan *plan, const Buf *b, int *n) {
+    for (int i = 0; i < plan->items.len; i++) {
+        const PlanItem *pi = &plan->items.at[i];
+        *n += pi->kernel && among(pi->kernel->ins.at, pi->kernel->ins.len, b);
+        for (int j = 0; j < 2; j++)
+            if (pi->body[j])
+                count_readers(pi->body[j], b, n);
+    }
+}
+
+static bool names_apart(const Kernel *a, const Kernel *b) {
+    for (int i = 0; i < a->defs.len; i++)
+        for (int j = 0; j < b->defs.len; j++)
+            if (a->defs.at[i]->name == b->defs.at[j]->name ||
+                a->defs.at[i]->buf->name == b->defs.at[j]->buf->name)
+                return false;
+    return true;
+}
+
+static bool may_slide(const Rows *r, const Kernel *a, const Kernel *b) {
+    Ctx *ctx = r->lo->ctx;
+    const Def *ra = kernel_root(a), *rb = kernel_root(b);
+    const Buf *t = ra->buf;
+    const BufUse *use = uses_of(r->uses, t);
+    int readers = 0;
+    if (t->space != SPACE_ARENA || t->rank < 3 || rb->buf->rank != t->rank || t->ndef != 1 ||
+        t->whole || t->parts.len || rb->buf->whole || ra->scan || rb->scan || ra->at || rb->at ||
+        a->kept.len || b->kept.len || a->outs.len != 1 || use->port || use->calls ||
+        use->items.len || !among(b->ins.at, b->ins.len, t) ||
+        buf_inner_axis(ctx, t) != buf_inner_axis(ctx, rb->buf) || !names_apart(a, b))
+        return false;
+    count_readers(r->lo->plan, t, &readers);
+    return readers == 1;
+}
+
+/* ---- one kernel of two --------------------------------------------------------------------------------- */
+
+static void copy_steps(Ctx *ctx, Sched *to, const Kernel *k) {
+    for (int i = 0; i < k->sched->steps.len; i++) {
+        Step s = k->sched->steps.at[i];
+        s.loop = ctx_copy(ctx, s.loop, (size_t)s.nloop * sizeof *s.loop);
+        for (int l = 0; l < s.nloop; l++)
+            s.loop[l].def = s.loop[l].def ? s.loop[l].def : kernel_root(k)->name;
+        if (s.op != STEP_PARALLEL)
+            vec_push(ctx, &to->steps, s);
+    }
+}
+
+static bool add_step(Ctx *ctx, Kernel *k, const Step *s) {
+    Str why;
+    if (!step_apply(ctx, k->func, s, &why))
+        return false;
+    vec_push(ctx, &k->sched->steps, *s);
+    return true;
+}
+
+/* A reorder that brings the rows of d's nests to the outside, where they are not. */
+static bool bring_out(Ctx *ctx, Kernel *k, const Def *d, Str rows) {
+    Step s = {.op = STEP_REORDER};
+    VEC(LoopRef) loops = {0};
+    LoopRef first = {d->name, rows};
+    vec_push(ctx, &loops, first);
+    for (const Stmt *top = k->func->body; top; top = top->next) {
+        const Stmt *in = top;
+        if (top->def != d)
+            continue;
+        for (; in && in->op == STMT_FOR && in->label != rows; in = in->body) {
+            bool listed = false;
+            for (int i = 0; i < loops.len; i++)
+                listed |= loops.at[i].axis == in->label;
+            LoopRef l = {d->name, in->label};
+            if (!listed)
+                vec_push(ctx, &loops, l);
+        }
+        if (!in || in->op != STMT_FOR)
+            return false;
+    }
+    s.loop = loops.at;
+    s.nloop = loops.len;
+    return loops.len == 1 || add_step(ctx, k, &s);
+}
+
+/* b gets a's Defs and both schedules; false: a step is refused, and b is not as it was. */
+static bool join(Ctx *ctx, const Kernel *a, Kernel *b) {
+    Kernel old = *b;
+    const Def *t = kernel_root(a), *root = kernel_root(b);
+    int rows = t->buf->rank - 2;
+    memset(b, 0, sizeof *b);
+    for (int i = 0; i < a->defs.len; i++)
+        vec_push(ctx, &b->defs, a->defs.at[i]);
+    for (int i = 0; i < old.defs.len; i++)
+        vec_push(ctx, &b->defs, old.defs.at[i]);
+    kernel_close(ctx, b);
+    b->name = old.name;
+    b->rule = str(ctx, "by_rows");
+    b->func = loop_build(ctx, b);
+    b->sched = ctx_new(ctx, Sched);
+    Sched both = {{0}};
+    copy_steps(ctx, &both, a);
+    copy_steps(ctx, &both, &old);
+    for (int i = 0; i < both.steps.len; i++)
+        if (!add_step(ctx, b, &both.steps.at[i]))
+            return false;
+    Step slide = {.op = STEP_SLIDE, .def = t->name, .in = root->name, .nloop = 1};
+    slide.loop = ctx_new(ctx, LoopRef);
+    *slide.loop = (LoopRef){root->name, root->axis[rows].var->name};
+    return bring_out(ctx, b, t, t->axis[rows].var->name) &&
+           bring_out(ctx, b, root, root->axis[rows].var->name) && add_step(ctx, b, &slide);
+}
+
+/* ---- does it pay? -------------------------------------------------------------------------------------- */
+
+/* Before anything is built. */
+static bool may_pay(const Rows *r, const Kernel *a, const Kernel *b) {
+    double apart, one;
+    live_bytes(r->lo->ctx, a, b, &apart, &one);
+    return r->forced || (one < apart && (r->lo->min_ram || bytes(r->lo->ctx, kernel_root(a)->buf) >
+                                                               (double)r->lo->machine->l2));
+}
+
+static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *joined) {
+    Ctx *ctx = r->lo->ctx;
+    const Machine *m = r->lo->machine;
+    const Buf *t = kernel_root(a)->buf, *y = kernel_root(b)->buf, *ring = NULL;
+    int rows = t->rank - 2;
+    double apart, one;
+    live_bytes(ctx, a, b, &apart, &one);
+    for (int i = 0; i < joined->temps.len; i++)
+        if (joined->temps.at[i]->name == t->name)
+            ring = joined->temps.at[i];
+    if (!ring)
+        return false;
+    if (r->forced || r->lo->min_ram)
+        return r->forced || one + bytes(ctx, ring) < apart;
+    bool chain = a->rule && !strcmp(a->rule, "by_rows"), single = expr_is(ring->dim[rows], 1);
+    double step = extent_estimate(ctx, t->dim[rows]) / extent_estimate(ctx, y->dim[rows]);
+    return single ? chain
+                  : bytes(ctx, ring) <= (double)m->l1 ||
+                        extent_estimate(ctx, ring->dim[rows]) <= RATIO_MAX * step;
+}
+
+/* Makes the two one kernel, the second; or leaves both as they are. */
+static bool try_join(const Rows *r, const Kernel *a, Kernel *b) {
+    Kernel before = *b;
+    if (!may_slide(r, a, b) || !may_pay(r, a, b))
+        return false;
+    if (join(r->lo->ctx, a, b) && pays(r, a, &before, b))
+        return true;
+    *b = before;
+    return false;
+}
+
+static void drop_kernel(Module *m, const Kernel *k) {
+    int n = 0;
+    for (int i = 0; i < m->kernels.len; i++)
+        if (m->kernels.at[i] != k)
+            m->kernels.at[n++] = m->kernels.at[i];
+    m->kernels.len = n;
+}
+
+static void rows_plan(const Rows *r, Plan *plan) {
+    int n = 0;
+    for (int i = 0; i < plan->items.len; i++) {
+        PlanItem pi = plan->items.at[i];
+        Kernel *before = n ? plan->items.at[n - 1].kernel : NULL;
+        for (int b = 0; b < 2; b++)
+            if (pi.body[b])
+                rows_plan(r, pi.body[b]);
+        if (pi.kernel && before && try_join(r, before, pi.kernel)) {
+            drop_kernel(r->lo->module, before);
+            n--;
+        }
+        plan->items.at[n++] = pi;
+    }
+    plan->items.len = n;
+}
+
+bool sched_rows(Lower *lo) {
+    const Options *opt = lo->ctx->opt;
+    Rows r = {.lo = lo, .forced = opt && slide_named(opt->rule)};
+    bool threads = opt && opt->threads != 0 && opt->threads != 1;
+    if (lo->o0 || (opt && opt->rule && !r.forced) || (threads && !r.forced && !lo->min_ram))
+        return true;
+    r.uses = uses_build(lo->ctx, lo->prog);
+    rows_plan(&r, lo->plan);
+    return true;
+}

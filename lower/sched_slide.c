@@ -1,0 +1,322 @@
+/* slide: a Def's rows are computed just before the iteration that first reads them, and kept in a ring for as
+ * long as later iterations read them. Each row is computed once, in the order it was.
+ *
+ *   before  for k < 56 { t[k] = f(k) } for p < 28 { y[p] = g(t[p*2 - 1], t[p*2], t[p*2 + 1]) }
+ *   slide t in y at p
+ *   after   for seq p < 28 { for seq k < 3 { if p == 0 || 1 <= k { if 1 <= p*2 + k { t[(p*2 + k) % 3] = f(…) } } }
+ *                            y[p] = g(t[p*2 % 3], t[(p*2 + 1) % 3], t[(p*2 + 2) % 3]) }
+ *
+ * Rows outside of t are filled where its layout promises so. What slid may slide further, with its reader. */
+#include "lower/kernel_class.h"
+#include "lower/sched_in.h"
+
+#define ROWS_MAX 64
+#define ROOM 64 /* elements behind the ring: a loop that goes on into padding may fetch them */
+
+/* Iteration p reads rows step*p + first … + rows-1 of dimension dim. */
+typedef struct Slide {
+    Ctx *ctx;
+    const Def *def;
+    Buf *from, *ring;
+    Stmt *loop;
+    int dim;
+    int64_t rows, step, first;
+} Slide;
+
+/* ---- what an iteration reads --------------------------------------------------------------------------- */
+
+static bool row_bounds(Slide *s, const Stmt *loop, const Expr *lo, const Expr *hi, int64_t *step,
+                       int64_t *first, int64_t *last) {
+    const Expr *coef[2], *rest[2];
+    return expr_linear(s->ctx, lo, 1, (Sym *const *)&loop->var, &coef[0], &rest[0]) &&
+           expr_linear(s->ctx, hi, 1, (Sym *const *)&loop->var, &coef[1], &rest[1]) &&
+           coef[0] == coef[1] && expr_is_int(coef[0], step) && *step > 0 &&
+           expr_is_int(rest[0], first) && expr_is_int(rest[1], last);
+}
+
+/* The rows that one of the loops reads, joined with those of the others before. */
+static bool note_rows(Slide *s, const Stmt *loop, Str *why) {
+    const Expr *lo[RANK_MAX], *hi[RANK_MAX];
+    int64_t step, first, last;
+    int loads = loop_region(s->ctx, s->from, loop->body, lo, hi), dim = -1;
+    if (loads == 0)
+        return true;
+    for (int i = 0; loads > 0 && i < s->from->rank; i++)
+        if (expr_uses_sym(lo[i], loop->var) || expr_uses_sym(hi[i], loop->var))
+            dim = dim < 0 ? i : RANK_MAX;
+    if (dim < 0 || dim == RANK_MAX || !row_bounds(s, loop, lo[dim], hi[dim], &step, &first, &last))
+        return step_fails(s->ctx, why, "%s does not go through rows of %s", loop->label,
+                          s->def->name);
+    if (s->rows && (dim != s->dim || step != s->step))
+        return step_fails(s->ctx, why, "loops %s read rows of %s in two ways", loop->label,
+                          s->def->name);
+    int64_t end = s->rows && s->first + s->rows > last ? s->first + s->rows : last + 1;
+    first = s->rows && s->first < first ? s->first : first;
+    s->dim = dim;
+    s->step = step;
+    s->first = first;
+    s->rows = end - first;
+    return s->rows <= ROWS_MAX ||
+           step_fails(s->ctx, why, "%s reads too many rows at once", loop->label);
+}
+
+/* ---- may it? ------------------------------------------------------------------------------------------- */
+
+bool nests_slide(const Stmt *s) {
+    for (; s; s = s->next) {
+        bool seq = s->op == STMT_FOR && s->kind == AXIS_SEQ && s->def && !s->def->scan;
+        for (int i = 0; seq && i < s->def->naxis; i++)
+            seq &= s->def->axis[i].kind != AXIS_SEQ;
+        if (seq || nests_slide(s->body) || nests_slide(s->orelse))
+            return true;
+    }
+    return false;
+}
+
+/* The loops stand behind each other at the top and may be one. */
+static bool loops_join(const Func *f, const LoopList *loops) {
+    const Stmt *first = loops->at[0], *s = f->body;
+    bool ok = first->kind == AXIS_PAR && first->run == RUN_SERIAL && first->def && !first->def->at;
+    while (s && s != first)
+        s = s->next;
+    for (int i = 0; ok && i < loops->len; i++, s = s ? s->next : NULL)
+        ok = s == loops->at[i] && s->a == first->a && s->kind == AXIS_PAR && s->run == RUN_SERIAL &&
+             s->def == first->def;
+    return ok && first;
+}
+
+/* Does every nest of d go through its rows outermost, one after the other? */
+static bool rows_outermost(const Slide *s, const Func *f) {
+    const Axis *rows = &s->def->axis[s->dim];
+    bool found = false;
+    for (const Stmt *top = f->body; top; top = top->next) {
+        if (top->def != s->def)
+            continue;
+        bool in_order = top->kind == AXIS_PAR || (s->step <= s->rows && s->first <= 0);
+        if (top->op != STMT_FOR || top->label != rows->var->name || top->a != rows->var->extent ||
+            top->run != RUN_SERIAL || !in_order)
+            return false;
+        found = true;
+    }
+    return found;
+}
+
+typedef struct Hazard {
+    const Func *f;
+    const Def *def;
+    bool found;
+} Hazard;
+
+static void stored_behind(void *data, Stmt *s) {
+    Hazard *h = data;
+    if (s->op != STMT_STORE || s->buf == h->def->buf)
+        return;
+    for (const Stmt *top = h->f->body; top; top = top->next)
+        if (top->def == h->def) {
+            Stmt one = *top;
+            one.next = NULL;
+            h->found |= stmt_uses_buf(&one, s->buf);
+        }
+}
+
+/* Is something that d's nests touch stored, or d's values read, between them and the loops' end, elsewhere? */
+static bool is_disturbed(const Slide *s, const Func *f, const LoopList *loops) {
+    Hazard h = {f, s->def, false};
+    bool behind = false, inside = false;
+    for (Stmt *top = f->body; top; top = top->next) {
+        Stmt one = *top;
+        one.next = NULL;
+        behind |= top->def == s->def;
+        inside = false;
+        for (int i = 0; i < loops->len; i++)
+            inside |= loops->at[i] == top;
+        if (top->def == s->def)
+            continue;
+        if (behind)
+            stmt_walk(&one, stored_behind, &h);
+        if (!inside && stmt_uses_buf(&one, s->from))
+            return true;
+    }
+    return h.found;
+}
+
+/* ---- the ring ------------------------------------------------------------------------------------------ */
+
+/* t's order of storage with `rows` rows; what surrounds a row stays. */
+static Buf *ring_new(const Slide *s) {
+    Ctx *ctx = s->ctx;
+    const Buf *b = s->from;
+    const Expr *dim[RANK_MAX], *stride = expr_i(ctx, 1);
+    int inner = buf_inner_axis(ctx, b), rank = b->rank;
+    bool channels_last = b->where && inner == 1;
+    for (int i = 0; i < rank; i++)
+        dim[i] = i == s->dim ? expr_i(ctx, s->rows) : b->dim[i];
+    Buf *r = buf_new(ctx, b->name, type_dtype(b->type), SPACE_ARENA, rank, dim);
+    r->def = b->def;
+    r->ndef = 1;
+    r->dimvar = ctx_newn(ctx, Sym *, rank);
+    r->where = expr_i(ctx, 0);
+    r->fill = b->fill;
+    if (b->halo) {
+        r->halo = ctx_copy(ctx, b->halo, 2 * (size_t)rank * sizeof *r->halo);
+        r->halo[s->dim] = r->halo[rank + s->dim] = 0;
+    }
+    for (int i = 0; i < rank; i++)
+        r->dimvar[i] = sym_axis(ctx, str(ctx, "i"), r->dim[i]);
+    for (int i = rank; i-- > 0;) {
+        int d = !channels_last || i == 0 ? i : i == rank - 1 ? 1 : i + 1;
+        int64_t before = r->halo ? r->halo[d] : 0, behind = r->halo ? r->halo[rank + d] : 0;
+        const Expr *at = expr_add(ctx, expr_sym(ctx, r->dimvar[d]), expr_i(ctx, before));
+        r->where = expr_add(ctx, r->where, expr_mul(ctx, at, stride));
+        stride = expr_mul(ctx, stride, expr_add(ctx, r->dim[d], expr_i(ctx, before + behind)));
+    }
+    r->size = expr_add(ctx, stride, expr_i(ctx, ROOM));
+    return r;
+}
+
+static void replace_buf(Func *f, const Buf *from, Buf *to) {
+    for (int i = 0; i < f->params.len; i++)
+        if (f->params.at[i] == from)
+            f->params.at[i] = to;
+    for (int i = 0; i < f->kernel->temps.len; i++)
+        if (f->kernel->temps.at[i] == from)
+            f->kernel->temps.at[i] = to;
+}
+
+/* ---- rewriting ----------------------------------------------------------------------------------------- */
+
+/* The first row that the iteration reads. */
+static const Expr *first_row(const Slide *s) {
+    Ctx *ctx = s->ctx;
+    const Expr *p = expr_mul(ctx, expr_sym(ctx, s->loop->var), expr_i(ctx, s->step));
+    return expr_add(ctx, p, expr_i(ctx, s->first));
+}
+
+static const Expr **ring_index(const Slide *s, const Expr *const *index) {
+    Ctx *ctx = s->ctx;
+    const Expr **at = ctx_copy(ctx, index, (size_t)s->from->rank * sizeof *at);
+    if (s->rows <= s->step)
+        at[s->dim] = expr_sub(ctx, at[s->dim], first_row(s));
+    else
+        at[s->dim] =
+            expr_mod(ctx, expr_sub(ctx, at[s->dim], expr_i(ctx, s->first)), expr_i(ctx, s->rows));
+    return at;
+}
+
+static const Expr *ring_load(Ctx *ctx, const Expr *e, void *data) {
+    const Slide *s = data;
+    return e->op == OP_LOAD && e->u.buf == s->from ? buf_load(ctx, s->ring, ring_index(s, e->kid))
+                                                   : e;
+}
+
+static void ring_store(void *data, Stmt *st) {
+    const Slide *s = data;
+    if (st->op != STMT_STORE || st->buf != s->from)
+        return;
+    st->index = ring_index(s, st->index);
+    st->buf = s->ring;
+}
+
+/* One row of what surrounds the buffer. */
+static Stmt *fill_row(const Slide *s, const Expr *row) {
+    Ctx *ctx = s->ctx;
+    const Buf *b = s->from;
+    const Expr *index[RANK_MAX];
+    Sym *var[RANK_MAX];
+    int inner = buf_inner_axis(ctx, b) < 0 ? b->rank - 1 : buf_inner_axis(ctx, b);
+    for (int i = 0; i < b->rank; i++) {
+        var[i] = sym_axis(ctx, str(ctx, "h"), b->dim[i]);
+        index[i] = i == s->dim ? row : expr_sym(ctx, var[i]);
+    }
+    Stmt *st = stmt_store(ctx, (Buf *)(uintptr_t)b, b->rank, index, b->fill);
+    for (int i = b->rank; i >= 0; i--) { /* along the storage innermost */
+        int d = i == b->rank ? inner : i == inner ? s->dim : i;
+        st = d == s->dim ? st : stmt_for(ctx, var[d], var[d]->extent, var[d]->name, NULL, st);
+    }
+    return st;
+}
+
+/* All bodies of d's nests, for one row; they leave the top. */
+static Stmt *take_rows(const Slide *s, Func *f, const Expr *row) {
+    Stmt **at = &f->body, *bodies = NULL;
+    while (*at) {
+        Stmt *top = *at;
+        if (top->def != s->def) {
+            at = &top->next;
+            continue;
+        }
+        *at = top->next;
+        stmt_subst(s->ctx, top->body, 1, &top->var, &row);
+        bodies = stmt_join(bodies, top->body);
+    }
+    return bodies;
+}
+
+/* The rows that are new in this iteration. */
+static Stmt *new_rows(const Slide *s, Func *f) {
+    Ctx *ctx = s->ctx;
+    const Axis *rows = &s->def->axis[s->dim];
+    const Expr *zero = expr_i(ctx, 0), *p = expr_sym(ctx, s->loop->var), *inside = NULL;
+    Sym *j = sym_axis(ctx, rows->var->name, expr_i(ctx, s->rows));
+    const Expr *row = expr_add(ctx, first_row(s), expr_sym(ctx, j));
+    const Expr *low = expr_le(ctx, zero, row), *high = expr_lt(ctx, row, rows->var->extent);
+    inside = expr_proves(ctx, low) ? NULL : low;
+    inside = expr_proves(ctx, high) ? inside : expr_and(ctx, inside, high);
+    Stmt *body = take_rows(s, f, row);
+    bool filled = s->from->halo && s->from->fill;
+    if (inside)
+        body = stmt_if(ctx, inside, body, filled ? fill_row(s, row) : NULL);
+    if (s->step < s->rows) {
+        const Expr *fresh = expr_le(ctx, expr_i(ctx, s->rows - s->step), expr_sym(ctx, j));
+        body = stmt_if(ctx, expr_or(ctx, expr_eq(ctx, p, zero), fresh), body, NULL);
+    }
+    Stmt *loop = stmt_for(ctx, j, j->extent, rows->var->name, (Def *)(uintptr_t)s->def, body);
+    loop->kind = AXIS_SEQ;
+    return loop;
+}
+
+/* Loops behind each other into the first of them. */
+static void join_loops(Ctx *ctx, const LoopList *loops) {
+    Stmt *first = loops->at[0];
+    const Expr *p = expr_sym(ctx, first->var);
+    for (int i = 1; i < loops->len; i++) {
+        Stmt *s = loops->at[i];
+        stmt_subst(ctx, s->body, 1, &s->var, &p);
+        first->body = stmt_join(first->body, s->body);
+        first->next = s->next;
+    }
+}
+
+bool sched_slide(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    const Kernel *k = f->kernel;
+    Slide s = {.ctx = ctx, .def = kernel_def(k, step->def)};
+    bool temp = false;
+    for (int i = 0; s.def && i < k->temps.len; i++)
+        temp |= k->temps.at[i] == s.def->buf;
+    if (!temp || s.def->at || s.def->scan || s.def->buf->ndef != 1 || loops.at[0]->def == s.def)
+        return step_fails(ctx, why, "%s is no Def of the kernel alone", step->def);
+    s.from = s.def->buf;
+    if (!loops_join(f, &loops))
+        return step_fails(ctx, why, "%s is not one loop over all", step->loop[0].axis);
+    for (int i = 0; i < loops.len; i++)
+        if (!note_rows(&s, loops.at[i], why))
+            return false;
+    if (!s.rows)
+        return step_fails(ctx, why, "%s does not read %s", step->loop[0].axis, step->def);
+    if (!rows_outermost(&s, f))
+        return step_fails(ctx, why, "the loop over %s.%s is not outermost and whole", step->def,
+                          s.def->axis[s.dim].var->name);
+    if (is_disturbed(&s, f, &loops))
+        return step_fails(ctx, why, "%s is read, or what it reads is written, elsewhere",
+                          step->def);
+    join_loops(ctx, &loops);
+    s.loop = loops.at[0];
+    s.ring = ring_new(&s);
+    s.loop->body = stmt_join(new_rows(&s, f), s.loop->body);
+    s.loop->kind = AXIS_SEQ;
+    stmt_map(ctx, s.loop->body, ring_load, &s);
+    stmt_walk(s.loop->body, ring_store, &s);
+    replace_buf(f, s.from, s.ring);
+    return true;
+}
