@@ -109,6 +109,18 @@ static bool kernel_check(Trial *r, Kernel *k, const char *steps) {
     return ok && loop_lower(&r->lo, k->func) && stage_equals(r, k, &want, "lowered loops", "");
 }
 
+/* Kernels run by rows, once more without their schedules. */
+static bool rows_start(Trial *r) {
+    if (!sched_choose(&r->lo) || !sched_rows(&r->lo))
+        return false;
+    for (int i = 0; i < r->lo.module->kernels.len; i++) {
+        Kernel *k = r->lo.module->kernels.at[i];
+        k->ins.len = k->outs.len = k->temps.len = k->syms.len = k->nodes.len = 0;
+        kernel_close(r->ctx, k);
+    }
+    return true;
+}
+
 static bool run_check(Trial *r, const Trial *with) {
     bool ok = true;
     for (int i = 0; ok && i < r->lo.module->kernels.len; i++) {
@@ -131,8 +143,8 @@ int main(int argc, char **argv) {
         argv++;
         argc--;
     }
-    bool ok = run_start(with, argc, argv) && sched_choose(&with->lo) && run_start(r, argc, argv) &&
-              run_check(r, with);
+    bool ok = run_start(with, argc, argv) && sched_choose(&with->lo) && sched_rows(&with->lo) &&
+              run_start(r, argc, argv) && rows_start(r) && run_check(r, with);
     if (!ok) {
         const Text *said = with->ctx->diag.errors ? &with->ctx->diag.text : &r->ctx->diag.text;
         printf("%s\n", said->at ? said->at : "a kernel was not evaluated");

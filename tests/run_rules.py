@@ -40,6 +40,7 @@ ROUNDS = {"quick": 1, "normal": 1, "full": 10}
 SEED = 1  # of quick and normal
 # Rewrites that are no passes by name: the pass that does them, and what its text then holds.
 PASS = {"winograd2": ("kernel_winograd", ""), "winograd4": ("kernel_winograd", ""), "online": ("kernel_online", ""),
+        "slide": ("sched_rows", r"\bslide "),
         "kernel_ways": ("kernel_partition", r"_w f32\[")}
 LANES = {"c": 4, "sse2": 4, "avx2": 8}  # else 16
 EMULATED = {"amx": f"-include {HERE}/amx_emulation.h"}
@@ -156,7 +157,7 @@ def trial(rule, target, seed, parts, folder):
         check_fired(rule, path, options, net.part + 1, case.every)
     else:
         check_changed(rule, path, options, folder)
-    check_steps(rule if case.steps else "", case.near, path, options)
+    check_steps("by_rows" if rule == "slide" else rule if case.steps else "", case.near, path, options)
     want = expected(case, net, model)
     compare(case._replace(near=case.near and 1e-5), compiled(model, net, "c", ["-O0"]), want, "naive loops in C")
     if not set(NEEDS.get(target, ())) <= cpu_flags():

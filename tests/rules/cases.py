@@ -411,6 +411,28 @@ def _winograd4(net):
     winograd(net, 4)
 
 
+@case("slide", ("c", *VECTORS), steps=False)
+def _slide(net):
+    """Two to four stages by rows: windows of any stride and border, a projection, a shortcut over some of them."""
+    n, c, h, w = net.pick(1, 1, 2), net.size(16, 40), net.size(6, 17), net.size(4, 17)
+    x = shortcut = net.add("Relu", net.add("Conv", net.input([n, 3, h, w], 2), net.ints([c, 3, 1, 1], 2)))
+    for stage in range(net.pick(1, 2, 3)):
+        k, s = net.pick(2, 3, 3, 5), net.pick(1, 1, 2)
+        pads = [int(p) for p in net.rng.integers(0, k, 4)] if net.chance() else [k // 2] * 4
+        kind = net.pick("depthwise", "depthwise", "conv", "pool")
+        if kind == "depthwise":
+            x = net.add("Conv", x, net.ints([c, 1, k, k], 1), group=c, pads=pads, strides=[s, s])
+        elif kind == "pool":
+            x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[s, s], pads=[1] * 4)
+        else:
+            x = net.add("Conv", x, net.ints([c, c, 1, 1], 1))
+        x = net.add("Relu", x) if net.chance() else x
+        if kind == "conv" and stage == 0:
+            x = net.add("Add", x, shortcut)
+    x = net.add("Conv", x, net.ints([c, 1, 3, 3], 1), group=c, pads=[1] * 4)
+    net.out(net.add("Conv", x, net.ints([net.size(16, 40), c, 1, 1], 1)), 4)
+
+
 @case("kernel_lift", FUSED, forced="", steps=False)
 def _kernel_lift(net):
     c, k = net.size(4, 33), net.pick(2, 3)
