@@ -1,6 +1,7 @@
 /* Sums of products that have no lanes side by side (a row against the rows of another matrix, a convolution to one
  * channel) get partial sums along what they add up, where that lies side by side. Class reorders (not with
- * --strict). On machines with vectors. Precondition: kernel_partition; kernel_normalise follows.
+ * --strict). Maxima and minima, too: exact. On machines with vectors. Precondition: kernel_partition;
+ * kernel_normalise follows.
  *
  *   before  y[h,j] = add(d<64) q[h,d]*k[h,j,d]
  *   after   y[h,j] = add[16](d<64) q[h,d]*k[h,j,d] */
@@ -96,6 +97,52 @@ static const Expr *put_last(Lower *lo, const Expr *load, const Sym *axis) {
     return buf_load(ctx, moved, at);
 }
 
+typedef struct Beside {
+    const Def *d;
+    Ctx *ctx;
+    Sym *lane, *axis; /* of the output, of what is reduced */
+    int rows, columns, others;
+} Beside;
+
+static void count_beside(void *data, const Expr *e) {
+    Beside *b = data;
+    if (e->op != OP_LOAD || !(expr_uses_sym(e, b->axis) || (b->lane && expr_uses_sym(e, b->lane))))
+        return;
+    bool row = has_stride_one(b->ctx, e, b->axis);
+    bool column = b->lane && has_stride_one(b->ctx, e, b->lane);
+    *(row ? &b->rows : column ? &b->columns : &b->others) += 1;
+}
+
+/* A maximum or minimum along what lies side by side: the order of its values does not matter. -1: it is none. */
+static int extreme_axis(Ctx *ctx, const Def *d) {
+    int inner = buf_inner_axis(ctx, d->buf), last = d->naxis - 1;
+    if (d->at || d->when || (d->combine != OP_MAX && d->combine != OP_MIN) ||
+        d->buf->type != T_F32 || last < d->buf->rank)
+        return -1;
+    bool one = inner < 0 || expr_is(d->axis[inner].var->extent, 1);
+    Beside b = {d, ctx, one ? NULL : d->axis[inner].var, d->axis[last].var, 0, 0, 0};
+    expr_walk(ctx, d->value, count_beside, &b);
+    return b.rows && !b.columns && !b.others ? last : -1;
+}
+
+/* Partial maxima, the last of them of elements that are the end of the row, some for the second time. */
+static void part_extreme(Ctx *ctx, Def *d, int axis, int64_t n, int64_t lanes) {
+    Sym *k = d->axis[axis].var;
+    int64_t ways = lanes;
+    while (ways > n)
+        ways /= 2;
+    if (ways < WAYS_MIN)
+        return;
+    if (n % ways) {
+        const Expr *v = expr_sym(ctx, k), *w = expr_i(ctx, ways);
+        const Expr *in = expr_mod(ctx, v, w), *start = expr_sub(ctx, v, in);
+        const Expr *at = expr_add(ctx, expr_min(ctx, start, expr_i(ctx, n - ways)), in);
+        d->value = expr_subst(ctx, d->value, 1, &k, &at);
+        k->extent = expr_i(ctx, (n + ways - 1) / ways * ways);
+    }
+    d->axis[axis].ways = (uint8_t)ways;
+}
+
 void kernel_ways(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     int64_t n, ways, lanes = lo->machine->vec / 4;
@@ -103,6 +150,10 @@ void kernel_ways(Lower *lo, Kernel *k) {
         return;
     for (int i = 0; i < k->defs.len; i++) {
         Def *d = k->defs.at[i];
+        int extreme = extreme_axis(ctx, d);
+        if (extreme >= 0 && expr_is_int(d->axis[extreme].var->extent, &n) &&
+            d->axis[extreme].ways <= 1)
+            part_extreme(ctx, d, extreme, n, lanes);
         const Expr *x = d->value->nkid == 2 ? d->value->kid[0] : NULL,
                    *w = x ? d->value->kid[1] : NULL;
         if (!x || d->at || d->buf->type != T_F32 || d->value->op != OP_MUL || x->op != OP_LOAD ||
