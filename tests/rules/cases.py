@@ -363,7 +363,7 @@ def _tile_bf16(net):
 # ---- kernels of several sums -----------------------------------------------------------------------
 
 def attention(net, keys, between):
-    heads, rows, depth = net.size(1, 4), net.size(2, 33), net.size(4, 33)
+    heads, rows, depth = net.size(1, 4), net.size(7, 33), net.size(4, 33)
     width = net.size(net.lanes, 48)
     s = net.add("MatMul", net.input([heads, rows, depth]), net.input([heads, depth, keys]))
     net.out(net.add("MatMul", between(net, s), net.input([heads, keys, width])), 3)
