@@ -32,7 +32,6 @@ enum { PART_MIN = 2 }; /* lanes that lie together */
 typedef struct Loads {
     Ctx *ctx;
     VEC(const Expr *) at;
-    bool window;
 } Loads;
 
 static void collect_load(void *data, const Expr *e) {
@@ -55,6 +54,13 @@ static bool index_is_window(const Expr *load, const Def *d) {
         if (out && red)
             return true;
     }
+    return false;
+}
+
+static bool has_window(const Loads *loads, const Def *d) {
+    for (int i = 0; i < loads->at.len; i++)
+        if (index_is_window(loads->at.at[i], d))
+            return true;
     return false;
 }
 
@@ -107,8 +113,9 @@ static void choose_tree(Ctx *ctx, const Kernel *k, Roles *r) {
     r->ways = rank;
 }
 
-/* The output axis that is contiguous where the root stores, if every load goes along: side by side, not at
- * all, or packed to be so (one constant). acc's axes are the root's, by position, when it attaches in full. */
+/* The output axis that is contiguous where the root stores, if every load goes along: side by side (windows also
+ * two apart), not at all, or packed to be so (one constant). acc's axes are the root's, by position, when it
+ * attaches in full. */
 static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads) {
     const Def *d = r->acc ? r->acc : r->root;
     int inner = r->root->at ? -1 : buf_inner_axis(ctx, r->root->buf);
@@ -118,6 +125,7 @@ static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads
                                  r->acc->buf->rank != r->root->buf->rank + (r->tree != NULL))))
         return;
     const Expr *packed = NULL, *beside = NULL;
+    bool windows = r->acc && def_is_contraction(ctx, r->acc) && has_window(loads, r->acc);
     for (int i = 0; i < loads->at.len; i++) {
         const Expr *load = loads->at.at[i];
         int64_t stride;
@@ -128,7 +136,8 @@ static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads
             beside = load;
         else if (packable(load, d, inner) && (!packed || packed == load))
             packed = load;
-        else if (load_stride(ctx, load, d, inner, &stride) && stride == 1)
+        else if (load_stride(ctx, load, d, inner, &stride) &&
+                 (stride == 1 || (stride == 2 && windows)))
             beside = load;
         else
             return;
@@ -247,8 +256,9 @@ static void choose_pairs(Ctx *ctx, Roles *r, const Loads *loads) {
 }
 
 /* Rows: an output axis that a load along the lanes does not use, so that it is read once for all of them; the
- * innermost in storage with room. */
-static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
+ * innermost in storage with room. With `beside` one that only another load does not use: sums side by side still
+ * hide each other's latency, and share that load. */
+static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads, bool beside) {
     const Def *d = r->acc;
     int64_t best = INT64_MAX;
     if (r->tree)
@@ -260,7 +270,7 @@ static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads) {
             continue;
         for (int l = 0; l < loads->at.len; l++) {
             bool uses = uses_axis(loads->at.at[l], d, i);
-            reuse |= !uses && uses_axis(loads->at.at[l], d, r->n);
+            reuse |= !uses && (beside || uses_axis(loads->at.at[l], d, r->n));
             other = uses ? loads->at.at[l] : other;
         }
         const Expr *index[RANK_MAX], *coef, *rest;
@@ -426,11 +436,11 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
         choose_pairs(ctx, r, &loads);
     if (r->acc) {
         r->kind = CLASS_REDUCTION;
-        for (int i = 0; i < loads.at.len; i++)
-            loads.window |= index_is_window(loads.at.at[i], r->acc);
         if (def_is_contraction(ctx, r->acc) && r->acc->value->op == OP_MUL) {
-            r->kind = loads.window ? CLASS_WINDOW : CLASS_CONTRACTION;
-            choose_rows(ctx, r, &loads);
+            r->kind = has_window(&loads, r->acc) ? CLASS_WINDOW : CLASS_CONTRACTION;
+            choose_rows(ctx, r, &loads, false);
+            if (r->m < 0 && r->kind == CLASS_WINDOW)
+                choose_rows(ctx, r, &loads, true);
             choose_group(ctx, r);
         }
         bool bare = r->n < 0 && r->m < 0 && r->kind != CLASS_REDUCTION && !chain;

@@ -69,13 +69,13 @@ static bool row_has_room(const Room *r, const Buf *b, const Expr *const *index) 
     return expr_is_int(all, &size) && end <= size;
 }
 
-/* The same for constants, which are padded to whole blocks. */
+/* The same for constants, which are padded to whole blocks, and for rows of values with something behind each. */
 static bool has_room(const Room *r, const Expr *e) {
     const Buf *b = e->u.buf;
     int64_t size;
     if (b->space == SPACE_REG)
         return row_has_room(r, b, e->kid);
-    if (b->space != SPACE_CONST || !b->where || !b->fill || !expr_is_int(b->size, &size))
+    if (!b->where || !b->fill || !expr_is_int(b->size, &size))
         return false;
     const Expr *to = expr_sym(r->ctx, r->longer);
     const Expr *at = expr_subst(r->ctx, buf_offset(r->ctx, b, e->kid), 1, &r->var, &to);
@@ -96,12 +96,23 @@ static void room_stmt(void *data, Stmt *s) {
     r->ok &= s->op != STMT_IF || !expr_uses_sym(s->a, r->var);
 }
 
-/* May the loop run past its extent? When all it reads along it is padded with what is known, and all it writes
- * are registers that nothing reads there. */
+/* May the loop run past its extent? When what it reads along it is stored with room there, whatever that holds, and
+ * all it writes are registers that nothing reads there. */
 static bool may_round_up(Ctx *ctx, const Stmt *s, int64_t n) {
     Room r = {ctx, s->var, sym_axis(ctx, s->label, expr_i(ctx, n)), true};
     stmt_walk(s->body, room_stmt, &r);
     return r.ok;
+}
+
+/* To whole vectors, or to the narrower one that holds the rest. */
+static bool round_up(Ctx *ctx, const Stmt *s, int64_t lanes, int64_t *n) {
+    int64_t full = *n / lanes * lanes, rest = LANES_MIN;
+    while (rest < *n - full)
+        rest *= 2;
+    int64_t whole = (*n + lanes - 1) / lanes * lanes, narrow = *n > full ? full + rest : full;
+    bool ok = may_round_up(ctx, s, whole);
+    *n = ok ? whole : narrow;
+    return ok || may_round_up(ctx, s, narrow);
 }
 
 static bool vectorize_one(Ctx *ctx, Stmt *s, int64_t lanes, Tail tail, Str *why) {
@@ -110,9 +121,7 @@ static bool vectorize_one(Ctx *ctx, Stmt *s, int64_t lanes, Tail tail, Str *why)
         return step_fails(ctx, why, "%s is not a parallel axis", s->label);
     if (!expr_is_int(s->a, &n) || n < 1)
         return step_fails(ctx, why, "%s has no constant extent", s->label);
-    if (tail == TAIL_ROUNDUP)
-        n = (n + lanes - 1) / lanes * lanes;
-    if (tail == TAIL_ROUNDUP && !may_round_up(ctx, s, n))
+    if (tail == TAIL_ROUNDUP && !round_up(ctx, s, lanes, &n))
         return step_fails(ctx, why, "what %s reads or writes has no room behind it", s->label);
     Stmt *parts = NULL;
     for (int64_t base = 0, w = lanes; base < n;) {

@@ -157,7 +157,8 @@ def trial(rule, target, seed, parts, folder):
         check_fired(rule, path, options, net.part + 1, case.every)
     else:
         check_changed(rule, path, options, folder)
-    check_steps("by_rows" if rule == "slide" else rule if case.steps else "", case.near, path, options)
+    compared = rule if case.steps and not case.halo else ""
+    check_steps("by_rows" if rule == "slide" else compared, case.near, path, options)
     want = expected(case, net, model)
     if parts > 1:
         naive = compiled(model, net, "c", ["-O0"])

@@ -78,6 +78,7 @@ class Case(NamedTuple):
     steps: bool = True    # is it a rule of kernels? else a pass, or a rewrite that explain names
     oracle: str = "ort"   # or reference, or numpy
     every: bool = True    # has each part such a kernel? else one of them
+    halo: bool = False    # does it need a halo, with which no equations are evaluated? its golden is, step by step
 
 
 CASES = {}
@@ -155,6 +156,17 @@ def _tile_packed(net):
     net.pick(product, window, depthwise)(net)
 
 
+@case("tile_rounded", halo=True)
+def _tile_rounded(net):
+    """In groups, depthwise or more, along positions of the caller's own buffer with a border."""
+    groups, c, m, k = net.size(2, 9), net.pick(1, 2, 3), net.pick(1, 2, 5), net.pick(3, 5)
+    stride = net.pick(1, 2) if c > 1 else 1
+    size = [net.size(7, 40), stride * net.size(13, 37)]
+    y = net.add("Conv", net.input([net.size(1, 2), groups * c, *size]), net.ints([groups * m, c, k, k]), group=groups,
+                pads=[k // 2] * 4, strides=[stride] * 2)
+    net.out(epilogue(net, y, [1, groups * m, 1, 1], 1) if net.chance() else y, 4)
+
+
 @case("tile")
 def _tile(net):
     product(net, constant=False)
@@ -168,9 +180,9 @@ def _row(net):
 
 @case("rows_scalar")
 def _rows_scalar(net):
-    c, k = net.pick(2, 3), net.pick(2, 3)
+    k, (c, stride) = net.pick(2, 3), net.pick((3, 1), (3, 2), (2, 2), (1, 3))  # neighbours at least three apart
     x = net.add("Transpose", net.input([1, net.size(7, 23), net.size(7, 23), c]), perm=[0, 3, 1, 2])
-    net.out(net.add("Conv", x, net.ints([1, c, k, k]), strides=[net.pick(1, 2)] * 2), 4)
+    net.out(net.add("Conv", x, net.ints([1, c, k, k]), strides=[stride] * 2), 4)
 
 
 # ---- reductions ------------------------------------------------------------------------------------
