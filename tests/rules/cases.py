@@ -187,9 +187,9 @@ def _rows_scalar(net):
 
 # ---- reductions ------------------------------------------------------------------------------------
 
-def features(net, channels):
+def features(net, channels, least=3):
     """Channels innermost, as convolutions leave them."""
-    h, w = net.size(3, 17), net.size(3, 17)
+    h, w = net.size(least, 17), net.size(least, 17)
     x = net.add("Conv", net.input([net.size(1, 2), 5, h, w]), net.ints([channels, 5, 1, 1]), net.ints([channels]))
     return net.add("Relu", x)
 
@@ -475,7 +475,7 @@ def _graph_phases(net):
 
 @case("kernel_concat", FUSED, forced="", steps=False)
 def _kernel_concat(net):
-    x = features(net, 8)
+    x = features(net, 8, 8)
     parts = [x] + [net.add("Relu", net.add("Conv", x, net.ints([net.size(4, 23), 8, k, k], 2), pads=[k // 2] * 4))
                    for k in (1, 3)]
     x = net.add("Concat", *parts, axis=1)
