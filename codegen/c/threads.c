@@ -9,6 +9,7 @@
  *              for (int64_t m0 = from; m0 < to; m0++) { S } } }
  *      static void k1(lcc_pool *pool, …) { … lcc_pool_run(pool, k1_job1, &job, 18, 8); }
  * Where the weights are smaller than what is read and written, the range is one of m0, for every n0: print_rows.
+ * Borders and the written-out rest of a split axis go along as pieces of the region.
  * Precondition: sched_parallel saw to it that iterations do not touch what others write. */
 #include "codegen/c/emit.h"
 
@@ -232,8 +233,9 @@ static void note_far(void *data, Stmt *s) {
         f->outer = outer > inner;
 }
 
-/* Does a thread best take some rows of every panel? When the panels hold less than what rows are made of:
- * rows then stay where the kernel before left them. Else it takes some panels for all rows. */
+/* Does a thread best take some rows of every panel? When the panels hold less than what rows are made of,
+ * and stay in each core's L2: rows are then where the kernel before left them. Else it takes some panels for
+ * all rows. */
 static const Expr *rows_space(const Emit *em, const Func *f, const Stmt *list) {
     enum { ROWS_LEAST = 14 }; /* fewer do not balance */
     double held = 0, moved = 0;
@@ -252,7 +254,7 @@ static const Expr *rows_space(const Emit *em, const Func *f, const Stmt *list) {
         *(b->space == SPACE_CONST ? &held : &moved) +=
             (double)count * type_bytes(type_dtype(b->type));
     }
-    return held < moved && !far.outer ? rows : NULL;
+    return held < moved && held < (double)em->mach->l2 * 3 / 4 && !far.outer ? rows : NULL;
 }
 
 /* ---- the pieces of a region -------------------------------------------------------------------------- */
