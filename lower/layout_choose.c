@@ -1,6 +1,6 @@
 /* Storage order of activations: channels innermost around convolutions, and a halo of zeros that takes the
- * place of a border predicate. Only buffers that one kernel writes whole and whose shape is known before the run;
- * the channels must be constant.
+ * place of a border predicate; rows of products' operands apart where they share sets of the L1 cache. Only
+ * buffers that one kernel writes whole and whose shape is known before the run; the channels must be constant.
  * Precondition: kernel_partition. Afterwards Buf.where says where an element is; loop_border fills the halo.
  *
  *   before  t[n,m,p,q] = add(c, r, s | 0 <= p+r-1 < H, …) x[n,c,p+r-1,q+s-1] * w[m,c,r,s]
@@ -18,12 +18,16 @@
 #define ROOM_MAX 0.25   /* of a row: what is added to it for whole vectors */
 #define SYMBOLIC 32.0   /* what an unknown extent counts as there */
 #define REACH_MAX 16    /* elements a halo may have on one side of an unknown extent */
+#define SET_BYTES 4096  /* rows this far apart (or a multiple) share the sets of the L1 cache */
+#define LINE 16         /* f32 of a cache line */
+#define ROWS_MIN 8      /* rows of a tile that get in each other's way */
 
 typedef struct Halo {
     int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
     bool channels_last;
     bool padded;      /* lo and hi are there for the sake of what they hold: */
     const Expr *fill; /* NULL: 0 */
+    int64_t room;     /* unused elements behind each innermost row */
 } Halo;
 
 typedef struct Layouts {
@@ -631,6 +635,60 @@ static void group_inputs(Layouts *l, Kernel *k) {
     h->hi[g] = room > h->hi[g] ? room : h->hi[g];
 }
 
+/* ---- rows apart ------------------------------------------------------------------------------ */
+
+typedef struct Rows {
+    Layouts *l;
+    const Def *d; /* a contraction; NULL: any Def */
+    Map *plain;   /* Buf → "no": some load of it is at more than axes */
+    Map *wanted;  /* Buf → itself: its rows are in each other's way */
+} Rows;
+
+/* Rows of x that a tile of a product reads side by side, column by column. */
+static void rows_node(void *data, const Expr *e) {
+    Rows *r = data;
+    Buf *b = e->u.buf;
+    int64_t n, rows = 1, extent;
+    if (e->op != OP_LOAD || e->nkid < 2)
+        return;
+    for (int i = 0; i < e->nkid; i++)
+        if (e->kid[i]->op != OP_SYM && !expr_is_int(e->kid[i], NULL))
+            map_put(r->plain, b, "no");
+    const Expr *last = e->kid[e->nkid - 1];
+    if (!r->d || last != def_var(r->l->lo->ctx, r->d, r->d->naxis - 1) || b->type != T_F32 ||
+        !expr_is_int(b->dim[e->nkid - 1], &n) || n * 4 % SET_BYTES)
+        return;
+    for (int i = 0; i + 1 < e->nkid; i++)
+        rows *=
+            expr_is_int(b->dim[i], &extent) ? (extent < ROWS_MIN ? extent : ROWS_MIN) : ROWS_MIN;
+    if (rows >= ROWS_MIN)
+        map_put(r->wanted, b, b);
+}
+
+static void rows_exprs(void *data, const Expr *e) {
+    expr_walk(((Rows *)data)->l->lo->ctx, e, rows_node, data);
+}
+
+/* Rows of a product's operand that lie a multiple of the cache's sets apart push each other out: one line more
+ * behind each row.   x f32[128, 3072] where i*3088 + j */
+static void spread_rows(Layouts *l) {
+    const Module *m = l->lo->module;
+    Rows r = {l, NULL, map_new(l->lo->ctx), map_new(l->lo->ctx)};
+    for (int i = 0; i < m->kernels.len; i++)
+        for (int j = 0; j < m->kernels.at[i]->defs.len; j++) {
+            const Def *d = m->kernels.at[i]->defs.at[j];
+            bool product = !d->at && !d->scan && def_is_contraction(l->lo->ctx, d);
+            r.d = product ? d : NULL;
+            def_exprs(d, rows_exprs, &r);
+        }
+    for (int i = 0; i < m->kernels.len; i++) {
+        Buf *b = kernel_root(m->kernels.at[i])->buf;
+        if (map_get(r.wanted, b) && !map_get(r.plain, b) && is_free(l, b) && !b->whole &&
+            !b->parts.len && !halo_get(l, b))
+            halo_of(l, b)->room = LINE;
+    }
+}
+
 /* ---- storage --------------------------------------------------------------------------------- */
 
 /* The dimension that is i-th in storage, outermost first. */
@@ -648,7 +706,8 @@ static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
         int d = stored_dim(b, h, i);
         const Expr *v = expr_add(ctx, expr_sym(ctx, b->dimvar[d]), expr_i(ctx, h->lo[d]));
         at = expr_add(ctx, at, expr_mul(ctx, v, stride));
-        const Expr *row = expr_add(ctx, b->dim[d], expr_i(ctx, h->lo[d] + h->hi[d]));
+        int64_t room = h->lo[d] + h->hi[d] + (i == b->rank - 1 ? h->room : 0);
+        const Expr *row = expr_add(ctx, b->dim[d], expr_i(ctx, room));
         stride = expr_mul(ctx, stride, row);
         padded |= h->lo[d] + h->hi[d] > 0;
     }
@@ -717,6 +776,7 @@ static void choose_orders(Layouts *l) {
         give_halo(l, m->kernels.at[i]);
     for (int i = 0; i < m->kernels.len; i++)
         map_halo(l, m->kernels.at[i]);
+    spread_rows(l);
     for (int i = 0; i < m->kernels.len; i++) {
         Buf *b = kernel_root(m->kernels.at[i])->buf;
         const Halo *h = map_get(l->halos, b);
