@@ -109,7 +109,7 @@ def product(net, rows=(2, 67), constant=True):
     m, k, n = net.size(*rows), net.size(2), net.size(4)
     batch = [] if net.chance() else [net.size(1, 4)]
     if not constant:
-        x = net.input([*batch, m, k], free=(len(batch),) if net.chance(3) else ())
+        x = net.input([*batch, m, k], free=(len(batch),) if rows[1] > 1 and net.chance(3) else ())
         y = net.add("MatMul", x, net.input([*batch, k, n]))
     elif rows[1] > 1 and net.chance(3):
         x = net.input([*batch, m, k], free=range(len(batch), len(batch) + 1))
@@ -174,8 +174,13 @@ def _tile(net):
 
 @case("row_padded")
 @case("row_packed")
-def _row(net):
+def _row_constant(net):
     product(net, rows=(1, 1))
+
+
+@case("row")
+def _row(net):
+    product(net, rows=(1, 1), constant=False)
 
 
 @case("rows_scalar")
