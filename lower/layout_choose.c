@@ -354,7 +354,11 @@ static void give_halo(Layouts *l, Kernel *k) {
         round_row(l, k, d, load, &need);
         Buf *b = load->u.buf;
         const Halo *has = halo_get(l, b);
-        if (!is_free(l, b) || !may_grow(b, &need) || (has && has->padded && has->fill != fill)) {
+        bool copied =
+            !is_free(l, b) || !may_grow(b, &need) || (has && has->padded && has->fill != fill);
+        if (l->lo->min_ram && (copied || !rows_likely(l->lo, map_get(l->writer, b), k)))
+            continue;
+        if (copied) {
             Buf *copy = copy_before(l, k, b);
             reread(ctx, k, b, copy);
             if (has)
@@ -562,6 +566,8 @@ static bool prefer_positions(Layouts *l, Kernel *k, const Roles *r, const Expr *
     if (positions ? !last : last || !lanes)
         return positions;
     if (last || !is_free(l, b)) {
+        if (l->lo->min_ram)
+            return false;
         Buf *copy = copy_before(l, k, b);
         reread(ctx, k, b, copy);
         b = copy;
@@ -585,7 +591,7 @@ static void prefer_channels(Layouts *l, Kernel *k) {
         !(starts || follows_channels(l, k)))
         return;
     if (!is_free(l, out)) {
-        if (!starts || out->ndef != 1 || r.root->at || r.root->scan || out->bound)
+        if (l->lo->min_ram || !starts || out->ndef != 1 || r.root->at || r.root->scan || out->bound)
             return;
         copy_behind(l, k);
         out = r.root->buf;
@@ -770,11 +776,11 @@ static void choose_orders(Layouts *l) {
     int n = m->kernels.len;
     for (int i = 0; i < n; i++)
         prefer_channels(l, m->kernels.at[i]);
-    for (int i = 0; i < n && machine_group(l->lo->machine); i++)
+    for (int i = 0; i < n && machine_group(l->lo->machine) && !l->lo->min_ram; i++)
         group_inputs(l, m->kernels.at[i]);
     for (int i = 0; i < m->kernels.len; i++)
         give_halo(l, m->kernels.at[i]);
-    for (int i = 0; i < m->kernels.len; i++)
+    for (int i = 0; i < m->kernels.len && !l->lo->min_ram; i++)
         map_halo(l, m->kernels.at[i]);
     spread_rows(l);
     for (int i = 0; i < m->kernels.len; i++) {
@@ -824,7 +830,7 @@ static void order_sum(Ctx *ctx, Def *d) {
 bool layout_choose(Lower *lo) {
     Ctx *ctx = lo->ctx;
     Layouts l = {lo, map_new(ctx), map_new(ctx), map_new(ctx)};
-    if (lo->o0 || lo->min_ram)
+    if (lo->o0 || (lo->min_ram && lo->ctx->opt && lo->ctx->opt->rule))
         return true;
     block_walk(lo->prog->main, note_calls, &l);
     for (int i = 0; i < lo->module->kernels.len; i++) {

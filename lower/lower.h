@@ -92,7 +92,7 @@ typedef struct Lower {
     Program *prog;
     Module *module; /* from kernel_partition on */
     bool strict, o0;
-    bool min_ram;      /* the arena counts more than time: no Winograd, no slots, no halos */
+    bool min_ram; /* the arena counts more than time: no Winograd, no slots, halos only for rows */
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
     int nkernel;       /* for names */
     Map *notes;        /* opt->explain: Node → Str, what rewrites of equations decided about it */
@@ -126,7 +126,9 @@ bool kernel_partition(
 bool layout_choose(Lower *lo);
 bool kernel_integer(Lower *lo); /* zero points leave the sums */
 bool sched_choose(Lower *lo);
-bool sched_rows(Lower *lo);         /* neighbouring kernels become one, a few rows between them */
+bool sched_rows(Lower *lo); /* neighbouring kernels become one, a few rows between them */
+/* Before there are schedules: will sched_rows make one of a and b with --min-ram? */
+bool rows_likely(Lower *lo, const Kernel *a, const Kernel *b);
 bool slide_named(const char *rule); /* is it --rule=slide? */
 bool kernel_loops(Lower *lo);       /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);

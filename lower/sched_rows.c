@@ -46,15 +46,17 @@ static double arena_bytes(Ctx *ctx, Buf *const *at, int n, const Kernel *but, co
     return sum;
 }
 
-/* What the arena holds while the two run, and while both run as one. */
-static void live_bytes(Ctx *ctx, const Kernel *a, const Kernel *b, double *apart, double *one) {
+/* What the arena holds while the two run, and while both run as one; before there are schedules without what they
+ * keep for themselves, which will be registers. */
+static void live_bytes(Ctx *ctx, const Kernel *a, const Kernel *b, bool temps, double *apart,
+                       double *one) {
     const Buf *t = kernel_root(a)->buf;
     double in = arena_bytes(ctx, a->ins.at, a->ins.len, NULL, NULL);
     double more = arena_bytes(ctx, b->ins.at, b->ins.len, a, t);
     double also = arena_bytes(ctx, b->ins.at, b->ins.len, NULL, t);
     double out = arena_bytes(ctx, b->outs.at, b->outs.len, b, NULL);
-    double temp_a = arena_bytes(ctx, a->temps.at, a->temps.len, NULL, NULL);
-    double temp_b = arena_bytes(ctx, b->temps.at, b->temps.len, NULL, NULL);
+    double temp_a = !temps ? 0 : arena_bytes(ctx, a->temps.at, a->temps.len, NULL, NULL);
+    double temp_b = !temps ? 0 : arena_bytes(ctx, b->temps.at, b->temps.len, NULL, NULL);
     double first = in + more + bytes(ctx, t) + temp_a, second = bytes(ctx, t) + also + out + temp_b;
     *apart = first > second ? first : second;
     *one = in + more + out + temp_a + temp_b;
@@ -177,7 +179,7 @@ static bool join(Ctx *ctx, const Kernel *a, Kernel *b) {
 /* Before anything is built. */
 static bool may_pay(const Rows *r, const Kernel *a, const Kernel *b) {
     double apart, one;
-    live_bytes(r->lo->ctx, a, b, &apart, &one);
+    live_bytes(r->lo->ctx, a, b, true, &apart, &one);
     return r->forced || (one < apart && (r->lo->min_ram || bytes(r->lo->ctx, kernel_root(a)->buf) >
                                                                (double)r->lo->machine->l2));
 }
@@ -188,7 +190,7 @@ static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *
     const Buf *t = kernel_root(a)->buf, *y = kernel_root(b)->buf, *ring = NULL;
     int rows = t->rank - 2;
     double apart, one;
-    live_bytes(ctx, a, b, &apart, &one);
+    live_bytes(ctx, a, b, true, &apart, &one);
     for (int i = 0; i < joined->temps.len; i++)
         if (joined->temps.at[i]->name == t->name)
             ring = joined->temps.at[i];
@@ -201,6 +203,30 @@ static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *
     return single ? chain
                   : bytes(ctx, ring) <= (double)m->l1 ||
                         extent_estimate(ctx, ring->dim[rows]) <= RATIO_MAX * step;
+}
+
+/* Does b come right behind a? */
+static bool plan_follows(const Plan *plan, const Kernel *a, const Kernel *b) {
+    for (int i = 0; i < plan->items.len; i++) {
+        const PlanItem *pi = &plan->items.at[i];
+        if (pi->kernel == a)
+            return i + 1 < plan->items.len && plan->items.at[i + 1].kernel == b;
+        for (int j = 0; j < 2; j++)
+            if (pi->body[j] && plan_follows(pi->body[j], a, b))
+                return true;
+    }
+    return false;
+}
+
+bool rows_likely(Lower *lo, const Kernel *a, const Kernel *b) {
+    double apart, one;
+    int readers = 0;
+    if (!a || kernel_root(a)->buf->rank < 3 ||
+        kernel_root(b)->buf->rank != kernel_root(a)->buf->rank)
+        return false;
+    count_readers(lo->plan, kernel_root(a)->buf, &readers);
+    live_bytes(lo->ctx, a, b, false, &apart, &one);
+    return readers == 1 && one < apart && plan_follows(lo->plan, a, b);
 }
 
 /* Makes the two one kernel, the second; or leaves both as they are. */
