@@ -362,7 +362,6 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
         map_put(lane.names, s, (void *)(uintptr_t)(Str)(i ? "v[i + h]" : "v[i]"));
     }
     Op with = op == OP_VADD ? OP_ADD : op == OP_VMAX ? OP_MAX : OP_MIN;
-    print_expr(&lane, expr_op(p->ctx, with, scalar, 2, kid), P_ASSIGN);
     if (t == T_BOOL)
         internal_error(p->ctx, "no %s of truths", op_text(op));
     int half = lanes / 2;
@@ -401,6 +400,7 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
         text_s(&body, "    const float32x2_t v2 = vadd_f32(vget_low_f32(a), vget_high_f32(a));\n"
                       "    return vget_lane_f32(v2, 0) + vget_lane_f32(v2, 1);\n");
     } else {
+        print_expr(&lane, expr_op(p->ctx, with, scalar, 2, kid), P_ASSIGN);
         text_f(&body, "    %s v[%d];\n    for (int i = 0; i < %d; i++)\n        v[i] = a[i];\n",
                type_c(t), lanes, lanes);
         text_f(&body, "    for (int h = %d; h > 0; h /= 2)\n        for (int i = 0; i < h; i++)\n",
