@@ -609,7 +609,8 @@ void print_expr(Printer *p, const Expr *e, int prec) {
 }
 
 void print_element(Printer *p, const Expr *e, Dtype t) {
-    bool cast = t == T_BOOL && e->op != OP_LOAD && e->op != OP_INT;
+    bool memory = e->op == OP_LOAD && e->u.buf->space != SPACE_REG;
+    bool cast = t == T_BOOL && !memory && e->op != OP_INT;
     text_s(p->t, cast ? "(uint8_t)" : "");
     print_expr(p, e, cast ? P_UNARY : P_ASSIGN);
 }

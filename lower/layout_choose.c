@@ -19,8 +19,10 @@
 #define SYMBOLIC 32.0   /* what an unknown extent counts as there */
 #define REACH_MAX 16    /* elements a halo may have on one side of an unknown extent */
 #define SET_BYTES 4096  /* rows this far apart (or a multiple) share the sets of the L1 cache */
-#define LINE 16         /* f32 of a cache line */
-#define ROWS_MIN 8      /* rows of a tile that get in each other's way */
+#define WINDOW_MIN                                                                                 \
+    4           /* rows of a sum over windows that are worth copies of what is read and written */
+#define LINE 16 /* f32 of a cache line */
+#define ROWS_MIN 8 /* rows of a tile that get in each other's way */
 
 typedef struct Halo {
     int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
@@ -75,6 +77,13 @@ static Halo *halo_of(Layouts *l, const Buf *b) {
         map_put(l->halos, all_of(b), h);
     }
     return h;
+}
+
+static void widen(Halo *h, const Halo *need, int rank) {
+    for (int a = 0; a < rank; a++) {
+        h->lo[a] = need->lo[a] > h->lo[a] ? need->lo[a] : h->lo[a];
+        h->hi[a] = need->hi[a] > h->hi[a] ? need->hi[a] : h->hi[a];
+    }
 }
 
 /* A part has its neighbours where a halo along the concatenation would be. */
@@ -258,12 +267,25 @@ static void set_copied(Ctx *ctx, Def *d, Buf *b) {
     d->value = buf_load(ctx, b, index);
 }
 
-/* A kernel that copies b into the arena, in front of `reader`. */
-static Buf *copy_before(Layouts *l, const Kernel *reader, Buf *b) {
+static const Expr *reload(Ctx *ctx, const Expr *e, void *data) {
+    Buf *const *pair = data;
+    return e->op == OP_LOAD && e->u.buf == pair[0] ? buf_load(ctx, pair[1], e->kid) : e;
+}
+
+static void reread(Ctx *ctx, Kernel *k, Buf *from, Buf *to) {
+    Buf *pair[2] = {from, to};
+    for (int i = 0; i < k->defs.len; i++)
+        def_map(ctx, k->defs.at[i], reload, pair);
+    close_again(ctx, k);
+}
+
+/* A kernel that copies b into the arena, in front of `reader`, which reads the copy. */
+static Buf *copy_before(Layouts *l, Kernel *reader, Buf *b) {
     Ctx *ctx = l->lo->ctx;
     Def *d = def_new(ctx, str_f(ctx, "%s_in", b->name), type_dtype(b->type), b->rank, b->dim);
     set_copied(ctx, d, b);
     add_copy(l, reader, d, false);
+    reread(ctx, reader, b, d->buf);
     return d->buf;
 }
 
@@ -282,18 +304,6 @@ static void copy_behind(Layouts *l, Kernel *k) {
     close_again(ctx, k);
     map_put(l->writer, root->buf, k);
     add_copy(l, k, d, true);
-}
-
-static const Expr *reload(Ctx *ctx, const Expr *e, void *data) {
-    Buf *const *pair = data;
-    return e->op == OP_LOAD && e->u.buf == pair[0] ? buf_load(ctx, pair[1], e->kid) : e;
-}
-
-static void reread(Ctx *ctx, Kernel *k, Buf *from, Buf *to) {
-    Buf *pair[2] = {from, to};
-    for (int i = 0; i < k->defs.len; i++)
-        def_map(ctx, k->defs.at[i], reload, pair);
-    close_again(ctx, k);
 }
 
 /* ---- one kernel ------------------------------------------------------------------------------ */
@@ -360,7 +370,6 @@ static void give_halo(Layouts *l, Kernel *k) {
             continue;
         if (copied) {
             Buf *copy = copy_before(l, k, b);
-            reread(ctx, k, b, copy);
             if (has)
                 halo_of(l, copy)->channels_last = has->channels_last;
             b = copy;
@@ -368,10 +377,7 @@ static void give_halo(Layouts *l, Kernel *k) {
         Halo *h = halo_of(l, b);
         h->fill = fill;
         h->padded = true;
-        for (int a = 0; a < b->rank; a++) {
-            h->lo[a] = need.lo[a] > h->lo[a] ? need.lo[a] : h->lo[a];
-            h->hi[a] = need.hi[a] > h->hi[a] ? need.hi[a] : h->hi[a];
-        }
+        widen(h, &need, b->rank);
         d->when = NULL;
     }
 }
@@ -406,10 +412,7 @@ static void map_border(void *data, const Expr *e) {
     m->guarded++;
     const Expr *lanes = def_var(m->l->lo->ctx, m->d, m->d->buf->rank - 1);
     m->fits &= reach(m->l->lo->ctx, m->d, load, &need) && load->nkid == 4 && load->kid[1] == lanes;
-    for (int i = 0; i < m->buf->rank; i++) {
-        m->need.lo[i] = need.lo[i] > m->need.lo[i] ? need.lo[i] : m->need.lo[i];
-        m->need.hi[i] = need.hi[i] > m->need.hi[i] ? need.hi[i] : m->need.hi[i];
-    }
+    widen(&m->need, &need, m->buf->rank);
 }
 
 static const Expr *unguarded(Ctx *ctx, const Expr *e, void *data) {
@@ -430,16 +433,11 @@ static void map_halo(Layouts *l, Kernel *k) {
         return;
     Buf *b = m.buf;
     const Halo *has = halo_get(l, b);
-    if (!is_free(l, b) || !may_grow(b, &m.need) || (has && has->padded && has->fill)) {
+    if (!is_free(l, b) || !may_grow(b, &m.need) || (has && has->padded && has->fill))
         b = copy_before(l, k, b);
-        reread(ctx, k, m.buf, b);
-    }
     Halo *h = halo_of(l, b);
     h->channels_last = h->padded = true;
-    for (int a = 0; a < b->rank; a++) {
-        h->lo[a] = m.need.lo[a] > h->lo[a] ? m.need.lo[a] : h->lo[a];
-        h->hi[a] = m.need.hi[a] > h->hi[a] ? m.need.hi[a] : h->hi[a];
-    }
+    widen(h, &m.need, b->rank);
     d->value = expr_map(ctx, d->value, unguarded, b);
 }
 
@@ -549,6 +547,13 @@ static const Expr *group_operand(Ctx *ctx, const Roles *r) {
     return group ? o.load : NULL;
 }
 
+/* What k reads gets that order; in a copy when it must, or cannot lie so itself. */
+static void give_order(Layouts *l, Kernel *k, Buf *b, bool copied, bool channels_last) {
+    if (copied || !is_free(l, b))
+        b = copy_before(l, k, b);
+    halo_of(l, b)->channels_last = channels_last;
+}
+
 /* A convolution in groups reads channels side by side only when it is depthwise and its operand lies so. Else it
  * does best along positions, all in the order of the dimensions, but for depthwise ones over every other position:
  * two loads a vector are dearer there than an operand made to lie so (96 channels at 112x112: 233 and 178 us).
@@ -565,15 +570,23 @@ static bool prefer_positions(Layouts *l, Kernel *k, const Roles *r, const Expr *
     bool positions = b->type == T_F32 && (step == 1 || (step == 2 && !lanes));
     if (positions ? !last : last || !lanes)
         return positions;
-    if (last || !is_free(l, b)) {
-        if (l->lo->min_ram)
-            return false;
-        Buf *copy = copy_before(l, k, b);
-        reread(ctx, k, b, copy);
-        b = copy;
-    }
-    halo_of(l, b)->channels_last = !last;
+    if (l->lo->min_ram && (last || !is_free(l, b)))
+        return false;
+    give_order(l, k, b, last, !last);
     return positions;
+}
+
+/* The load of a pooling over windows with a border, at vectors of channels. */
+static const Expr *pooled_load(const Layouts *l, const Kernel *k, const Def *acc) {
+    const Expr *x = acc && acc->when && acc->buf->rank == 4 ? acc->value : NULL;
+    int64_t dim[4], high;
+    bool fits = x && x->op == OP_LOAD && x->nkid == 4 && acc->naxis == 6 &&
+                acc->buf->type == T_F32 && is_input(k, x->u.buf) && buf_dims(x->u.buf, dim) &&
+                dim[1] * 4 >= l->lo->machine->vec && x->kid[1] == def_var(l->lo->ctx, acc, 1) &&
+                (acc->combine != OP_ADD || !expr_is_int(acc->axis[4].var->extent, &high) ||
+                 high >= WINDOW_MIN) &&
+                expr_uses_sym(x->kid[2], acc->axis[4].var);
+    return fits ? x : NULL;
 }
 
 /* The output of a convolution, or of a map along channels, and what follows from it do best with the channels
@@ -586,7 +599,8 @@ static void prefer_channels(Layouts *l, Kernel *k) {
         return;
     Buf *out = r.root->buf;
     int64_t channels;
-    bool starts = is_convolution(l->lo->ctx, &r) || map_along_channels(l, k);
+    const Expr *pooled = l->lo->machine->vec && !l->lo->min_ram ? pooled_load(l, k, r.acc) : NULL;
+    bool starts = is_convolution(l->lo->ctx, &r) || map_along_channels(l, k) || pooled;
     if (out->rank < 3 || !expr_is_int(out->dim[1], &channels) || channels < CHANNELS_MIN ||
         !(starts || follows_channels(l, k)))
         return;
@@ -597,6 +611,8 @@ static void prefer_channels(Layouts *l, Kernel *k) {
         out = r.root->buf;
     }
     halo_of(l, out)->channels_last = true;
+    if (pooled)
+        give_order(l, k, pooled->u.buf, false, true);
 }
 
 /* A sum of products of 8-bit integers takes groups of two or four along the channels, or along the last dimension:
@@ -631,11 +647,8 @@ static void group_inputs(Layouts *l, Kernel *k) {
     }
     if (room <= 0 && !channels)
         return;
-    if (!free) {
-        Buf *copy = copy_before(l, k, b);
-        reread(ctx, k, b, copy);
-        b = copy;
-    }
+    if (!free)
+        b = copy_before(l, k, b);
     Halo *h = halo_of(l, b);
     h->channels_last |= channels;
     h->hi[g] = room > h->hi[g] ? room : h->hi[g];
