@@ -37,11 +37,11 @@ static bool among(Buf *const *at, int n, const Buf *b) {
     return false;
 }
 
-static double arena_bytes(Ctx *ctx, Buf *const *at, int n, const Kernel *but, const Buf * not ) {
+static double arena_bytes(Ctx *ctx, Buf *const *at, int n, const Kernel *but, const Buf *except) {
     double sum = 0;
     for (int i = 0; i < n; i++)
-        if (at[i]->space == SPACE_ARENA &&
-            at[i] != not &&!(but && among(but->ins.at, but->ins.len, at[i])))
+        if (at[i]->space == SPACE_ARENA && at[i] != except &&
+            !(but && among(but->ins.at, but->ins.len, at[i])))
             sum += bytes(ctx, at[i]);
     return sum;
 }

@@ -159,7 +159,8 @@ def _tile_packed(net):
 @case("tile_rounded", halo=True)
 def _tile_rounded(net):
     """In groups, depthwise or more, along positions of the caller's own buffer with a border."""
-    groups, c, m, k = net.size(2, 9), net.pick(1, 2, 3), net.pick(1, 2, 5), net.pick(3, 5)
+    c, m, k = net.pick(1, 2, 3), net.pick(1, 2, 5), net.pick(3, 5)
+    groups = net.size(2, 9 if c > 1 else net.lanes - 1)
     stride = net.pick(1, 2) if c > 1 else 1
     size = [net.size(7, 40), stride * net.size(13, 37)]
     y = net.add("Conv", net.input([net.size(1, 2), groups * c, *size]), net.ints([groups * m, c, k, k]), group=groups,
