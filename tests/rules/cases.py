@@ -148,12 +148,14 @@ def depthwise(net):
 
 @case("tile_padded")
 def _tile_padded(net):
-    net.pick(product, product, window)(net)
+    kinds = (product, product, window) if net.part else (product,)  # the steps of those with halos are not compared
+    net.pick(*kinds)(net)
 
 
 @case("tile_packed")
 def _tile_packed(net):
-    net.pick(product, window, depthwise)(net)
+    kinds = (product, window, depthwise) if net.part else (product,)
+    net.pick(*kinds)(net)
 
 
 @case("tile_rounded", halo=True)
