@@ -434,11 +434,11 @@ def _winograd4(net):
 @case("slide", ("c", *VECTORS), steps=False)
 def _slide(net):
     """Two to four stages by rows: windows of any stride and border, a projection, a shortcut over some of them."""
-    n, c, h, w = net.pick(1, 1, 2), net.size(16, 40), net.size(6, 17), net.size(4, 17)
+    n, c, h, w = net.pick(1, 1, 2), net.size(16, 40), net.size(7, 17), net.size(7, 17)
     x = shortcut = net.add("Relu", net.add("Conv", net.input([n, 3, h, w], 2), net.ints([c, 3, 1, 1], 2)))
     for stage in range(net.pick(1, 2, 3)):
         k, s = net.pick(2, 3, 3, 5), net.pick(1, 1, 2)
-        pads = [int(p) for p in net.rng.integers(0, k, 4)] if net.chance() else [k // 2] * 4
+        pads = [int(p) for p in net.rng.integers(0, k, 4)] if stage == 0 and net.chance() else [k // 2] * 4
         kind = net.pick("depthwise", "depthwise", "conv", "pool")
         if kind == "depthwise":
             x = net.add("Conv", x, net.ints([c, 1, k, k], 1), group=c, pads=pads, strides=[s, s])
@@ -463,7 +463,7 @@ def _kernel_lift(net):
 
 @case("kernel_ways", FUSED, forced="", steps=False)
 def _kernel_ways(net):
-    k = 4 * net.size(1, 17)
+    k = 4 * net.size(2, 17)
     if net.chance():
         x = net.add("Conv", features(net, k), net.ints([1, k, 3, 3]), pads=[1] * 4)
         net.out(net.add("Relu", x) if net.chance() else x, 4)
