@@ -599,7 +599,7 @@ static void prefer_channels(Layouts *l, Kernel *k) {
         return;
     Buf *out = r.root->buf;
     int64_t channels;
-    const Expr *pooled = l->lo->machine->vec && !l->lo->min_ram ? pooled_load(l, k, r.acc) : NULL;
+    const Expr *pooled = !l->lo->min_ram ? pooled_load(l, k, r.acc) : NULL;
     bool starts = is_convolution(l->lo->ctx, &r) || map_along_channels(l, k) || pooled;
     if (out->rank < 3 || !expr_is_int(out->dim[1], &channels) || channels < CHANNELS_MIN ||
         !(starts || follows_channels(l, k)))
@@ -710,28 +710,28 @@ static void spread_rows(Layouts *l) {
 
 /* ---- storage --------------------------------------------------------------------------------- */
 
-/* The dimension that is i-th in storage, outermost first. */
-static int stored_dim(const Buf *b, const Halo *h, int i) {
-    return !h->channels_last || i == 0 ? i : i == b->rank - 1 ? 1 : i + 1;
-}
-
-static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
-    bool padded = false;
+void buf_store_in(Ctx *ctx, Buf *b, bool channels_last, const int64_t *before,
+                  const int64_t *behind, int64_t room) {
     const Expr *stride = expr_i(ctx, 1), *at = expr_i(ctx, 0);
     b->dimvar = ctx_newn(ctx, Sym *, b->rank);
     for (int i = 0; i < b->rank; i++)
         b->dimvar[i] = sym_axis(ctx, str(ctx, "i"), b->dim[i]);
-    for (int i = b->rank; i-- > 0;) {
-        int d = stored_dim(b, h, i);
-        const Expr *v = expr_add(ctx, expr_sym(ctx, b->dimvar[d]), expr_i(ctx, h->lo[d]));
+    for (int i = b->rank; i-- > 0; room = 0) {
+        int d = !channels_last || i == 0 ? i : i == b->rank - 1 ? 1 : i + 1;
+        const Expr *v = expr_add(ctx, expr_sym(ctx, b->dimvar[d]), expr_i(ctx, before[d]));
         at = expr_add(ctx, at, expr_mul(ctx, v, stride));
-        int64_t room = h->lo[d] + h->hi[d] + (i == b->rank - 1 ? h->room : 0);
-        const Expr *row = expr_add(ctx, b->dim[d], expr_i(ctx, room));
+        const Expr *row = expr_add(ctx, b->dim[d], expr_i(ctx, before[d] + behind[d] + room));
         stride = expr_mul(ctx, stride, row);
-        padded |= h->lo[d] + h->hi[d] > 0;
     }
     b->where = at;
     b->size = stride;
+}
+
+static void set_where(Ctx *ctx, Buf *b, const Halo *h) {
+    bool padded = false;
+    buf_store_in(ctx, b, h->channels_last, h->lo, h->hi, h->room);
+    for (int i = 0; i < b->rank; i++)
+        padded |= h->lo[i] + h->hi[i] > 0;
     b->fill = !padded ? NULL : h->fill ? h->fill : expr_const(ctx, type_dtype(b->type), 0);
     if (!padded)
         return;

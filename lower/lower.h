@@ -171,6 +171,10 @@ bool loop_prefetch(Lower *lo, Func *f); /* weights of the next panel */
 bool loop_flatten(Ctx *ctx, Func *f);
 /* layout_choose.c: writes the fill around a buffer that has a halo, each element once. */
 Stmt *loop_border(Ctx *ctx, Buf *b);
+/* Gives b its dimvar, where and size: the dimensions in order, or dimension 1 innermost; before[d] and behind[d]
+ * elements around dimension d, and `room` more behind each innermost row. */
+void buf_store_in(Ctx *ctx, Buf *b, bool channels_last, const int64_t *before,
+                  const int64_t *behind, int64_t room);
 /* Offset in elements of a logical index: b->where, or row-major. */
 const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);
 bool loop_hoist(Ctx *ctx, Func *f);

@@ -146,31 +146,21 @@ static bool is_disturbed(const Slide *s, const Func *f, const LoopList *loops) {
 static Buf *ring_new(const Slide *s) {
     Ctx *ctx = s->ctx;
     const Buf *b = s->from;
-    const Expr *dim[RANK_MAX], *stride = expr_i(ctx, 1);
-    int inner = buf_inner_axis(ctx, b), rank = b->rank;
-    bool channels_last = b->where && inner == 1;
+    const Expr *dim[RANK_MAX];
+    int64_t around[2 * RANK_MAX] = {0};
+    int rank = b->rank;
     for (int i = 0; i < rank; i++)
         dim[i] = i == s->dim ? expr_i(ctx, s->rows) : b->dim[i];
     Buf *r = buf_new(ctx, b->name, type_dtype(b->type), SPACE_ARENA, rank, dim);
     r->def = b->def;
     r->ndef = 1;
-    r->dimvar = ctx_newn(ctx, Sym *, rank);
-    r->where = expr_i(ctx, 0);
     r->fill = b->fill;
-    if (b->halo) {
-        r->halo = ctx_copy(ctx, b->halo, 2 * (size_t)rank * sizeof *r->halo);
-        r->halo[s->dim] = r->halo[rank + s->dim] = 0;
-    }
-    for (int i = 0; i < rank; i++)
-        r->dimvar[i] = sym_axis(ctx, str(ctx, "i"), r->dim[i]);
-    for (int i = rank; i-- > 0;) {
-        int d = !channels_last || i == 0 ? i : i == rank - 1 ? 1 : i + 1;
-        int64_t before = r->halo ? r->halo[d] : 0, behind = r->halo ? r->halo[rank + d] : 0;
-        const Expr *at = expr_add(ctx, expr_sym(ctx, r->dimvar[d]), expr_i(ctx, before));
-        r->where = expr_add(ctx, r->where, expr_mul(ctx, at, stride));
-        stride = expr_mul(ctx, stride, expr_add(ctx, r->dim[d], expr_i(ctx, before + behind)));
-    }
-    r->size = expr_add(ctx, stride, expr_i(ctx, ROOM));
+    for (int i = 0; b->halo && i < 2 * rank; i++)
+        around[i] = i % rank == s->dim ? 0 : b->halo[i];
+    if (b->halo)
+        r->halo = ctx_copy(ctx, around, 2 * (size_t)rank * sizeof *around);
+    buf_store_in(ctx, r, b->where && buf_inner_axis(ctx, b) == 1, around, around + rank, 0);
+    r->size = expr_add(ctx, r->size, expr_i(ctx, ROOM));
     return r;
 }
 
