@@ -41,6 +41,12 @@ static int by_length(const void *pa, const void *pb) {
     return x != y ? (x > y ? -1 : 1) : by_size(pa, pb);
 }
 
+/* From where most is needed to both sides: a block is placed beside those that it must fit between. */
+static int by_far(const void *pa, const void *pb) {
+    const Place *a = *(Place *const *)pa, *b = *(Place *const *)pb;
+    return a->far != b->far ? a->far - b->far : by_length(pa, pb);
+}
+
 static int by_offset(const void *pa, const void *pb) {
     const Place *a = *(Place *const *)pa, *b = *(Place *const *)pb;
     return a->at != b->at ? (a->at < b->at ? -1 : 1) : (a->id < b->id ? -1 : 1);
@@ -80,13 +86,19 @@ static int64_t place_in_order(Place *const *order, int n, Place **there, bool ti
 
 int64_t place_bound(Place *const *place, int n) {
     int64_t bound = 0;
+    int most = 0;
     for (int i = 0; i < n; i++) {
         int64_t sum = 0;
         for (int j = 0; j < n; j++)
             if (place[j]->from <= place[i]->from && place[i]->from <= place[j]->to)
                 sum += place[j]->size;
+        most = sum > bound ? place[i]->from : most;
         bound = sum > bound ? sum : bound;
     }
+    for (int i = 0; i < n; i++)
+        place[i]->far = place[i]->from > most ? place[i]->from - most
+                        : place[i]->to < most ? most - place[i]->to
+                                              : 0;
     return bound;
 }
 
@@ -129,7 +141,7 @@ static bool move_peak(Search *s, int k) {
 
 int64_t memory_place(Ctx *ctx, Place **place, int n, int64_t *bound) {
     static int (*const orders[])(const void *, const void *) = {by_size, by_area, by_length,
-                                                                by_start};
+                                                                by_start, by_far};
     *bound = place_bound(place, n);
     if (n == 0)
         return 0;
@@ -141,7 +153,7 @@ int64_t memory_place(Ctx *ctx, Place **place, int n, int64_t *bound) {
                 INT64_MAX,
                 ctx_newn(ctx, int64_t, n),
                 true};
-    for (int o = 0; o < 8 && s.best > s.bound; o++) {
+    for (int o = 0; o < 10 && s.best > s.bound; o++) {
         qsort(place, (size_t)n, sizeof(Place *), orders[o / 2]);
         try_order(&s, o % 2 == 0);
     }
