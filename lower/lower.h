@@ -112,6 +112,7 @@ bool graph_phases(Lower *lo);    /* transposed convolutions over whole steps of 
 bool graph_raise(Lower *lo);     /* DequantizeLinear around a contraction leaves its sum */
 bool graph_fold(Lower *lo);      /* small constant equations become constants */
 bool graph_rewrite(Lower *lo);   /* graph.rules: constant factors into sums, … */
+bool graph_places(Lower *lo);    /* stores at places known now become maps */
 bool graph_narrow(Lower *lo);    /* reductions lose the axes they do not read */
 bool graph_prune(Lower *lo);     /* what no output needs goes */
 bool kernel_winograd(Lower *lo); /* 3x3 windows become contractions between transforms */

@@ -481,6 +481,19 @@ def _graph_phases(net):
     net.out(net.add("Relu", y) if net.chance() else y, 4)
 
 
+@case("graph_places", FUSED, forced="", steps=False)
+def _graph_places(net):
+    """A slice written by ScatterND, whose indices are all of its places or those of its first dimensions."""
+    shape = [net.size(2, 17) for _ in range(net.pick(1, 2, 3))]
+    low = [int(net.rng.integers(0, n)) for n in shape]
+    box = [np.arange(a, int(net.rng.integers(a + 1, n + 1))) for a, n in zip(low, shape)]
+    given = net.pick(*range(1, len(shape) + 1))
+    at = np.stack(np.meshgrid(*box[:given], indexing="ij"), -1)
+    u = net.input([len(b) for b in box[:given]] + shape[given:])
+    y = net.add("ScatterND", net.input(shape), at, u, reduction=net.pick("none", "none", "add", "max"))
+    net.out(net.add("Relu", y) if net.chance() else y, len(shape))
+
+
 @case("kernel_concat", FUSED, forced="", steps=False)
 def _kernel_concat(net):
     x = features(net, 8, 8)
