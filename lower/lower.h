@@ -131,6 +131,8 @@ bool sched_rows(Lower *lo); /* neighbouring kernels become one, a few rows betwe
 /* Before there are schedules: will sched_rows make one of a and b with --min-ram? */
 bool rows_likely(Lower *lo, const Kernel *a, const Kernel *b);
 bool slide_named(const char *rule); /* is it --rule=slide? */
+bool sched_copies(Lower *lo);       /* a large copy becomes a part of the kernel that reads it */
+bool copy_named(const char *rule);  /* is it --rule=copy? */
 bool kernel_loops(Lower *lo);       /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */

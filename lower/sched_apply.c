@@ -7,7 +7,8 @@ static StepFn *const APPLY[STEP_COUNT] = {
     [STEP_VECTORIZE] = sched_vectorize,   [STEP_PARALLEL] = sched_parallel,
     [STEP_COMPUTE_AT] = sched_compute_at, [STEP_SLIDE] = sched_slide,
     [STEP_STAGE] = sched_stage,           [STEP_PACK] = sched_pack,
-    [STEP_INTERLEAVE] = sched_pack,       [STEP_TENSORIZE] = sched_tensorize,
+    [STEP_STORE_AT] = sched_store_at,     [STEP_INTERLEAVE] = sched_pack,
+    [STEP_TENSORIZE] = sched_tensorize,
 };
 
 /* A step that finds none of its loops would pass unnoticed. */

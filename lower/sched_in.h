@@ -19,12 +19,15 @@ Def *kernel_def(const Kernel *k, Str name);
 /* sched_place.c: the box of b that a body reads, in each dimension from lo to hi, all loops inside run through.
  * How many loads there are; -1: no bounds are known. */
 int loop_region(Ctx *ctx, const Buf *b, const Stmt *body, const Expr **lo, const Expr **hi);
+/* sched_store.c: do the loop and those around it go through all of b, a box an iteration, from lo to hi? */
+bool loop_covers(Ctx *ctx, const Func *f, const Buf *b, const Stmt *loop, const Expr **lo,
+                 const Expr **hi);
 /* sched_slide.c: do loops of these nests run in turn because something slides in them? */
 bool nests_slide(const Stmt *s);
 /* One function a row of steps.def; false with *why when the step does not apply. */
 typedef bool StepFn(Ctx *ctx, Func *f, const Step *step, Str *why);
 StepFn sched_split, sched_fuse, sched_reorder, sched_unroll, sched_vectorize, sched_parallel,
-    sched_compute_at, sched_slide, sched_stage, sched_pack, sched_tensorize;
+    sched_compute_at, sched_store_at, sched_slide, sched_stage, sched_pack, sched_tensorize;
 /* May a loop run past its extent up to a multiple of `by`, since what it adds there is zero? */
 bool loop_may_overrun(Ctx *ctx, const Stmt *loop, int64_t by);
 /* Marks the loop of `group` products inside a loop of lanes; false with *why when there is none. */

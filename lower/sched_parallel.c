@@ -115,7 +115,7 @@ static bool loop_may_share(Ctx *ctx, const Stmt *loop, Str *why) {
     stmt_walk(loop->body, find_stored, &st);
     if (st.ends)
         return step_fails(ctx, why, "what %s does may end the run", loop->label);
-    for (int i = 0; i < st.bufs.len; i++)
+    for (int i = 0; i < st.bufs.len && !expr_is(loop->a, 1); i++)
         if (!is_apart(ctx, loop, st.bufs.at[i]))
             return step_fails(ctx, why, "iterations of %s share parts of '%s'", loop->label,
                               st.bufs.at[i]->name ? st.bufs.at[i]->name : "?");

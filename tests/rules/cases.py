@@ -453,6 +453,27 @@ def _slide(net):
     net.out(net.add("Conv", x, net.ints([net.size(16, 40), c, 1, 1], 1)), 4)
 
 
+@case("copy", ("c", *VECTORS), steps=False)
+def _copy(net):
+    """A cache and its new rows, an output and read: by a product of one row with or of its rows, a sum, a map."""
+    heads, rows, k = net.size(1, 4), net.size(2, 33), net.size(4)
+    axis = net.pick(1, 1, 1, 2)
+    new = [heads, net.size(1, 3), k] if axis == 1 else [heads, rows, net.size(1, 17)]
+    present = net.add("Concat", net.input([heads, rows, k]), net.input(new), axis=axis)
+    rows, k = (rows + new[1], k) if axis == 1 else (rows, k + new[2])
+    net.out(present, 3)
+    reader = net.pick("scores", "values", "sum", "map")
+    if reader == "scores":
+        y = net.add("MatMul", net.input([heads, 1, k]), net.add("Transpose", present, perm=[0, 2, 1]))
+    elif reader == "values":
+        y = net.add("MatMul", net.input([heads, 1, rows]), present)
+    elif reader == "sum":
+        y = net.add("ReduceSum", present, np.array([net.pick(1, 2)]), keepdims=1)
+    else:
+        y = net.add("Mul", net.add("Relu", present), net.ints([k]))
+    net.out(y, 3)
+
+
 @case("kernel_lift", FUSED, forced="", steps=False)
 def _kernel_lift(net):
     c, k = net.size(4, 33), net.pick(2, 3)

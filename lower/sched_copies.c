@@ -1,0 +1,248 @@
+/* What a kernel only copies (the parts of a concatenation: a cache and its new row) is copied by the kernel that
+ * reads it first, a row at a time, where it does not stay in L2 and that kernel goes through it once: it is read
+ * from memory once instead of twice. Precondition: sched_choose. Class exact.
+ *
+ *   before  k3 { t = select(k < 511, past, new) } ; k5 { y = …t… } schedule T
+ *   after   k5 { t = … ; y = …t… } schedule T ; store_at t in y at y.n ; split t.l …
+ *
+ * --rule=copy does so wherever it applies. */
+#include "lower/sched_in.h"
+#include "lower/sched_rules.h"
+#include "lower/uses.h"
+
+#include <string.h>
+
+typedef struct Copies {
+    Lower *lo;
+    Uses *uses;
+    bool forced;
+} Copies;
+
+bool copy_named(const char *rule) {
+    return rule && !strcmp(rule, "copy");
+}
+
+/* ---- is it a copy? ------------------------------------------------------------------------------------- */
+
+static void value_node(void *data, const Expr *e) {
+    bool *plain = data;
+    bool index = e->type == T_I64 || e->type == T_BOOL;
+    *plain &= index || e->op == OP_LOAD || e->op == OP_SELECT;
+}
+
+static bool is_state(const Program *prog, const Buf *b) {
+    bool state = state_output(prog, b) != NULL;
+    for (int i = 0; i < prog->inputs.len; i++)
+        state |= state_output(prog, prog->inputs.at[i].buf) == b;
+    return state;
+}
+
+static double bytes(Ctx *ctx, const Buf *b) {
+    return buf_volume(ctx, b) * type_bytes(type_dtype(b->type));
+}
+
+/* A map of nothing but loads, stored by its rows as they are. */
+static bool is_copy(const Copies *c, const Kernel *a) {
+    Ctx *ctx = c->lo->ctx;
+    const Def *d = kernel_root(a);
+    const Buf *t = d->buf;
+    const BufUse *use = uses_of(c->uses, t);
+    bool plain = true;
+    if (a->defs.len != 1 || d->at || d->scan || d->when || d->combine != COMBINE_SET ||
+        d->naxis != t->rank || t->rank < 1 || t->ndef != 1 || t->whole || t->parts.len || t->halo ||
+        t->bound || use->calls || use->items.len || is_state(c->lo->prog, t))
+        return false;
+    if (!c->forced && (bytes(ctx, t) <= (double)c->lo->machine->l2 ||
+                       (c->lo->machine->vec && (!a->rule || strcmp(a->rule, "map_lanes") != 0))))
+        return false;
+    for (int i = 0; i < a->ins.len; i++)
+        if (is_state(c->lo->prog, a->ins.at[i]))
+            return false;
+    expr_walk(ctx, d->value, value_node, &plain);
+    return plain && d->value->type == t->type;
+}
+
+/* ---- the kernel that reads it -------------------------------------------------------------------------- */
+
+static bool among(Buf *const *at, int n, const Buf *b) {
+    for (int i = 0; i < n; i++)
+        if (at[i] == b)
+            return true;
+    return false;
+}
+
+/* The kernel behind item i that reads t first; NULL: none, or what t is made of is written before. */
+static Kernel *first_reader(const Plan *plan, int i) {
+    const Kernel *a = plan->items.at[i].kernel;
+    const Buf *t = kernel_root(a)->buf;
+    while (++i < plan->items.len && plan->items.at[i].kernel) {
+        Kernel *k = plan->items.at[i].kernel;
+        if (among(k->ins.at, k->ins.len, t))
+            return k;
+        for (int j = 0; j < a->ins.len; j++)
+            if (among(k->outs.at, k->outs.len, a->ins.at[j]))
+                return NULL;
+    }
+    return NULL;
+}
+
+static bool may_join(const Kernel *a, const Kernel *b) {
+    const Def *d = kernel_root(a);
+    for (int i = 0; i < b->defs.len; i++) {
+        const Def *e = b->defs.at[i];
+        if (e->scan || e->at || e->name == d->name || e->buf->name == d->buf->name ||
+            among(a->ins.at, a->ins.len, e->buf))
+            return false;
+    }
+    return true;
+}
+
+/* ---- where in it --------------------------------------------------------------------------------------- */
+
+typedef VEC(Stmt *) Path; /* loops around all loads, outermost first */
+
+static bool reads(const Stmt *s, const Buf *b) {
+    if (s->a && expr_uses_buf(s->a, b))
+        return true;
+    for (const Stmt *in = s->body; in; in = in->next)
+        if (reads(in, b))
+            return true;
+    return false;
+}
+
+static void follow_loads(Ctx *ctx, Path *p, Stmt *list, const Def *d) {
+    Stmt *only = NULL;
+    for (Stmt *s = list; s; s = s->next) {
+        if (s->def == d || !reads(s, d->buf))
+            continue;
+        if (only)
+            return;
+        only = s;
+    }
+    if (!only || (only->op != STMT_FOR && only->op != STMT_ALLOC))
+        return;
+    if (only->op == STMT_FOR)
+        vec_push(ctx, p, only);
+    follow_loads(ctx, p, only->body, d);
+}
+
+/* The innermost loop that reads whole rows of t, each once; NULL. */
+static const Stmt *row_loop(const Copies *c, const Func *f, const Def *d) {
+    Ctx *ctx = c->lo->ctx;
+    const Expr *lo[RANK_MAX], *hi[RANK_MAX];
+    int inner = buf_inner_axis(ctx, d->buf);
+    Path p = {0};
+    follow_loads(ctx, &p, f->body, d);
+    for (int i = p.len; inner >= 0 && i-- > 0;) {
+        const Stmt *s = p.at[i];
+        LoopRef name = {s->def ? s->def->name : NULL, s->label};
+        double box = type_bytes(type_dtype(d->buf->type));
+        if (s->run != RUN_SERIAL || !s->def || loops_find(ctx, f, &name).len != 1 ||
+            !loop_covers(ctx, f, d->buf, s, lo, hi))
+            continue;
+        for (int a = 0; a < d->buf->rank; a++) {
+            lo[a] = expr_add(ctx, expr_sub(ctx, hi[a], lo[a]), expr_i(ctx, 1));
+            box *= extent_estimate(ctx, lo[a]);
+        }
+        if (lo[inner] == d->buf->dim[inner])
+            return box <= (double)c->lo->machine->l1 / 2 ? s : NULL;
+    }
+    return NULL;
+}
+
+/* ---- one kernel of two --------------------------------------------------------------------------------- */
+
+static bool add_step(Ctx *ctx, Kernel *k, const Step *s) {
+    Str why;
+    if (!step_apply(ctx, k->func, s, &why))
+        return false;
+    vec_push(ctx, &k->sched->steps, *s);
+    return true;
+}
+
+/* The steps of `from`, but those of threads; loops without a Def's name are the root's. */
+static bool add_steps(Ctx *ctx, Kernel *k, const Kernel *from) {
+    for (int i = 0; i < from->sched->steps.len; i++) {
+        Step s = from->sched->steps.at[i];
+        s.loop = ctx_copy(ctx, s.loop, (size_t)s.nloop * sizeof *s.loop);
+        for (int l = 0; l < s.nloop; l++)
+            s.loop[l].def = s.loop[l].def ? s.loop[l].def : kernel_root(from)->name;
+        if (s.op != STEP_PARALLEL && !add_step(ctx, k, &s))
+            return false;
+    }
+    return true;
+}
+
+/* b gets a's Def and both schedules; false: it does not fit, and b is not as it was. */
+static bool join(const Copies *c, const Kernel *a, Kernel *b) {
+    Ctx *ctx = c->lo->ctx;
+    Kernel old = *b;
+    Def *d = kernel_root(a);
+    memset(b, 0, sizeof *b);
+    vec_push(ctx, &b->defs, d);
+    for (int i = 0; i < old.defs.len; i++)
+        vec_push(ctx, &b->defs, old.defs.at[i]);
+    for (int i = 0; i < old.kept.len; i++)
+        vec_push(ctx, &b->kept, old.kept.at[i]);
+    vec_push(ctx, &b->kept, d->buf);
+    kernel_close(ctx, b);
+    b->name = old.name;
+    b->rule = old.rule;
+    b->func = loop_build(ctx, b);
+    b->sched = ctx_new(ctx, Sched);
+    if (!add_steps(ctx, b, &old))
+        return false;
+    const Stmt *at = row_loop(c, b->func, d);
+    Step store = {.op = STEP_STORE_AT, .def = d->name, .in = kernel_root(b)->name, .nloop = 1};
+    if (!at)
+        return false;
+    store.loop = ctx_new(ctx, LoopRef);
+    *store.loop = (LoopRef){at->def->name, at->label};
+    return add_step(ctx, b, &store) && add_steps(ctx, b, a);
+}
+
+static bool try_join(const Copies *c, const Kernel *a, Kernel *b) {
+    Kernel before = *b;
+    if (!may_join(a, b))
+        return false;
+    if (join(c, a, b)) {
+        schedule_parallel(c->lo, b);
+        return true;
+    }
+    *b = before;
+    return false;
+}
+
+static void drop_kernel(Module *m, const Kernel *k) {
+    int n = 0;
+    for (int i = 0; i < m->kernels.len; i++)
+        if (m->kernels.at[i] != k)
+            m->kernels.at[n++] = m->kernels.at[i];
+    m->kernels.len = n;
+}
+
+static void copies_plan(const Copies *c, Plan *plan) {
+    int n = 0;
+    for (int i = 0; i < plan->items.len; i++) {
+        PlanItem pi = plan->items.at[i];
+        for (int b = 0; b < 2; b++)
+            if (pi.body[b])
+                copies_plan(c, pi.body[b]);
+        Kernel *reader = pi.kernel && is_copy(c, pi.kernel) ? first_reader(plan, i) : NULL;
+        if (reader && try_join(c, pi.kernel, reader))
+            drop_kernel(c->lo->module, pi.kernel);
+        else
+            plan->items.at[n++] = pi;
+    }
+    plan->items.len = n;
+}
+
+bool sched_copies(Lower *lo) {
+    const Options *opt = lo->ctx->opt;
+    Copies c = {.lo = lo, .forced = opt && copy_named(opt->rule)};
+    if (lo->o0 || lo->min_ram || (opt && opt->rule && !c.forced))
+        return true;
+    c.uses = uses_build(lo->ctx, lo->prog);
+    copies_plan(&c, lo->plan);
+    return true;
+}
