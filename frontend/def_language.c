@@ -301,7 +301,7 @@ static bool causal_store(Definer *d, Buf *acc, Dtype t) {
         e = expr_add(d->ctx, e, eq_at(d, wide, bias, v[1]));
     if (!none) { /* of the sum as it would be stored */
         e = expr_cast(d->ctx, wide, expr_cast(d->ctx, t, e));
-        e = eq_text(d, wide, "e = exp(-abs(x)); x * (select(x < 0, e, 1) / (1 + e))", "x", e, NULL);
+        e = eq_text(d, wide, "x * sigmoid(x)", "x", e, NULL);
     }
     eq_emit(d, y, e);
     return true;

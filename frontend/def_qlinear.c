@@ -93,7 +93,7 @@ static bool qlinear_unary(Definer *d, const char *text) {
 }
 
 bool def_qlinear_sigmoid(Definer *d) {
-    return qlinear_unary(d, "e = exp(-abs(x)); select(x < 0, e, 1) / (1 + e) / sy");
+    return qlinear_unary(d, "sigmoid(x) / sy");
 }
 
 bool def_qlinear_leaky_relu(Definer *d) {

@@ -20,7 +20,7 @@ typedef struct Activation {
 } Activation;
 
 static const Activation ACTIVATIONS[] = {
-    {"Sigmoid", "e = exp(-abs(x)); select(x < 0, e, 1) / (1 + e)", 0, 0, 0},
+    {"Sigmoid", "sigmoid(x)", 0, 0, 0},
     {"Tanh", "tanh(x)", 0, 0, 0},
     {"Relu", "max(x, 0)", 0, 0, 0},
     {"Affine", "a * x + b", 2, 1, 0},

@@ -237,6 +237,12 @@ static bool float_binary(Op op, Dtype t, double a, double b, double c, double *r
 
 typedef double (*Unary)(double);
 
+/* With digits in the tail below 0, too. */
+static double sigmoid(double a) {
+    double e = exp(-fabs(a));
+    return (a < 0 ? e : 1) / (1 + e);
+}
+
 static Unary unary_of(Op op) {
     static const Unary table[OP_COUNT] = {
         [OP_ABS] = fabs,    [OP_FLOOR] = floor, [OP_CEIL] = ceil,   [OP_RINT] = rint,
@@ -244,7 +250,7 @@ static Unary unary_of(Op op) {
         [OP_SIN] = sin,     [OP_COS] = cos,     [OP_TAN] = tan,     [OP_ASIN] = asin,
         [OP_ACOS] = acos,   [OP_ATAN] = atan,   [OP_SINH] = sinh,   [OP_COSH] = cosh,
         [OP_TANH] = tanh,   [OP_ASINH] = asinh, [OP_ACOSH] = acosh, [OP_ATANH] = atanh,
-        [OP_ERF] = erf,     [OP_LOG1P] = log1p, [OP_EXPM1] = expm1,
+        [OP_ERF] = erf,     [OP_LOG1P] = log1p, [OP_EXPM1] = expm1, [OP_SIGMOID] = sigmoid,
     };
     return table[op];
 }

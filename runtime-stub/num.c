@@ -88,6 +88,13 @@ static inline int lcc_isinf_f64(double x) {
     return x > 1.7976931348623157e308 || x < -1.7976931348623157e308;
 }
 
+/* lcc:piece lcc_sigmoid_f64 needs exp fabs */
+/* With digits in the tail below 0, too. */
+static inline double lcc_sigmoid_f64(double a) {
+    double e = exp(-fabs(a));
+    return (a < 0.0 ? e : 1.0) / (1.0 + e);
+}
+
 /* lcc:piece lcc_mod_f32 needs fmodf copysignf */
 /* Remainder with the sign of b. */
 static inline float lcc_mod_f32(float a, float b) {

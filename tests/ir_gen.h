@@ -99,8 +99,8 @@ static inline const Expr *gen_value(Gen *g, Dtype t, int depth) {
     static const Op ints[] = {OP_ADD, OP_SUB,  OP_MUL, OP_MIN,  OP_MAX, OP_DIV, OP_FDIV, OP_MOD,
                               OP_REM, OP_BAND, OP_BOR, OP_BXOR, OP_SHL, OP_SHR, OP_POW};
     static const Op flts[] = {OP_ADD, OP_SUB, OP_MUL, OP_MIN, OP_MAX, OP_DIV, OP_MOD, OP_REM};
-    static const Op one[] = {OP_NEG,   OP_ABS,  OP_FLOOR, OP_CEIL, OP_RINT,
-                             OP_TRUNC, OP_SQRT, OP_EXP,   OP_TANH, OP_ERF};
+    static const Op one[] = {OP_NEG,  OP_ABS, OP_FLOOR, OP_CEIL, OP_RINT,   OP_TRUNC,
+                             OP_SQRT, OP_EXP, OP_TANH,  OP_ERF,  OP_SIGMOID};
     if (depth <= 0 || rnd(g, 8) == 0) {
         if (t == T_I64 && g->axis.len && rnd(g, 2))
             return g->axis.at[rnd(g, (uint32_t)g->axis.len)];

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Our own exp, tanh and erf: the error in units in the last place, and the same bits on every target.
+"""Our own exp, tanh, erf and sigmoid: the error in units in the last place, and the same bits on every target.
 
-usage: LCC=build/lcc tests/run_math.py [quick|normal|full] [-k exp|tanh|erf]
+usage: LCC=build/lcc tests/run_math.py [quick|normal|full] [-k exp|tanh|erf|sigmoid]
 
 Floats of every exponent, evenly spread over their bits, 4 or 64 million of them; `full`: every float there is,
 by scalars and by vectors of 4, 8 and 16, on every target of this machine (generated/math_all.c; two threads).
@@ -37,9 +37,15 @@ def erf(x):
     return np.fromiter(map(math.erf, x), np.float64, len(x))
 
 
-BOUNDS = {"Exp": (np.exp, 1.0), "Tanh": (np.tanh, 1.0), "Erf": (erf, 1.0)}
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# Units in the last place; of which exponent at least (a sigmoid that is no normal number may be 0).
+BOUNDS = {"Exp": (np.exp, 1.0, -149), "Tanh": (np.tanh, 1.0, -149), "Erf": (erf, 1.0, -149),
+          "Sigmoid": (sigmoid, 2.9, -126)}
 # Where `full` found the largest errors: part of every run.
-WORST = {"Exp": [70.37191009521484, -5.160946846008301], "Tanh": [7.964386940002441], "Erf": [0.3751140534877777]}
+WORST = {"Exp": [70.37191009521484, -5.160946846008301], "Tanh": [7.964386940002441], "Erf": [0.3751140534877777], "Sigmoid": [-16.6932]}
 
 
 def model_make(op, size=SIZE):
@@ -49,18 +55,18 @@ def model_make(op, size=SIZE):
                              ir_version=8).SerializeToString()
 
 
-def error(got, exact):
+def error(got, exact, least):
     """In units of the last place of the f32 nearest to the exact value."""
     near = exact.astype(np.float32)
     same = (got == near) | (np.isnan(got) & np.isnan(near))
     with np.errstate(all="ignore"):
-        unit = np.ldexp(1.0, np.maximum(np.frexp(exact)[1] - 24, -149))
+        unit = np.ldexp(1.0, np.maximum(np.frexp(exact)[1] - 24, least))
         e = np.abs(got.astype(np.float64) - exact) / unit
     return np.where(same, np.minimum(e, 0.5), np.where(np.isfinite(e), e, np.inf))
 
 
 def check(op, parts):
-    exact, bound = BOUNDS[op]
+    exact, bound, least = BOUNDS[op]
     models = [lepton.compile(model_make(op), target=t) for t in TARGETS]
     worst = 0.0
     for part in range(parts):
@@ -69,7 +75,7 @@ def check(op, parts):
         x[:len(WORST[op])] = WORST[op]
         y = [m.run([x])[0] for m in models]
         with np.errstate(all="ignore"):
-            e = error(y[0], exact(x.astype(np.float64)))
+            e = error(y[0], exact(x.astype(np.float64)), least)
         at = int(np.nanargmax(np.nan_to_num(e, nan=0)))
         worst = max(worst, float(e[at]))
         assert e[at] <= bound, f"{op}({x[at]!r}) = {y[0][at]!r}, {e[at]:.3f} ULP"
@@ -120,7 +126,7 @@ def check_all(op, folder):
 
     def one(first):
         found = Found()
-        part(number, runs, widths, len(made), ctypes.c_uint32(first), BLOCKS, ctypes.byref(found))
+        part(number, BOUNDS[op][2], runs, widths, len(made), ctypes.c_uint32(first), BLOCKS, ctypes.byref(found))
         return found
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:  # ctypes lets go of the interpreter

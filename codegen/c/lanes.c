@@ -513,13 +513,17 @@ Str vec_every_second(Printer *p, int lanes) {
     return name;
 }
 
-Str vec_lookup(Printer *p, int lanes) {
-    Str name = vec_name(p, "lookup", T_F32, lanes), type = vector_type(p, T_F32, lanes);
+Str vec_lookup(Printer *p, int lanes, int period) {
+    Str name = vec_name(p, str_f(p->ctx, "lookup%d", period), T_F32, lanes),
+        type = vector_type(p, T_F32, lanes);
     Text params = text_new(p->ctx), body = text_new(p->ctx);
     text_s(&params, "const float *t");
     vec_param(p, &params, &body, T_I32, lanes, "k");
     if (lanes == 16 && has_bit_masks(p)) {
         text_f(&body, "    return (%s)_mm512_permutexvar_ps((__m512i)k, _mm512_loadu_ps(t));\n",
+               type);
+    } else if (lanes == 8 && has_avx(p) && period == 8) {
+        text_f(&body, "    return (%s)_mm256_permutevar8x32_ps(_mm256_loadu_ps(t), (__m256i)k);\n",
                type);
     } else if (lanes == 8 && has_avx(p)) {
         text_f(&body,
@@ -531,7 +535,7 @@ Str vec_lookup(Printer *p, int lanes) {
                type);
     } else {
         text_f(&body,
-               "    %s r = {0};\n    for (int i = 0; i < %d; i++)\n        r[i] = t[k[i]];\n"
+               "    %s r = {0};\n    for (int i = 0; i < %d; i++)\n        r[i] = t[k[i] & 15];\n"
                "    return r;\n",
                type, lanes);
     }

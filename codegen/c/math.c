@@ -1,5 +1,5 @@
 /* codegen/c/math.c — elementary functions of our own on f32, one formula for scalars and vectors, without
- * contraction: the same bits on every machine, within 1 ULP for every input.
+ * contraction: the same bits on every machine, within 1 ULP for every input (sigmoid: 2.9).
  *
  *   exp(a) = 2^n * e^r with n = rint(a / ln 2), |r| <= ln 2 / 2; n is the low bits of a/ln 2 + 1.5 * 2^23 */
 #include "codegen/c/vector.h"
@@ -73,12 +73,12 @@ static const Expr *op1(const Math *m, Op op, const Expr *a) {
     return expr_op(m->p->ctx, op, a->type, 1, &a);
 }
 
-/* a + b*v where b*v is exact: by one instruction where there is one, the bits are the same. */
-static const Expr *with_product(const Math *m, const Expr *a, const Expr *b, double v) {
-    const Expr *kid[3] = {b, number(m, T_F32, v), a};
+/* a + b*c where b*c is exact: by one instruction where there is one, the bits are the same. */
+static const Expr *with_product(const Math *m, const Expr *a, const Expr *b, const Expr *c) {
+    const Expr *kid[3] = {b, c, a};
     if (m->lanes > 1 && m->p->mach->fma && register_bits(m->p, 4 * m->lanes))
         return expr_op(m->p->ctx, OP_FMA, a->type, 3, kid);
-    return op2(m, OP_ADD, a, op2(m, OP_MUL, b, kid[1]));
+    return op2(m, OP_ADD, a, op2(m, OP_MUL, b, c));
 }
 
 /* 2^n for -127 < n < 128 */
@@ -98,7 +98,8 @@ static const Expr *formula_exp(Math *m, const Expr *a) {
     const Expr *t = with_f32(m, OP_MUL, x, 1.44269504);
     t = scales ? op1(m, OP_RINT, t) : let(m, "t", with_f32(m, OP_ADD, t, TO_INT));
     const Expr *n = let(m, "n", scales ? t : with_f32(m, OP_SUB, t, TO_INT));
-    const Expr *high = let(m, "high", with_product(m, x, n, -0.693359375)); /* exact */
+    const Expr *high =
+        let(m, "high", with_product(m, x, n, number(m, T_F32, -0.693359375))); /* exact */
     const Expr *low = let(m, "low", with_f32(m, OP_MUL, n, 2.12194440e-4));
     const Expr *r = let(m, "r", op2(m, OP_ADD, high, low));
     const Expr *rr = let(m, "rr", op2(m, OP_MUL, r, r)), *p = NULL;
@@ -198,11 +199,17 @@ static Str pieces_table(Math *m, const Pieces *f) {
     return name;
 }
 
-/* One row of the table at the pieces of all lanes. */
-static const Expr *piece(Math *m, Str table, int row, const char *name) {
+/* `k`: the place in a row of a table, the low bits of f. */
+static void let_place(Math *m, const Expr *f) {
+    const Expr *i = bits_as(m, T_I32, f);
+    let(m, "k", m->lanes > 1 ? i : with_i32(m, OP_BAND, i, PIECES - 1));
+}
+
+/* One row of the table at the pieces of all lanes; it repeats after `period`. */
+static const Expr *piece(Math *m, Str table, int row, int period, const char *name) {
     Ctx *ctx = m->p->ctx;
     Str value = str_f(ctx, "%s[%d]", table, row);
-    value = m->lanes > 1 ? str_f(ctx, "%s(%s, %s)", vec_lookup(m->p, m->lanes), value,
+    value = m->lanes > 1 ? str_f(ctx, "%s(%s, %s)", vec_lookup(m->p, m->lanes, period), value,
                                  vec_arg(m->p, T_I32, m->lanes, "k"))
                          : str_f(ctx, "%s[k]", value);
     text_f(&m->body, "    const %s %s = %s;\n", math_ctype(m, T_F32), name, value);
@@ -219,17 +226,17 @@ static const Expr *formula_pieces(Math *m, const Expr *a, const Pieces *f) {
         v = let(m, "w", op2(m, OP_MIN, number(m, T_F32, PIECES * f->width), v));
     const Expr *q = with_f32(m, OP_MUL, v, 1 / f->width);
     q = let(m, "q", with_f32(m, OP_ADD, q, TO_INT));
-    let(m, "k", with_i32(m, OP_BAND, bits_as(m, T_I32, q), PIECES - 1));
-    const Expr *r = let(m, "r", op2(m, OP_SUB, u, piece(m, table, 0, "x")));
+    let_place(m, q);
+    const Expr *r = let(m, "r", op2(m, OP_SUB, u, piece(m, table, 0, PIECES, "x")));
     const Expr *limits[2] = {q, number(m, T_F32, TO_INT + 2)};
     const Expr *first = let(m, "f", expr_op(ctx, OP_LT, math_type(m, T_BOOL), 2, limits));
     const Expr *s = let(m, "s", expr_select(ctx, first, op2(m, OP_MUL, u, u), r));
-    const Expr *p = piece(m, table, f->rows - 1, "c");
+    const Expr *p = piece(m, table, f->rows - 1, PIECES, "c");
     for (int i = f->rows - 2; i > 1; i--) {
-        const Expr *c = piece(m, table, i, str_f(ctx, "c%d", i));
+        const Expr *c = piece(m, table, i, PIECES, str_f(ctx, "c%d", i));
         p = let(m, str_f(ctx, "p%d", i), op2(m, OP_ADD, op2(m, OP_MUL, p, s), c));
     }
-    const Expr *base = expr_select(ctx, first, u, piece(m, table, 1, "b"));
+    const Expr *base = expr_select(ctx, first, u, piece(m, table, 1, PIECES, "b"));
     const Expr *y = let(m, "y", op2(m, OP_ADD, base, op2(m, OP_MUL, p, r)));
     const Expr *sign = with_i32(m, OP_BAND, bits_as(m, T_I32, a), INT32_MIN);
     return bits_as(m, T_F32, op2(m, OP_BOR, bits_as(m, T_I32, y), sign));
@@ -243,12 +250,46 @@ static const Expr *formula_tanh(Math *m, const Expr *a) {
     return formula_pieces(m, a, &(Pieces){"tanh", 0.5, 9.02, 9, TANH_TABLE});
 }
 
+/* ---- sigmoid ------------------------------------------------------------------------------------- */
+
+enum { STEPS = 8 }; /* parts of a power of two; their table stands twice in a row of PIECES */
+static const double POWER_TABLE[1][PIECES] = {
+    {1.0, 1.0905077, 1.1892071, 1.2968396, 1.4142135, 1.5422108, 1.6817929, 1.8340081, 1.0,
+     1.0905077, 1.1892071, 1.2968396, 1.4142135, 1.5422108, 1.6817929, 1.8340081}};
+
+#define TO_EIGHTHS                                                                                 \
+    1572991.0 /* 1.5 * 2^20 + 127: added, the low bits count eighths, from an exponent's bias on */
+
+/* 1/(1 + e^-a), with e^-a = 2^n * e^-r for n in eighths, |r| <= ln 2 / 16. e^-a may be infinite: below -88.38 the
+ * result, by then no normal number, is 0. At most 2.88 ULP where it is one. */
+static const Expr *formula_sigmoid(Math *m, const Expr *a) {
+    const Pieces powers = {"power", 0, 0, 1, POWER_TABLE};
+    const Expr *x = let(m, "x", op2(m, OP_MIN, number(m, T_F32, 87.3), a));
+    x = let(m, "y", op2(m, OP_MAX, number(m, T_F32, -89), x));
+    const Expr *t = with_f32(m, OP_MUL, x, -1.44269504);
+    t = let(m, "t", with_f32(m, OP_ADD, t, TO_EIGHTHS));
+    let_place(m, t);
+    const Expr *n = let(m, "n", with_f32(m, OP_SUB, t, TO_EIGHTHS));
+    const Expr *high = with_product(m, x, n, number(m, T_F32, 0.693359375)); /* exact */
+    const Expr *r = let(m, "r", op2(m, OP_ADD, high, with_f32(m, OP_MUL, n, -2.12194440e-4)));
+    const Expr *p = op2(m, OP_SUB, number(m, T_F32, 0.50006469), with_f32(m, OP_MUL, r, 1.0 / 6));
+    const Expr *s = op2(m, OP_SUB, op2(m, OP_MUL, p, op2(m, OP_MUL, r, r)), r);
+    const Expr *w = piece(m, pieces_table(m, &powers), 0, STEPS, "w");
+    const Expr *e = let(m, "e", op2(m, OP_ADD, w, op2(m, OP_MUL, w, s)));
+    const Expr *bits = with_i32(m, OP_BAND, bits_as(m, T_I32, t), -STEPS);
+    const Expr *scale = bits_as(m, T_F32, with_i32(m, OP_SHL, bits, 20));
+    const Expr *one = number(m, T_F32, 1);
+    return op2(m, OP_DIV, one, let(m, "d", with_product(m, one, e, scale)));
+}
+
 static const struct {
     Op op;
     const char *name;
     const Expr *(*formula)(Math *m, const Expr *a);
-} FORMULAS[] = {
-    {OP_EXP, "exp", formula_exp}, {OP_TANH, "tanh", formula_tanh}, {OP_ERF, "erf", formula_erf}};
+} FORMULAS[] = {{OP_EXP, "exp", formula_exp},
+                {OP_TANH, "tanh", formula_tanh},
+                {OP_ERF, "erf", formula_erf},
+                {OP_SIGMOID, "sigmoid", formula_sigmoid}};
 
 Str math_function(Printer *p, Op op, int lanes) {
     size_t f = 0;

@@ -39,8 +39,8 @@ Str vec_compare(Printer *p, Op op, Dtype t, int lanes);
 Str vec_select(Printer *p, Dtype t, int lanes);
 Str vec_reduce(Printer *p, Op op, Dtype t, int lanes); /* VADD VMAX VMIN */
 Str vec_minmax(Printer *p, Op op, Dtype t, int lanes);
-/* table[k] of 16 f32 for each lane, k in 0 to 15 */
-Str vec_lookup(Printer *p, int lanes);
+/* table[k % 16] of 16 f32 for each lane; they repeat after `period`, 8 or 16 */
+Str vec_lookup(Printer *p, int lanes, int period);
 /* Every second f32 from an address on, by instruction, nothing behind the last one touched; NULL: no such. */
 Str vec_every_second(Printer *p, int lanes);
 /* access: "load" "store" of bool; "loads" "stores": strided; "gather" "scatter"; with mask. */

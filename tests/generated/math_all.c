@@ -20,11 +20,11 @@ typedef struct Found {
 } Found;
 
 static double exact(int op, double x) {
-    return op == 0 ? exp(x) : op == 1 ? tanh(x) : erf(x);
+    return op == 0 ? exp(x) : op == 1 ? tanh(x) : op == 2 ? erf(x) : 1 / (1 + exp(-x));
 }
 
 static long double exact_long(int op, long double x) {
-    return op == 0 ? expl(x) : op == 1 ? tanhl(x) : erfl(x);
+    return op == 0 ? expl(x) : op == 1 ? tanhl(x) : op == 2 ? erfl(x) : 1 / (1 + expl(-x));
 }
 
 static uint32_t bits_of(float x) {
@@ -33,23 +33,23 @@ static uint32_t bits_of(float x) {
     return b;
 }
 
-/* The distance of floats around y. */
-static double unit(double y) {
+/* The distance of floats around y, 2^least at least. */
+static double unit(double y, int least) {
     int e;
     if (y == 0 || isinf(y))
-        return ldexp(1, y == 0 ? -149 : 104);
+        return ldexp(1, y == 0 ? least : 104);
     (void)frexp(y, &e);
-    return ldexp(1, e - 24 < -149 ? -149 : e - 24);
+    return ldexp(1, e - 24 < least ? least : e - 24);
 }
 
 /* Infinite for a NaN or a zero of the wrong sign, and for an infinity where there is none. */
-static double error(float got, double want) {
+static double error(float got, double want, int least) {
     float near = (float)want;
     if (isnan(want) || isnan(got))
         return isnan(want) && isnan(got) ? 0 : INFINITY;
     if (isinf(got) || isinf(want) || (got == 0 && near == 0))
         return bits_of(got) == bits_of(near) ? 0 : INFINITY;
-    return fabs((double)got - want) / unit(want);
+    return fabs((double)got - want) / unit(want, least);
 }
 
 static void differ(Found *f, const float *x, const float *y, const float *z, int version) {
@@ -61,9 +61,9 @@ static void differ(Found *f, const float *x, const float *y, const float *z, int
 }
 
 /* Floats whose bits are first to first + blocks * BLOCK - 1. run[v] takes width[v] of them; run[0] is measured,
- * the others are to give the same bits. */
-void all_part(int op, Run *const *run, const int32_t *width, int versions, uint32_t first,
-              int blocks, Found *f) {
+ * the others are to give the same bits. An error counts in units of 2^least at least. */
+void all_part(int op, int least, Run *const *run, const int32_t *width, int versions,
+              uint32_t first, int blocks, Found *f) {
     static _Thread_local float x[BLOCK], y[BLOCK], z[BLOCK];
     *f = (Found){0, 0, 0, 0, -1};
     for (int b = 0; b < blocks; b++, first += BLOCK) {
@@ -78,14 +78,14 @@ void all_part(int op, Run *const *run, const int32_t *width, int versions, uint3
                 differ(f, x, y, z, v);
         }
         for (int i = 0; i < BLOCK; i++) {
-            double want = exact(op, (double)x[i]), e = error(y[i], want);
+            double want = exact(op, (double)x[i]), e = error(y[i], want, least);
             if (e > f->worst) {
                 f->worst = e;
                 f->at = bits_of(x[i]);
             }
             if (bits_of(x[i]) % STRIDE == 0 && isfinite(want)) {
                 double by = (double)(fabsl((long double)want - exact_long(op, (long double)x[i])) /
-                                     (long double)unit(want));
+                                     (long double)unit(want, least));
                 f->worst_reference = fmax(f->worst_reference, by);
             }
         }
