@@ -6,12 +6,16 @@
  *   before  y f32[1,8,6,6] { n, m, p, q } = add(c) x[n, c, p//2, q//2] * w[c, m, p%2, q%2]
  *   after   v f32[32,4] { m, c } = w[c, m%8, m//16, m//8%2]
  *           z f32[1,32,3,3] { n, m, p, q } = add(c) x[n, c, p, q] * v[m, c]
- *           y f32[1,8,6,6] { n, m, p, q } = z[n, m + p%2*16 + q%2*8, p//2, q//2] */
+ *           y f32[1,8,6,6] { n, m, p, q } = z[n, m + p%2*16 + q%2*8, p//2, q//2]
+ *
+ * Where phases sum up different numbers of products (a window that is no multiple of the stride), each gets a sum
+ * of its own, and the map takes them in turns. */
 #include "lower/uses.h"
 
 #include <string.h>
 
 #define CHANNELS_MAX 65536 /* with the phases */
+#define EACH_MAX 16        /* phases that get sums of their own */
 
 /* Of one output axis: it is read as (axis + head) // step and % step only; step 0: as it is. */
 typedef struct Turn {
@@ -27,7 +31,11 @@ typedef struct Phases {
     Turn *now;
     bool ok;
     Turn turn[RANK_MAX];
-    int64_t channels, phases;
+    int64_t channels, phases, group; /* channels of a group: those that read the same ones */
+    bool each;                       /* only the phase at[] is looked at, not all as channels */
+    int64_t at[RANK_MAX];
+    const Expr *when;                 /* d's, for that phase */
+    const Expr *extent[RANK_MAX * 2]; /* of d's axes that are summed, in what is looked at */
 } Phases;
 
 /* Is e a // or % of the axis by a number? */
@@ -71,7 +79,38 @@ static const Expr *in_turns(Phases *ph, const Expr *e) {
     return e;
 }
 
-/* Fills turn[], channels, phases, x and w. */
+typedef struct Grouped {
+    const Sym *channel;
+    int64_t of; /* 0: not seen yet */
+    bool ok;
+} Grouped;
+
+static void find_group(void *data, const Expr *e) {
+    Grouped *g = data;
+    int64_t of;
+    bool divided = e->op == OP_FDIV && e->kid[0]->op == OP_SYM && e->kid[0]->u.sym == g->channel &&
+                   expr_is_int(e->kid[1], &of);
+    if (!divided)
+        return;
+    g->ok &= g->of == 0 || g->of == of;
+    g->of = of;
+}
+
+/* Which channels does the input depend on? All read the same, those of a group (m // 8), or each its own. */
+static bool match_group(Phases *ph) {
+    Grouped g = {ph->d->axis[1].var, 0, true};
+    ph->group = ph->channels;
+    if (!expr_uses_sym(ph->x, g.channel))
+        return true;
+    if (ph->x->nkid > 1 && ph->x->kid[1]->op == OP_SYM)
+        g.of = 1;
+    else
+        expr_walk(ph->ctx, ph->x, find_group, &g);
+    ph->group = g.of;
+    return g.ok && g.of > 0 && ph->channels % g.of == 0;
+}
+
+/* Fills turn[], channels, phases, group, x and w. */
 static bool match_phases(Phases *ph) {
     const Def *d = ph->d;
     int64_t n;
@@ -87,10 +126,10 @@ static bool match_phases(Phases *ph) {
         else
             ph->x = d->value->kid[i];
     for (int i = d->buf->rank; i < d->naxis; i++)
-        if (d->axis[i].ways > 1 || !expr_is_int(d->axis[i].var->extent, &n))
+        if (d->axis[i].ways > 1 || !expr_is_int(ph->extent[i] = d->axis[i].var->extent, &n))
             return false;
     ph->phases = 1;
-    ph->ok = ph->x && ph->w && !expr_uses_sym(ph->x, d->axis[1].var);
+    ph->ok = ph->x && ph->w && match_group(ph);
     for (int i = 2; i < d->buf->rank && ph->ok; i++) {
         Turn *t = ph->now = &ph->turn[i];
         ph->axis = d->axis[i].var;
@@ -120,11 +159,21 @@ static const Expr *renamed(Phases *ph, const Expr *e, const Names *s) {
     return e ? expr_subst(ph->ctx, in_turns(ph, e), s->n, s->from, s->to) : NULL;
 }
 
-/* m and the parts of all turns, from the channel with its phase. */
+/* m and the parts of all turns, from the channel with its phase: a group's channels of one phase, of the next, …,
+ * the next group's. */
 static void name_channels(const Phases *ph, Names *s, const Expr *m) {
     Ctx *ctx = ph->ctx;
-    const Expr *phase = expr_fdiv(ctx, m, expr_i(ctx, ph->channels));
-    name_as(s, def_var(ctx, ph->d, 1), expr_mod(ctx, m, expr_i(ctx, ph->channels)));
+    if (ph->each) {
+        name_as(s, def_var(ctx, ph->d, 1), m);
+        for (int i = 2; i < ph->d->buf->rank; i++)
+            if (ph->turn[i].step)
+                name_as(s, ph->turn[i].part, expr_i(ctx, ph->at[i]));
+        return;
+    }
+    const Expr *group = expr_i(ctx, ph->group), *all = expr_i(ctx, ph->group * ph->phases);
+    const Expr *phase = expr_fdiv(ctx, expr_mod(ctx, m, all), group);
+    const Expr *first = expr_mul(ctx, expr_fdiv(ctx, m, all), group);
+    name_as(s, def_var(ctx, ph->d, 1), expr_add(ctx, first, expr_mod(ctx, m, group)));
     for (int i = ph->d->buf->rank - 1; i >= 2; i--) {
         const Expr *step = expr_i(ctx, ph->turn[i].step);
         if (!ph->turn[i].step)
@@ -150,9 +199,9 @@ static Def *sort_weights(Phases *ph) {
     int rank = d->buf->rank, n = d->naxis - rank + 1;
     if (n > RANK_MAX)
         return NULL;
-    dim[0] = expr_i(ctx, ph->channels * ph->phases);
+    dim[0] = expr_i(ctx, ph->each ? ph->channels : ph->channels * ph->phases);
     for (int i = 1; i < n; i++)
-        dim[i] = d->axis[rank + i - 1].var->extent;
+        dim[i] = ph->extent[rank + i - 1];
     Def *v = new_def(ph, "weights", n, dim);
     for (int i = 1; i < n; i++)
         name_as(&s, def_var(ctx, d, rank + i - 1), def_var(ctx, v, i));
@@ -175,7 +224,8 @@ static Def *sum_steps(Phases *ph, const Def *v) {
     dim[1] = v->buf->dim[0];
     for (int i = 2; i < rank; i++) {
         const Turn *t = &ph->turn[i];
-        const Expr *last = expr_add(ctx, dim[i], expr_i(ctx, t->head - 1));
+        int64_t first = ph->each ? ph->at[i] : 0;
+        const Expr *last = expr_add(ctx, dim[i], expr_i(ctx, t->head - 1 - first));
         if (t->step)
             dim[i] = expr_add(ctx, expr_fdiv(ctx, last, expr_i(ctx, t->step)), expr_i(ctx, 1));
     }
@@ -189,15 +239,26 @@ static Def *sum_steps(Phases *ph, const Def *v) {
     at[0] = def_var(ctx, z, 1);
     for (int i = rank; i < d->naxis; i++) {
         const Sym *red = d->axis[i].var;
-        at[i - rank + 1] = def_axis(ctx, z, red->name, AXIS_RED, red->extent);
+        at[i - rank + 1] = def_axis(ctx, z, red->name, AXIS_RED, ph->extent[i]);
         name_as(&s, def_var(ctx, d, i), at[i - rank + 1]);
     }
     const Expr *x = renamed(ph, ph->x, &s), *w = buf_load(ctx, v->buf, at);
-    z->when = renamed(ph, d->when, &s);
+    const Expr *when = ph->each ? ph->when : d->when;
+    z->when = renamed(ph, when, &s);
+    if (z->when && expr_proves(ctx, z->when))
+        z->when = NULL;
     z->value = d->value->kid[0] == ph->x ? expr_mul(ctx, x, w) : expr_mul(ctx, w, x);
-    ph->ok &=
-        !expr_uses_sym(x, z->axis[1].var) && !(z->when && expr_uses_sym(z->when, z->axis[1].var));
+    bool shared = !ph->each && ph->group == ph->channels;
+    ph->ok &= !(shared && expr_uses_sym(x, z->axis[1].var)) &&
+              !(z->when && expr_uses_sym(z->when, z->axis[1].var));
     return ph->ok ? z : NULL;
+}
+
+static void make_map(Def *d, const Expr *value) {
+    d->value = value;
+    d->naxis = d->buf->rank;
+    d->combine = COMBINE_SET;
+    d->init = d->when = NULL;
 }
 
 /* d puts the phases in order. */
@@ -213,11 +274,110 @@ static void order_phases(const Phases *ph, const Def *z) {
         if (t->step)
             phase = expr_add(ctx, expr_mul(ctx, phase, step), expr_mod(ctx, p, step));
     }
-    at[1] = expr_add(ctx, at[1], expr_mul(ctx, phase, expr_i(ctx, ph->channels)));
-    d->value = buf_load(ctx, z->buf, at);
-    d->naxis = d->buf->rank;
-    d->combine = COMBINE_SET;
-    d->init = d->when = NULL;
+    const Expr *group = expr_i(ctx, ph->group), *m = def_var(ctx, d, 1);
+    const Expr *first =
+        expr_mul(ctx, expr_fdiv(ctx, m, group), expr_i(ctx, ph->group * ph->phases));
+    at[1] =
+        expr_add(ctx, expr_add(ctx, first, expr_mul(ctx, phase, group)), expr_mod(ctx, m, group));
+    make_map(d, buf_load(ctx, z->buf, at));
+}
+
+/* ---- a sum for each phase -------------------------------------------------------------------------- */
+
+/* Does the predicate differ between phases? */
+static bool phases_differ(Phases *ph) {
+    const Expr *when = ph->d->when ? in_turns(ph, ph->d->when) : NULL;
+    for (int i = 2; when && i < ph->d->buf->rank; i++)
+        if (ph->turn[i].step && expr_uses_sym(when, ph->turn[i].part->u.sym))
+            return true;
+    return false;
+}
+
+/* A term that holds for the first elements of one summed axis, whatever the others are, shortens it. */
+static bool shorten_by(Phases *ph, const Expr *term) {
+    for (int a = ph->d->buf->rank; a < ph->d->naxis; a++) {
+        int64_t extent, holds, n = 0;
+        Sym *var = ph->d->axis[a].var;
+        bool fits = expr_uses_sym(term, var) && expr_is_int(ph->extent[a], &extent);
+        for (int64_t i = 0; i < extent && fits; i++) {
+            const Expr *to = expr_i(ph->ctx, i);
+            fits = expr_is_int(expr_simplify(ph->ctx, expr_subst(ph->ctx, term, 1, &var, &to)),
+                               &holds);
+            fits &= !holds || n == i;
+            n += fits && holds;
+        }
+        if (fits) {
+            ph->extent[a] = expr_i(ph->ctx, n);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is left of the predicate. */
+static const Expr *shorten(Phases *ph, const Expr *when) {
+    if (!when || when->op != OP_AND)
+        return !when || shorten_by(ph, when) ? NULL : when;
+    const Expr *left = shorten(ph, when->kid[0]), *right = shorten(ph, when->kid[1]);
+    return !left ? right : right ? expr_and(ph->ctx, left, right) : left;
+}
+
+/* Fills at, when and extent for one phase. */
+static void look_at_phase(Phases *ph, int64_t phase) {
+    Names s = {.n = 0};
+    for (int a = ph->d->buf->rank; a < ph->d->naxis; a++)
+        ph->extent[a] = ph->d->axis[a].var->extent;
+    for (int i = ph->d->buf->rank - 1; i >= 2; i--)
+        if (ph->turn[i].step) {
+            ph->at[i] = phase % ph->turn[i].step;
+            phase /= ph->turn[i].step;
+            name_as(&s, ph->turn[i].part, expr_i(ph->ctx, ph->at[i]));
+        }
+    const Expr *when = ph->d->when ? in_turns(ph, ph->d->when) : NULL;
+    ph->when = when ? expr_subst(ph->ctx, when, s.n, s.from, s.to) : NULL;
+    ph->when = shorten(ph, ph->when ? expr_simplify(ph->ctx, ph->when) : NULL);
+}
+
+/* The phase's sum where d asks for it; the condition that it does is added to *is. */
+static const Expr *take_phase(const Phases *ph, const Def *z, const Expr **is) {
+    Ctx *ctx = ph->ctx;
+    const Expr *at[RANK_MAX];
+    for (int i = 0; i < ph->d->buf->rank; i++) {
+        const Turn *t = &ph->turn[i];
+        const Expr *step = expr_i(ctx, t->step);
+        const Expr *p = expr_add(ctx, def_var(ctx, ph->d, i), expr_i(ctx, t->head));
+        at[i] = t->step ? expr_fdiv(ctx, p, step) : p;
+        if (t->step)
+            *is = expr_and(ctx, *is, expr_eq(ctx, expr_mod(ctx, p, step), expr_i(ctx, ph->at[i])));
+    }
+    return z ? buf_load(ctx, z->buf, at) : expr_const(ctx, T_F32, 0);
+}
+
+/* Sums for all phases and d, the map that takes them in turns; false: nothing changed. */
+static bool split_phases(Phases *ph, Block *b, int *at) {
+    Def *v[EACH_MAX], *z[EACH_MAX];
+    const Expr *value = NULL;
+    ph->each = true;
+    for (int64_t i = ph->phases; i-- > 0;) {
+        const Expr *is = NULL;
+        look_at_phase(ph, i);
+        bool none = ph->when && expr_is(ph->when, 0);
+        for (int a = ph->d->buf->rank; a < ph->d->naxis; a++)
+            none |= expr_is(ph->extent[a], 0);
+        v[i] = none ? NULL : sort_weights(ph);
+        z[i] = v[i] ? sum_steps(ph, v[i]) : NULL;
+        if (!none && !z[i])
+            return false;
+        const Expr *taken = take_phase(ph, z[i], &is);
+        value = value ? expr_select(ph->ctx, is, taken, value) : taken;
+    }
+    for (int64_t i = 0; i < ph->phases; i++)
+        if (z[i]) {
+            block_insert(ph->ctx, b, (*at)++, v[i]);
+            block_insert(ph->ctx, b, (*at)++, z[i]);
+        }
+    make_map(ph->d, value);
+    return true;
 }
 
 static void phases_block(Ctx *ctx, Block *b) {
@@ -227,7 +387,13 @@ static void phases_block(Ctx *ctx, Block *b) {
             if (it->body[k])
                 phases_block(ctx, it->body[k]);
         Phases ph = {.ctx = ctx, .d = it->def};
-        Def *v = it->kind == ITEM_DEF && match_phases(&ph) ? sort_weights(&ph) : NULL;
+        if (it->kind != ITEM_DEF || !match_phases(&ph))
+            continue;
+        if (ph.phases <= EACH_MAX && phases_differ(&ph)) {
+            split_phases(&ph, b, &i);
+            continue;
+        }
+        Def *v = sort_weights(&ph);
         Def *z = v ? sum_steps(&ph, v) : NULL;
         if (!z)
             continue;

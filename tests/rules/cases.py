@@ -494,11 +494,12 @@ def _kernel_ways(net):
 
 @case("graph_phases", FUSED, forced="", steps=False)
 def _graph_phases(net):
-    c, m, s = net.size(2, 13), net.size(4, 17), net.pick(2, 3)
-    k = s * net.pick(1, 2)
+    groups, s = net.pick(1, 1, 2, 5), net.pick(2, 3)
+    c, m = (1, 1) if groups == 5 else (net.size(2, 13), net.size(4, 17))
+    k = net.pick(s + 1, 2 * s) if groups == 5 else net.pick(s, 2 * s, 2, 3, 5)
     pads = [int(p) for p in net.rng.integers(0, min(k, 2), 4)]
-    y = net.add("ConvTranspose", net.input([1, c, net.size(3, 13), net.size(3, 13)]), net.ints([c, m, k, k]),
-                strides=[s] * 2, pads=pads)
+    y = net.add("ConvTranspose", net.input([1, groups * c, net.size(3, 13), net.size(3, 13)]),
+                net.ints([groups * c, m, k, k]), strides=[s] * 2, pads=pads, group=groups)
     net.out(net.add("Relu", y) if net.chance() else y, 4)
 
 
