@@ -6,9 +6,9 @@ static StepFn *const APPLY[STEP_COUNT] = {
     [STEP_REORDER] = sched_reorder,       [STEP_UNROLL] = sched_unroll,
     [STEP_VECTORIZE] = sched_vectorize,   [STEP_PARALLEL] = sched_parallel,
     [STEP_COMPUTE_AT] = sched_compute_at, [STEP_SLIDE] = sched_slide,
+    [STEP_CHUNK] = sched_chunk,           [STEP_STORE_AT] = sched_store_at,
     [STEP_STAGE] = sched_stage,           [STEP_PACK] = sched_pack,
-    [STEP_STORE_AT] = sched_store_at,     [STEP_INTERLEAVE] = sched_pack,
-    [STEP_TENSORIZE] = sched_tensorize,
+    [STEP_INTERLEAVE] = sched_pack,       [STEP_TENSORIZE] = sched_tensorize,
 };
 
 /* A step that finds none of its loops would pass unnoticed. */

@@ -215,16 +215,27 @@ static double traffic_ns(Ctx *ctx, const Kernel *k) {
     return bytes / 32;
 }
 
+static bool nest_pays(const Lower *lo, const Kernel *k, const Stmt *s) {
+    Stmt one = *s;
+    one.next = NULL;
+    return s->op == STMT_FOR && s->def &&
+           (list_ns(lo->ctx, lo->machine, &one) >= PAYS_NS || traffic_ns(lo->ctx, k) >= PAYS_NS);
+}
+
+bool parallel_pays(const Lower *lo, const Kernel *k) {
+    for (const Stmt *s = k->func->body; s; s = s->next)
+        if (nest_pays(lo, k, s))
+            return true;
+    return false;
+}
+
 void schedule_parallel(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     const Def *last = NULL;
     if (lo->o0 || !ctx->opt || ctx->opt->threads == 0 || ctx->opt->threads == 1)
         return;
     for (const Stmt *s = k->func->body; s; s = s->next) {
-        Stmt one = *s;
-        one.next = NULL;
-        if (s->op != STMT_FOR || !s->def || s->def == last ||
-            (list_ns(ctx, lo->machine, &one) < PAYS_NS && traffic_ns(ctx, k) < PAYS_NS))
+        if (s->def == last || !nest_pays(lo, k, s))
             continue;
         last = s->def;
         share_nest(ctx, k, s);

@@ -6,18 +6,23 @@
  *   after   k4 { t = … ; y = …t… } schedule S ; T ; reorder t.p t.n0 ; slide t in y at p
  *
  * By default where t is larger than L2 and its rows are not read from there more than twice; with --min-ram where
- * the arena gets smaller; with --rule=slide wherever it applies. */
+ * the arena gets smaller; with --rule=slide wherever it applies. With --threads rows are in chunks, each with rings
+ * of its own (`chunk p -> pc by 14 ; parallel pc`), where what borders compute twice is little. */
 #include "lower/sched_rules.h"
 #include "lower/uses.h"
 
+#include <math.h>
 #include <string.h>
 
-#define RATIO_MAX 2 /* times a row is read from the ring when that is larger than L1 */
+#define RATIO_MAX 2    /* times a row is read from the ring when that is larger than L1 */
+#define BORDERS_MAX 10 /* of so many rows one may be computed twice */
+#define CHUNK_LEAST 4  /* rows, where that leaves two chunks */
 
 typedef struct Rows {
     Lower *lo;
     Uses *uses;
     bool forced;
+    int chunks; /* of rows, for threads to share; 1: rows run in turn */
 } Rows;
 
 bool slide_named(const char *rule) {
@@ -44,6 +49,10 @@ static double arena_bytes(Ctx *ctx, Buf *const *at, int n, const Kernel *but, co
             !(but && among(but->ins.at, but->ins.len, at[i])))
             sum += bytes(ctx, at[i]);
     return sum;
+}
+
+static bool by_rows(const Kernel *k) {
+    return k->rule && !strcmp(k->rule, "by_rows");
 }
 
 /* What the arena holds while the two run, and while both run as one; before there are schedules without what they
@@ -184,6 +193,18 @@ static bool may_pay(const Rows *r, const Kernel *a, const Kernel *b) {
                                                                (double)r->lo->machine->l2));
 }
 
+static int64_t rows_of(const Buf *b) {
+    int64_t n;
+    return expr_is_int(b->dim[b->rank - 2], &n) ? n : 0;
+}
+
+/* Do chunks compute few rows of t twice? */
+static bool few_borders(const Rows *r, const Buf *t, const Buf *y, const Buf *ring) {
+    double step = (double)rows_of(t) / (double)rows_of(y);
+    double twice = fmax(0, (double)rows_of(ring) - step) * (r->chunks - 1);
+    return twice * BORDERS_MAX <= (double)rows_of(t);
+}
+
 static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *joined) {
     Ctx *ctx = r->lo->ctx;
     const Machine *m = r->lo->machine;
@@ -198,7 +219,9 @@ static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *
         return false;
     if (r->forced || r->lo->min_ram)
         return r->forced || one + bytes(ctx, ring) < apart;
-    bool chain = a->rule && !strcmp(a->rule, "by_rows"), single = expr_is(ring->dim[rows], 1);
+    if (r->chunks > 1 && (!rows_of(t) || !rows_of(y) || !few_borders(r, t, y, ring)))
+        return false;
+    bool chain = by_rows(a), single = expr_is(ring->dim[rows], 1);
     double step = extent_estimate(ctx, t->dim[rows]) / extent_estimate(ctx, y->dim[rows]);
     return single ? chain
                   : bytes(ctx, ring) <= (double)m->l1 ||
@@ -229,15 +252,41 @@ bool rows_likely(Lower *lo, const Kernel *a, const Kernel *b) {
     return readers == 1 && one < apart && plan_follows(lo->plan, a, b);
 }
 
+/* Cuts the rows into chunks for threads to share; false: they run in turn. */
+static bool share_rows(const Rows *r, Kernel *k) {
+    Ctx *ctx = r->lo->ctx;
+    const Def *root = kernel_root(k);
+    int64_t rows = rows_of(root->buf), most = rows / CHUNK_LEAST;
+    most = most < 2 ? 2 : most;
+    int64_t chunks = r->chunks < most ? r->chunks : most;
+    Str axis = root->axis[root->buf->rank - 2].var->name;
+    Step chunk = {.op = STEP_CHUNK, .nloop = 1, .nnum = 1, .nword = 1};
+    chunk.loop = ctx_new(ctx, LoopRef);
+    *chunk.loop = (LoopRef){root->name, axis};
+    chunk.num = ctx_new(ctx, int64_t);
+    *chunk.num = (rows + chunks - 1) / chunks;
+    chunk.word = ctx_new(ctx, Str);
+    *chunk.word = str_f(ctx, "%sc", axis);
+    if (rows < 2 || !(r->forced || parallel_pays(r->lo, k)) || !add_step(ctx, k, &chunk))
+        return false;
+    int done = k->sched->steps.len;
+    schedule_parallel(r->lo, k);
+    return k->sched->steps.len > done;
+}
+
 /* Makes the two one kernel, the second; or leaves both as they are. */
 static bool try_join(const Rows *r, const Kernel *a, Kernel *b) {
     Kernel before = *b;
     if (!may_slide(r, a, b) || !may_pay(r, a, b))
         return false;
-    if (join(r->lo->ctx, a, b) && pays(r, a, &before, b))
-        return true;
-    *b = before;
-    return false;
+    bool ok = join(r->lo->ctx, a, b) && pays(r, a, &before, b);
+    if (ok && r->chunks > 1 && !r->forced && !r->lo->min_ram) {
+        Kernel trial = before;
+        ok = join(r->lo->ctx, a, &trial) && share_rows(r, &trial);
+    }
+    if (!ok)
+        *b = before;
+    return ok;
 }
 
 static void drop_kernel(Module *m, const Kernel *k) {
@@ -265,13 +314,24 @@ static void rows_plan(const Rows *r, Plan *plan) {
     plan->items.len = n;
 }
 
+/* One for each thread there may be with --min-ram, since each has its rings; else two. */
+static int count_chunks(const Lower *lo) {
+    enum { MOST = 16, AUTO = 4 };
+    const Options *opt = lo->ctx->opt;
+    int threads = !opt || opt->threads == 0 ? 1 : opt->threads < 0 ? AUTO : opt->threads;
+    int chunks = threads == 1 || lo->min_ram ? threads : 2 * threads;
+    return chunks < MOST ? chunks : MOST;
+}
+
 bool sched_rows(Lower *lo) {
     const Options *opt = lo->ctx->opt;
-    Rows r = {.lo = lo, .forced = opt && slide_named(opt->rule)};
-    bool threads = opt && opt->threads != 0 && opt->threads != 1;
-    if (lo->o0 || (opt && opt->rule && !r.forced) || (threads && !r.forced && !lo->min_ram))
+    Rows r = {.lo = lo, .forced = opt && slide_named(opt->rule), .chunks = count_chunks(lo)};
+    if (lo->o0 || (opt && opt->rule && !r.forced))
         return true;
     r.uses = uses_build(lo->ctx, lo->prog);
     rows_plan(&r, lo->plan);
+    for (int i = 0; i < lo->module->kernels.len && r.chunks > 1; i++)
+        if (by_rows(lo->module->kernels.at[i]))
+            share_rows(&r, lo->module->kernels.at[i]);
     return true;
 }

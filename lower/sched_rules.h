@@ -45,5 +45,6 @@ void tune_unused(Lower *lo, const TuneList *list);
 Sched *schedule_lanes(Lower *lo, const Kernel *k);
 /* sched_parallel.c: with --threads, marks the outer loops of nests that are worth it. */
 void schedule_parallel(Lower *lo, Kernel *k);
+bool parallel_pays(const Lower *lo, const Kernel *k); /* is some nest worth it? */
 
 #endif

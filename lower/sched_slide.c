@@ -6,7 +6,8 @@
  *   after   for seq p < 28 { for seq k < 3 { if p == 0 || 1 <= k { if 1 <= p*2 + k { t[(p*2 + k) % 3] = f(…) } } }
  *                            y[p] = g(t[p*2 % 3], t[(p*2 + 1) % 3], t[(p*2 + 2) % 3]) }
  *
- * Rows outside of t are filled where its layout promises so. What slid may slide further, with its reader. */
+ * Rows outside of t are filled where its layout promises so. What slid may slide further, with its reader; `chunk`
+ * gives each chunk of rows rings of its own. */
 #include "lower/kernel_class.h"
 #include "lower/sched_in.h"
 
@@ -62,14 +63,18 @@ static bool note_rows(Slide *s, const Stmt *loop, Str *why) {
 
 /* ---- may it? ------------------------------------------------------------------------------------------- */
 
+/* A loop that runs in turn because something slides in it, or over its new rows. */
+static bool is_slid(const Stmt *s) {
+    bool seq = s->op == STMT_FOR && s->kind == AXIS_SEQ && s->def && !s->def->scan;
+    for (int i = 0; seq && i < s->def->naxis; i++)
+        seq &= s->def->axis[i].kind != AXIS_SEQ;
+    return seq;
+}
+
 bool nests_slide(const Stmt *s) {
-    for (; s; s = s->next) {
-        bool seq = s->op == STMT_FOR && s->kind == AXIS_SEQ && s->def && !s->def->scan;
-        for (int i = 0; seq && i < s->def->naxis; i++)
-            seq &= s->def->axis[i].kind != AXIS_SEQ;
-        if (seq || nests_slide(s->body) || nests_slide(s->orelse))
+    for (; s; s = s->next)
+        if (is_slid(s) || nests_slide(s->body) || nests_slide(s->orelse))
             return true;
-    }
     return false;
 }
 
@@ -142,21 +147,19 @@ static bool is_disturbed(const Slide *s, const Func *f, const LoopList *loops) {
 
 /* ---- the ring ------------------------------------------------------------------------------------------ */
 
-/* t's order of storage with `rows` rows; what surrounds a row stays. */
-static Buf *ring_new(const Slide *s) {
-    Ctx *ctx = s->ctx;
-    const Buf *b = s->from;
-    const Expr *dim[RANK_MAX];
+/* b's order of storage with `rows` rows in dimension at; what surrounds a row stays. */
+static Buf *ring_new(Ctx *ctx, const Buf *b, int at, int64_t rows) {
+    const Expr *dim[RANK_MAX] = {NULL};
     int64_t around[2 * RANK_MAX] = {0};
     int rank = b->rank;
     for (int i = 0; i < rank; i++)
-        dim[i] = i == s->dim ? expr_i(ctx, s->rows) : b->dim[i];
+        dim[i] = i == at ? expr_i(ctx, rows) : b->dim[i];
     Buf *r = buf_new(ctx, b->name, type_dtype(b->type), SPACE_ARENA, rank, dim);
     r->def = b->def;
     r->ndef = 1;
     r->fill = b->fill;
     for (int i = 0; b->halo && i < 2 * rank; i++)
-        around[i] = i % rank == s->dim ? 0 : b->halo[i];
+        around[i] = i % rank == at ? 0 : b->halo[i];
     if (b->halo)
         r->halo = ctx_copy(ctx, around, 2 * (size_t)rank * sizeof *around);
     buf_store_in(ctx, r, b->where && buf_inner_axis(ctx, b) == 1, around, around + rank, 0);
@@ -302,11 +305,199 @@ bool sched_slide(Ctx *ctx, Func *f, const Step *step, Str *why) {
                           step->def);
     join_loops(ctx, &loops);
     s.loop = loops.at[0];
-    s.ring = ring_new(&s);
+    s.ring = ring_new(ctx, s.from, s.dim, s.rows);
     s.loop->body = stmt_join(new_rows(&s, f), s.loop->body);
     s.loop->kind = AXIS_SEQ;
     stmt_map(ctx, s.loop->body, ring_load, &s);
     stmt_walk(s.loop->body, ring_store, &s);
     replace_buf(f, s.from, s.ring);
+    return true;
+}
+
+/* ---- chunks of rows ------------------------------------------------------------------------------------ */
+
+#define RINGS_MAX 16
+
+/* A Def that slides, its ring for one chunk and those of all chunks. */
+typedef struct Ring {
+    Buf *one, *all;
+    int dim;
+    int64_t rows;
+} Ring;
+
+typedef struct Chunks {
+    Ctx *ctx;
+    Func *f;
+    Stmt *loop;
+    Sym *var[1 + RINGS_MAX]; /* the loop's, then those of the loops over new rows */
+    Ring ring[RINGS_MAX];
+    Stmt *when[RINGS_MAX]; /* conditions that change */
+    const Expr *to[RINGS_MAX];
+    int n, nwhen;
+    const Expr *first; /* the chunk's first iteration */
+    const Expr *chunk;
+    Str why;
+} Chunks;
+
+static void note_ring(void *data, Stmt *s) {
+    Chunks *c = data;
+    Ring r = {.dim = -1};
+    if (s == c->loop || !is_slid(s) || c->why)
+        return;
+    for (int i = 0; i < c->f->kernel->temps.len; i++)
+        if (c->f->kernel->temps.at[i]->def == s->def)
+            r.one = c->f->kernel->temps.at[i];
+    for (int i = 0; r.one && i < r.one->rank; i++)
+        if (s->def->axis[i].var->name == s->label && expr_is_int(r.one->dim[i], &r.rows))
+            r.dim = i;
+    if (r.dim < 0 || c->n == RINGS_MAX || !expr_is_int(s->a, NULL)) {
+        step_fails(c->ctx, &c->why, "%s has no ring", s->def->name);
+        return;
+    }
+    c->var[1 + c->n] = s->var;
+    c->ring[c->n++] = r;
+}
+
+static const Ring *ring_of(const Chunks *c, const Buf *b) {
+    for (int i = 0; i < c->n; i++)
+        if (c->ring[i].one == b)
+            return &c->ring[i];
+    return NULL;
+}
+
+/* What iterations of different chunks would both write. */
+static void find_shared(void *data, Stmt *s) {
+    Chunks *c = data;
+    bool temp = false;
+    for (int i = 0; s->op == STMT_STORE && i < c->f->kernel->temps.len; i++)
+        temp |= c->f->kernel->temps.at[i] == s->buf;
+    if (temp && !ring_of(c, s->buf) && !c->why)
+        step_fails(c->ctx, &c->why, "%s is no ring", s->buf->name);
+}
+
+/* Of the condition under which a row is new, `row == 0`: `row` is the first one that the chunk computes. A loop
+ * over new rows starts with what the reader's first row needs, so all variables inside are 0 there. */
+static const Expr *row_starts(Chunks *c, const Expr *eq) {
+    Ctx *ctx = c->ctx;
+    const Expr *coef[1 + RINGS_MAX], *rest, *start;
+    const Expr *row = expr_sub(ctx, eq->kid[0], eq->kid[1]);
+    int64_t times, first;
+    if (!expr_linear(ctx, row, 1 + c->n, c->var, coef, &rest) || !expr_is_int(rest, &first) ||
+        !expr_is_int(coef[0], &times) || times == 0)
+        return NULL;
+    if (times < 0)
+        row = expr_sub(ctx, eq->kid[1], eq->kid[0]);
+    first = times < 0 ? -first : first;
+    start = expr_mul(ctx, c->first, expr_i(ctx, times < 0 ? -times : times));
+    start = expr_max(ctx, expr_add(ctx, start, expr_i(ctx, first)), expr_i(ctx, 0));
+    return first > 0 ? NULL : expr_eq(ctx, row, start);
+}
+
+/* Is it the part `n <= k` of the condition around all of a loop over new rows k? */
+static bool is_fresh(const Expr *e, const Stmt *loop) {
+    return e->op == OP_LE && e->kid[1]->op == OP_SYM && e->kid[1]->u.sym == loop->var;
+}
+
+/* The condition that slide has set: `row == 0 || n <= k`. */
+static void set_start(void *data, Stmt *s) {
+    Chunks *c = data;
+    Stmt *fresh = s->body;
+    if (s == c->loop || !is_slid(s) || c->why || !fresh || fresh->op != STMT_IF)
+        return;
+    const Expr *when = fresh->a;
+    int other = when->op == OP_OR && is_fresh(when->kid[0], s) ? 1 : 0;
+    if (!is_fresh(when, s) && !(when->op == OP_OR && is_fresh(when->kid[1 - other], s)))
+        return; /* all rows are new */
+    const Expr *eq =
+        when->op == OP_OR && when->kid[other]->op == OP_EQ ? row_starts(c, when->kid[other]) : NULL;
+    if (!eq) {
+        step_fails(c->ctx, &c->why, "rows of %s have no start", s->def->name);
+        return;
+    }
+    c->when[c->nwhen] = fresh;
+    c->to[c->nwhen++] = expr_or(c->ctx, eq, when->kid[1 - other]);
+}
+
+static const Expr **chunk_index(const Chunks *c, const Ring *r, const Expr *const *index) {
+    Ctx *ctx = c->ctx;
+    const Expr **at = ctx_copy(ctx, index, (size_t)r->one->rank * sizeof *at);
+    at[r->dim] = expr_add(ctx, at[r->dim], expr_mul(ctx, c->chunk, expr_i(ctx, r->rows)));
+    return at;
+}
+
+static const Expr *chunk_load(Ctx *ctx, const Expr *e, void *data) {
+    const Chunks *c = data;
+    const Ring *r = e->op == OP_LOAD ? ring_of(c, e->u.buf) : NULL;
+    return r ? buf_load(ctx, r->all, chunk_index(c, r, e->kid)) : e;
+}
+
+static void chunk_store(void *data, Stmt *s) {
+    const Chunks *c = data;
+    const Ring *r = s->op == STMT_STORE ? ring_of(c, s->buf) : NULL;
+    if (!r)
+        return;
+    s->index = chunk_index(c, r, s->index);
+    s->buf = r->all;
+}
+
+/* for seq p < P { S(p) }  →  for w < ceil(P/by) { for seq p < by { if w*by + p < P { S(w*by + p) } } }
+ */
+static void split_chunks(Chunks *c, const Step *step, int64_t by) {
+    Ctx *ctx = c->ctx;
+    Stmt *s = c->loop, *inner = stmt_new(ctx, STMT_FOR);
+    const Expr *extent = s->a;
+    Sym *p = sym_axis(ctx, s->var->name, expr_i(ctx, by));
+    const Expr *at = expr_add(ctx, c->first, expr_sym(ctx, p));
+    stmt_subst(ctx, s->body, 1, &s->var, &at);
+    *inner = *s;
+    inner->var = p;
+    inner->a = p->extent;
+    inner->next = NULL;
+    if (expr_multiple(ctx, extent) % by != 0)
+        inner->body = stmt_if(ctx, expr_lt(ctx, at, extent), s->body, NULL);
+    s->var = c->chunk->u.sym;
+    s->a = c->chunk->u.sym->extent;
+    s->kind = AXIS_PAR;
+    s->label = step->word[0];
+    s->body = inner;
+}
+
+bool sched_chunk(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    Chunks c = {.ctx = ctx, .f = f, .loop = loops.at[0], .why = NULL};
+    const Stmt *top = f->body;
+    while (top && top != c.loop)
+        top = top->next;
+    if (step->nnum != 1 || step->num[0] < 1 || step->nword != 1)
+        return step_fails(ctx, why, "chunk needs a positive number and a name");
+    if (!top || loops.len != 1 || !is_slid(top) || !expr_is_int(top->a, NULL))
+        return step_fails(ctx, why,
+                          "%s is not the loop, of constant extent, that something slides in",
+                          step->loop[0].axis);
+    const Expr *by = expr_i(ctx, step->num[0]);
+    Sym *w = sym_axis(ctx, step->word[0], expr_ceildiv(ctx, top->a, step->num[0]));
+    c.chunk = expr_sym(ctx, w);
+    c.first = expr_mul(ctx, c.chunk, by);
+    c.var[0] = top->var;
+    Stmt *body = c.loop->body;
+    stmt_walk(body, note_ring, &c);
+    stmt_walk(body, find_shared, &c);
+    stmt_walk(body, set_start, &c);
+    if (c.why) {
+        *why = c.why;
+        return false;
+    }
+    for (int i = 0; i < c.nwhen; i++)
+        c.when[i]->a = c.to[i];
+    for (int i = 0; i < c.n; i++) {
+        Ring *r = &c.ring[i];
+        int64_t chunks = 1;
+        expr_is_int(w->extent, &chunks);
+        r->all = ring_new(ctx, r->one, r->dim, chunks * r->rows);
+        replace_buf(f, r->one, r->all);
+    }
+    stmt_map(ctx, body, chunk_load, &c);
+    stmt_walk(body, chunk_store, &c);
+    split_chunks(&c, step, step->num[0]);
     return true;
 }

@@ -41,6 +41,7 @@ SEED = 1  # of quick and normal
 # Rewrites that are no passes by name: the pass that does them, and what its text then holds.
 PASS = {"winograd2": ("kernel_winograd", ""), "winograd4": ("kernel_winograd", ""), "online": ("kernel_online", ""),
         "slide": ("sched_rows", r"\bslide "), "copy": ("sched_copies", r"\bstore_at "),
+        "chunk": ("sched_rows", r"\bchunk "),
         "kernel_ways": ("kernel_partition", r"_w f32\[")}
 LANES = {"c": 4, "sse2": 4, "avx2": 8}  # else 16
 EMULATED = {"amx": f"-include {HERE}/amx_emulation.h"}
@@ -137,9 +138,10 @@ def compare(case, got, want, what):
                         f"{g[at]!r} instead of {w[at]!r}")
 
 
-def compiled(model, net, target, options):
+def compiled(model, net, target, options, threads=1):
     os.environ["CFLAGS"] = EMULATED.get(target, "")
-    return lepton.compile(model.SerializeToString(), target=target, options=options).run(list(net.data.values()))
+    return lepton.compile(model.SerializeToString(), target=target, options=options,
+                          threads=threads).run(list(net.data.values()))
 
 
 def trial(rule, target, seed, parts, folder):
@@ -152,20 +154,20 @@ def trial(rule, target, seed, parts, folder):
     with open(path, "wb") as f:
         f.write(model.SerializeToString())
     forced = [f"--rule={case.forced}"] if case.forced else []
-    options = [f"--target={target}", *forced]
+    options = [f"--target={target}", f"--threads={case.threads}", *forced]
     if case.steps:
         check_fired(rule, path, options, net.part + 1, case.every)
     else:
         check_changed(rule, path, options, folder)
     compared = rule if case.steps and not case.halo else ""
-    check_steps("by_rows" if rule == "slide" else compared, case.near, path, options)
+    check_steps("by_rows" if case.forced == "slide" else compared, case.near, path, options)
     want = expected(case, net, model)
     if parts > 1:
         naive = compiled(model, net, "c", ["-O0"])
         compare(case._replace(near=case.near and 1e-5), naive, want, "naive loops in C")
     if not set(NEEDS.get(target, ())) <= cpu_flags():
         return "skipped"
-    compare(case, compiled(model, net, target, forced), want, f"C for {target}")
+    compare(case, compiled(model, net, target, forced, case.threads), want, f"C for {target}")
     return "passed"
 
 

@@ -32,6 +32,7 @@ MODELS = os.environ.get("LEPTON_MODELS", os.path.join(HERE, "..", "..", "shared"
 REAL = {"quick": ["mnist-external"],
         "normal": ["mnist-external", "tinybert", "yunet-n-dynamic", "micro-kws-qdq", "gtcrn-simplified", "captcha-crnn"],
         "full": sorted(os.path.basename(os.path.dirname(p)) for p in glob.glob(os.path.join(MODELS, "*", "model.onnx")))}
+SPECIAL = {"rows": ("--rule=slide",)}  # options of generated code under the sanitizers
 STRESS = {"quick": 100, "normal": 1000, "full": 5000}
 SECONDS = 300
 result = {"passed": 0, "failed": 0, "skipped": 0}
@@ -83,6 +84,9 @@ def networks():
                           ("Conv", ["v1", "w3"], {}), ("GlobalAveragePool", ["v2"], {})], (1, 48, 33, 20),
                          [weights(r, 48, 1, 3, 3), np.float32(0).reshape(()), np.float32(6).reshape(()),
                           weights(r, 20, 48, 1, 1)]),
+        "rows": net([("Conv", ["x", "w0"], {"strides": [2, 2], **pad}), ("Relu", ["v0"], {}),
+                     ("Conv", ["v1", "w1"], {"group": 32, **pad}), ("Relu", ["v2"], {}), ("Conv", ["v3", "w2"], {})],
+                    (1, 3, 61, 50), [weights(r, 32, 3, 3, 3), weights(r, 32, 1, 3, 3), weights(r, 24, 32, 1, 1)]),
         "heads": net(heads, (2, 45, 64), [np.array([0, 0, 4, 16], np.int64)]),
         "norm": net([("LayerNormalization", ["x", "w0", "w1"], {}), ("Sigmoid", ["v0"], {}), ("Mul", ["v0", "v1"], {}),
                      ("Softmax", ["v2"], {"axis": 1})], (3, 60, 96), [weights(r, 96), weights(r, 96)]),
@@ -109,7 +113,7 @@ def equal(a, b):
 
 
 def check_equal(name, model, target, inputs, options=(), dims=None, arena=True):
-    """arena: threads need as much (large kernels are joined by rows without them only)."""
+    """arena: threads need as much (each chunk of rows that slide has rings of its own)."""
     plain = lepton.compile(model, target=target, options=options, dims=dims)
     shared = lepton.compile(model, target=target, threads="auto", options=options, dims=dims)
     expected = plain.run(inputs)
@@ -149,7 +153,7 @@ def real_networks():
 
 
 def with_options(folder):
-    """--threads beside --state, --min-ram and --tune: the same bits, too."""
+    """--threads beside --state, --min-ram, --rule=slide and --tune: the same bits, too."""
     rng = np.random.default_rng(4)
     state = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
         g (float[64,400] past, float[1,400] row) => (float[64,400] present, float[64,64] y) {
@@ -161,6 +165,9 @@ def with_options(folder):
     for name in ("wide", "heads"):
         model, shape = networks()[name]
         check_equal(f"--min-ram {name}", model, TARGETS[-1], [rng.standard_normal(shape).astype(np.float32)], ("--min-ram",))
+    model, shape = networks()["rows"]
+    for option in ("--min-ram", "--rule=slide"):
+        check_equal(f"{option} rows", model, TARGETS[-1], [rng.standard_normal(shape).astype(np.float32)], (option,), arena=False)
     model, shape = networks()["gemm"]
     path, tuned = os.path.join(folder, "tune.onnx"), os.path.join(folder, "best.tune")
     with open(path, "wb") as f:
@@ -239,7 +246,7 @@ def generated(folder):
     rng = np.random.default_rng(3)
     chosen = networks()
     if MODE == "quick":
-        chosen = {k: chosen[k] for k in ("conv",)}
+        chosen = {k: chosen[k] for k in ("conv", "rows")}
     races = [r for r in check.RACES if check.sanitizer_there(r)]
     for name, (model, shape) in chosen.items():
         for target in TARGETS[-1:] if MODE == "quick" else TARGETS:
@@ -248,7 +255,7 @@ def generated(folder):
             path = os.path.join(at, "in.onnx")
             with open(path, "wb") as f:
                 f.write(model)
-            options = check.lcc_emit(LCC, path, [f"--target={target}", "--threads=3"], at, "net.c")
+            options = check.lcc_emit(LCC, path, [f"--target={target}", "--threads=3", *SPECIAL.get(name, ())], at, "net.c")
             job = Job(target, path, LCC, at, options, races if target == TARGETS[-1] else races[:1],
                       [[rng.standard_normal(shape).astype(np.float32)]])
             for part in (check.check_compilers, check.check_runs):

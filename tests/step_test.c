@@ -161,24 +161,31 @@ static Step random_step(Trial *t, const Loops *l) {
                                   STEP_REORDER,    STEP_REORDER,    STEP_UNROLL,     STEP_UNROLL,
                                   STEP_VECTORIZE,  STEP_PARALLEL,   STEP_STAGE,      STEP_STAGE,
                                   STEP_TENSORIZE,  STEP_COMPUTE_AT, STEP_COMPUTE_AT, STEP_PACK,
-                                  STEP_INTERLEAVE, STEP_TENSORIZE,  STEP_SLIDE,      STEP_SLIDE};
+                                  STEP_INTERLEAVE, STEP_TENSORIZE,  STEP_SLIDE,      STEP_SLIDE,
+                                  STEP_CHUNK};
     static const uint8_t tails[] = {TAIL_NONE, TAIL_PEEL, TAIL_PEEL, TAIL_GUARD, TAIL_ROUNDUP};
     Ctx *ctx = t->ctx;
     Gen *g = t->g;
     Step s = {.op = ops[rnd(g, sizeof ops)]};
+    const Sched *done = t->k->sched;
+    const Step *last = done->steps.len ? &done->steps.at[done->steps.len - 1] : NULL;
+    bool rows = last && last->op == STEP_SLIDE && rnd(g, 2);
+    s.op = rows ? STEP_CHUNK : s.op;
     bool vector = s.op == STEP_VECTORIZE || s.op == STEP_TENSORIZE;
     if (s.op == STEP_TENSORIZE && !t->exact)
         s.op = STEP_VECTORIZE;
     bool pair = s.op == STEP_FUSE || s.op == STEP_INTERLEAVE;
     add_loops(t, &s, l, s.op == STEP_REORDER ? 2 + (int)rnd(g, 3) : pair ? 2 : 1);
+    if (rows)
+        s.loop[0] = last->loop[0];
     s.num = ctx_newn(ctx, int64_t, 2);
     *s.num = vector || s.op == STEP_PACK || s.op == STEP_INTERLEAVE ? 4 << rnd(g, 3)
                                                                     : 2 + (int)rnd(g, 7);
-    s.nnum = s.op == STEP_SPLIT || vector;
+    s.nnum = s.op == STEP_SPLIT || s.op == STEP_CHUNK || vector;
     s.word = ctx_newn(ctx, Str, 2);
     for (int i = 0; i < 2; i++)
         s.word[i] = str_f(ctx, "%s%c", s.loop[0].axis, 'x' + i);
-    s.nword = s.op == STEP_SPLIT ? 2 : s.op == STEP_FUSE ? 1 : 0;
+    s.nword = s.op == STEP_SPLIT ? 2 : s.op == STEP_FUSE || s.op == STEP_CHUNK ? 1 : 0;
     if (s.op == STEP_SPLIT)
         s.tail = tails[rnd(g, 5)];
     if (s.op == STEP_TENSORIZE) {

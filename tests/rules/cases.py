@@ -78,6 +78,7 @@ class Case(NamedTuple):
     steps: bool = True    # is it a rule of kernels? else a pass, or a rewrite that explain names
     oracle: str = "ort"   # or reference, or numpy
     every: bool = True    # has each part such a kernel? else one of them
+    threads: int = 1      # --threads
     halo: bool = False    # does it need a halo, with which no equations are evaluated? its golden is, step by step
 
 
@@ -431,6 +432,7 @@ def _winograd4(net):
     winograd(net, 4)
 
 
+@case("chunk", ("c", *VECTORS), forced="slide", steps=False, threads=3)
 @case("slide", ("c", *VECTORS), steps=False)
 def _slide(net):
     """Two to four stages by rows: windows of any stride and border, a projection, a shortcut over some of them."""
