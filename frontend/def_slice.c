@@ -1,6 +1,7 @@
 /* def_slice.c — ops that take parts and put parts together: Slice, Split, Concat, Pad, Range.
  *
- *   Concat(a f32[2], b f32[N])  →  y[i] = select(i < 2, a[i], b[i - 2]),  i < N + 2 */
+ *   Concat(a f32[2], b f32[N])  →  y[i] = select(i < 2, a[i], b[i - 2]),  i < N + 2
+ *   Concat(a f32[2], b f32[1])  →  y[i] = select(i < 2, a[i], b[0]),  i < 3: the same place for all lanes */
 #include "frontend/index.h"
 
 #include <string.h>
@@ -38,7 +39,8 @@ bool def_concat(Definer *d) {
     for (int i = n - 1; i >= 0; i--) {
         Buf *b = define_in(d, i);
         const Expr *start = expr_sub(ctx, end, b->dim[axis]);
-        index[axis] = expr_sub(ctx, at, start);
+        bool single = expr_is(b->dim[axis], 1) && !expr_is(dim[axis], n);
+        index[axis] = single ? expr_int(ctx, T_I64, 0) : expr_sub(ctx, at, start);
         const Expr *e = buf_load(ctx, b, index);
         if (!expr_is(b->dim[axis], 0))
             def->value = def->value ? expr_select(ctx, expr_lt(ctx, at, end), e, def->value) : e;
