@@ -309,7 +309,7 @@ static void print_block(Printer *p, const Stmt *body) {
 static bool updates_vectors(const Printer *p, const Stmt *s) {
     bool found = false;
     for (; s; s = s->next) {
-        if (s->op != STMT_STORE && s->op != STMT_LET)
+        if (s->op != STMT_STORE && s->op != STMT_LET && s->op != STMT_SYNC)
             return false;
         const RegInfo *r = s->op == STMT_STORE ? map_get(p->regs, s->buf) : NULL;
         found |= r && !r->array && type_lanes(s->a->type) > 1 && expr_uses_buf(s->a, s->buf);
@@ -559,6 +559,7 @@ void print_stmts(Printer *p, const Stmt *s) {
             print_prefetch(p, s);
             break;
         case STMT_SYNC:
+            print_line(p, "%s();", vector_fence(p));
             break;
         default:
             p->statement(p, s);

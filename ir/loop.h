@@ -23,7 +23,7 @@ typedef enum StmtOp {
     STMT_ASSIGN, /* var = a at run time (BIND, RUN symbols of the entry function), checked against its range */
     STMT_CHECK,   /* return code b unless a */
     STMT_WHILE,   /* while a { body } */
-    STMT_SYNC,    /* barrier */
+    STMT_SYNC,    /* compilers move no access across it */
     STMT_PREFETCH /* a: a load of what is read later; may lie outside its buffer; flat Funcs only */
 } StmtOp;
 

@@ -290,6 +290,33 @@ static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads, bool beside) {
     }
 }
 
+/* The window of the rows' operand: which output axes meet which RED axis in one of its indices, and the steps. */
+static void choose_window(Ctx *ctx, Roles *r) {
+    const Def *d = r->acc;
+    r->apart = r->n >= 0 && uses_axis(r->rows_load, d, r->n);
+    for (int i = 0; i < r->rows_load->nkid; i++) {
+        int out = -1, red = -1;
+        const Expr *coef[2], *rest;
+        for (int a = 0; a < d->naxis; a++)
+            if (uses_axis(r->rows_load->kid[i], d, a))
+                *(d->axis[a].kind == AXIS_RED ? &red : &out) = a;
+        int64_t step, each, terms;
+        if (out < 0 || red < 0 || (out != r->m && expr_is(d->axis[out].var->extent, 1)))
+            continue;
+        Sym *const at[2] = {d->axis[out].var, d->axis[red].var};
+        if (!expr_linear(ctx, r->rows_load->kid[i], 2, at, coef, &rest) ||
+            !expr_is_int(coef[0], &step) || !expr_is_int(coef[1], &each) || step < 1 || each < 1 ||
+            !expr_is_int(d->axis[red].var->extent, &terms))
+            continue;
+        r->high = out == r->m ? r->high : out;
+        r->across[out == r->m] = red;
+        r->step[out == r->m] = step;
+        if (out == r->m && !load_stride(ctx, r->rows_load, d, red, &r->pitch))
+            r->pitch = 1;
+        r->span[out == r->m] = (terms - 1) * each + 1;
+    }
+}
+
 /* May the last group of `of` along an axis of extent n be fetched whole? */
 static bool group_fits(Ctx *ctx, const Expr *x, const Sym *axis, int64_t n, int64_t of) {
     const Buf *b = x->u.buf;
@@ -418,7 +445,8 @@ static void list_cases(Ctx *ctx, Roles *r) {
 
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
-    *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1, .ways = -1};
+    *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1, .ways = -1, .high = -1};
+    r->across[0] = r->across[1] = -1;
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
     if (r->kind == CLASS_SCAN)
         scan_roles(ctx, k, r);
@@ -441,6 +469,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
             choose_rows(ctx, r, &loads, false);
             if (r->m < 0 && r->kind == CLASS_WINDOW)
                 choose_rows(ctx, r, &loads, true);
+            if (r->m >= 0 && r->kind == CLASS_WINDOW)
+                choose_window(ctx, r);
             choose_group(ctx, r);
         }
         bool bare = r->n < 0 && r->m < 0 && r->kind != CLASS_REDUCTION && !chain;

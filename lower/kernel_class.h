@@ -37,7 +37,12 @@ typedef struct Roles {
     bool pairs; /* of a map: its lanes are even and odd ones, each contiguous somewhere */
     int64_t period[CASES_MAX];
     int64_t part; /* of a map: lanes lie side by side within parts of this many; 0: all do */
-    int k;        /* RED axis along which groups of a narrow product lie side by side; -1: none */
+    /* of a window: the rows' operand is read at m*step[1] + sum and high*step[0] + sum, `high` one of `outer` */
+    int high, across[2];      /* across: the RED axes of the sums, that of m behind; -1: none */
+    int64_t step[2], span[2]; /* span: of the indices one element reads, both ends included */
+    int64_t pitch;            /* elements from one such value to the next */
+    bool apart;               /* every lane sums its own values (depthwise) */
+    int k; /* RED axis along which groups of a narrow product lie side by side; -1: none */
     unsigned groups; /* sizes of the groups that fit, ored: 4, 2 */
     Def *tree;       /* adds up acc's partial sums, acc's last axis `ways`; NULL: there are none */
     int ways;

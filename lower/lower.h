@@ -170,6 +170,7 @@ bool loop_tails(Ctx *ctx, Func *f);
 bool loop_unshare(Ctx *ctx, Func *f);
 bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
+bool loop_order(Ctx *ctx, Func *f);     /* sums written out by what they read */
 bool loop_prefetch(Lower *lo, Func *f); /* weights of the next panel */
 bool loop_flatten(Ctx *ctx, Func *f);
 /* layout_choose.c: writes the fill around a buffer that has a halo, each element once. */

@@ -22,6 +22,8 @@ int loop_region(Ctx *ctx, const Buf *b, const Stmt *body, const Expr **lo, const
 /* sched_store.c: do the loop and those around it go through all of b, a box an iteration, from lo to hi? */
 bool loop_covers(Ctx *ctx, const Func *f, const Buf *b, const Stmt *loop, const Expr **lo,
                  const Expr **hi);
+/* Does each iteration of the loop store `block` entries along a dimension of b that follow those before? */
+bool loop_stores_rows(Ctx *ctx, const Buf *b, const Stmt *loop, int dim, int64_t block);
 /* sched_slide.c: do loops of these nests run in turn because something slides in them? */
 bool nests_slide(const Stmt *s);
 /* One function a row of steps.def; false with *why when the step does not apply. */

@@ -111,6 +111,33 @@ int loop_region(Ctx *ctx, const Buf *b, const Stmt *body, const Expr **lo, const
     return r.ok ? r.loads : -1;
 }
 
+/* Do all stores of b in the list, and at least one, go through `block` entries from loop->var*block on? */
+static bool stores_block(Region *r, const Stmt *s, const Expr *from, int dim, int64_t block) {
+    Ctx *ctx = r->ctx;
+    const Expr *to = expr_add(ctx, from, expr_i(ctx, block - 1));
+    for (; s && r->ok; s = s->next) {
+        if (s->op == STMT_FOR)
+            vec_push(ctx, &r->inner, s->var);
+        if (s->op == STMT_STORE && s->buf == r->buf) {
+            const Expr *lo, *hi;
+            r->ok = expr_extremes(ctx, s->index[dim], r->inner.len, r->inner.at, &lo, &hi) &&
+                    lo == from && hi == to;
+            r->loads++;
+        }
+        r->ok = stores_block(r, s->body, from, dim, block) &&
+                stores_block(r, s->orelse, from, dim, block);
+        if (s->op == STMT_FOR)
+            r->inner.len--;
+    }
+    return r->ok;
+}
+
+bool loop_stores_rows(Ctx *ctx, const Buf *b, const Stmt *loop, int dim, int64_t block) {
+    Region r = {.ctx = ctx, .buf = b, .ok = true};
+    const Expr *from = expr_mul(ctx, expr_sym(ctx, loop->var), expr_i(ctx, block));
+    return stores_block(&r, loop->body, from, dim, block) && r.loads > 0;
+}
+
 /* ---- compute_at ---------------------------------------------------------------------------------------- */
 
 Def *kernel_def(const Kernel *k, Str name) {

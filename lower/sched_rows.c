@@ -129,6 +129,23 @@ static bool add_step(Ctx *ctx, Kernel *k, const Step *s) {
     return true;
 }
 
+/* How the schedule goes through the rows of its kernel's root: one by one, or in blocks. */
+typedef struct RowLoop {
+    Str label;
+    int64_t block;
+} RowLoop;
+
+static RowLoop row_loop(const Kernel *k, const Def *d) {
+    RowLoop r = {d->axis[d->buf->rank - 2].var->name, 1};
+    for (int i = 0; i < k->sched->steps.len; i++) {
+        const Step *s = &k->sched->steps.at[i];
+        bool own = s->op == STEP_SPLIT && (!s->loop->def || s->loop->def == d->name);
+        if (own && r.block == 1 && s->loop->axis == r.label)
+            r = (RowLoop){s->word[0], s->num[0]};
+    }
+    return r;
+}
+
 /* A reorder that brings the rows of d's nests to the outside, where they are not. */
 static bool bring_out(Ctx *ctx, Kernel *k, const Def *d, Str rows) {
     Step s = {.op = STEP_REORDER};
@@ -155,11 +172,25 @@ static bool bring_out(Ctx *ctx, Kernel *k, const Def *d, Str rows) {
     return loops.len == 1 || add_step(ctx, k, &s);
 }
 
+/* Gives b's rows blocks of as many as a's. */
+static bool split_rows(Ctx *ctx, Kernel *k, const Def *d, RowLoop *rows, int64_t block) {
+    Step s = {.op = STEP_SPLIT, .nloop = 1, .nword = 2, .nnum = 1};
+    s.loop = ctx_new(ctx, LoopRef);
+    s.word = ctx_newn(ctx, Str, 2);
+    s.num = ctx_newn(ctx, int64_t, 1);
+    *s.loop = (LoopRef){d->name, rows->label};
+    s.word[0] = str_f(ctx, "%s0", rows->label);
+    s.word[1] = str_f(ctx, "%s1", rows->label);
+    s.num[0] = block;
+    *rows = (RowLoop){s.word[0], block};
+    return add_step(ctx, k, &s);
+}
+
 /* b gets a's Defs and both schedules; false: a step is refused, and b is not as it was. */
 static bool join(Ctx *ctx, const Kernel *a, Kernel *b) {
     Kernel old = *b;
     const Def *t = kernel_root(a), *root = kernel_root(b);
-    int rows = t->buf->rank - 2;
+    RowLoop from = row_loop(a, t), to = row_loop(b, root);
     memset(b, 0, sizeof *b);
     for (int i = 0; i < a->defs.len; i++)
         vec_push(ctx, &b->defs, a->defs.at[i]);
@@ -178,9 +209,11 @@ static bool join(Ctx *ctx, const Kernel *a, Kernel *b) {
             return false;
     Step slide = {.op = STEP_SLIDE, .def = t->name, .in = root->name, .nloop = 1};
     slide.loop = ctx_new(ctx, LoopRef);
-    *slide.loop = (LoopRef){root->name, root->axis[rows].var->name};
-    return bring_out(ctx, b, t, t->axis[rows].var->name) &&
-           bring_out(ctx, b, root, root->axis[rows].var->name) && add_step(ctx, b, &slide);
+    if (from.block > 1 && to.block == 1 && !split_rows(ctx, b, root, &to, from.block))
+        return false;
+    *slide.loop = (LoopRef){root->name, to.label};
+    return bring_out(ctx, b, t, from.label) && bring_out(ctx, b, root, to.label) &&
+           add_step(ctx, b, &slide);
 }
 
 /* ---- does it pay? -------------------------------------------------------------------------------------- */
@@ -199,8 +232,7 @@ static int64_t rows_of(const Buf *b) {
 }
 
 /* Do chunks compute few rows of t twice? */
-static bool few_borders(const Rows *r, const Buf *t, const Buf *y, const Buf *ring) {
-    double step = (double)rows_of(t) / (double)rows_of(y);
+static bool few_borders(const Rows *r, const Buf *t, const Buf *ring, double step) {
     double twice = fmax(0, (double)rows_of(ring) - step) * (r->chunks - 1);
     return twice * BORDERS_MAX <= (double)rows_of(t);
 }
@@ -219,10 +251,11 @@ static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *
         return false;
     if (r->forced || r->lo->min_ram)
         return r->forced || one + bytes(ctx, ring) < apart;
-    if (r->chunks > 1 && (!rows_of(t) || !rows_of(y) || !few_borders(r, t, y, ring)))
+    bool chain = by_rows(a), single = expr_is(ring->dim[rows], row_loop(a, kernel_root(a)).block);
+    double step = extent_estimate(ctx, t->dim[rows]) / extent_estimate(ctx, y->dim[rows]) *
+                  (double)row_loop(joined, kernel_root(joined)).block;
+    if (r->chunks > 1 && (!rows_of(t) || !rows_of(y) || !few_borders(r, t, ring, step)))
         return false;
-    bool chain = by_rows(a), single = expr_is(ring->dim[rows], 1);
-    double step = extent_estimate(ctx, t->dim[rows]) / extent_estimate(ctx, y->dim[rows]);
     return single ? chain
                   : bytes(ctx, ring) <= (double)m->l1 ||
                         extent_estimate(ctx, ring->dim[rows]) <= RATIO_MAX * step;
@@ -256,17 +289,17 @@ bool rows_likely(Lower *lo, const Kernel *a, const Kernel *b) {
 static bool share_rows(const Rows *r, Kernel *k) {
     Ctx *ctx = r->lo->ctx;
     const Def *root = kernel_root(k);
-    int64_t rows = rows_of(root->buf), most = rows / CHUNK_LEAST;
+    RowLoop loop = row_loop(k, root);
+    int64_t rows = rows_of(root->buf) / loop.block, most = rows * loop.block / CHUNK_LEAST;
     most = most < 2 ? 2 : most;
     int64_t chunks = r->chunks < most ? r->chunks : most;
-    Str axis = root->axis[root->buf->rank - 2].var->name;
     Step chunk = {.op = STEP_CHUNK, .nloop = 1, .nnum = 1, .nword = 1};
     chunk.loop = ctx_new(ctx, LoopRef);
-    *chunk.loop = (LoopRef){root->name, axis};
+    *chunk.loop = (LoopRef){root->name, loop.label};
     chunk.num = ctx_new(ctx, int64_t);
     *chunk.num = (rows + chunks - 1) / chunks;
     chunk.word = ctx_new(ctx, Str);
-    *chunk.word = str_f(ctx, "%sc", axis);
+    *chunk.word = str_f(ctx, "%sc", loop.label);
     if (rows < 2 || !(r->forced || parallel_pays(r->lo, k)) || !add_step(ctx, k, &chunk))
         return false;
     int done = k->sched->steps.len;

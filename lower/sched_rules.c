@@ -11,15 +11,21 @@
  * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
  * machine for such sums),
  * has_tree (acc's partial sums are its axis `ways`, and the Def `tree` adds them up),
+ * apart (a window whose lanes each sum their own values), bordered (some terms are left out at its borders),
+ * has_high (its rows' operand is read at two sums, and the innermost of `outer` is the axis of the other one),
+ * last (its sum along the rows is the last of `red`), HIGH (that axis' extent), STEP (of the rows in what they
+ * read), crowded (what they read lies in a few sets of L1),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
  * rows), PART (a map's lanes lie side by side within parts of this
  * many; 0: all of them do), and for a candidate tile
- * cycles (estimate for one step of k over m x n) beside the two names chosen.
+ * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
+ * of the axis `high` at a time) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
  * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind,
  * `out.case0` and `out.case1` those that decide cases and `out.plain` the others of `out.outer`, `acc.rest`
- * those of `acc.red` that are not k. In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`,
+ * those of `acc.red` that are not k, `out.high` the axis of has_high.
+ * In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`,
  * `sums`, `wides`, `panels` or `leads` is repeated for each Def of that list, the last first (`.last`, `.terms`:
  * its last axis and the one before, `out.around`: the innermost of `outer`). Chosen names and W are numbers.
  * In a scan group `tiles` are the maps of its sums and `dots` those; `dot` is that of a tile, `lanes` its constant.
@@ -34,7 +40,10 @@ typedef struct Binding {
     bool flag; /* a bool, not a number */
 } Binding;
 
-enum { BINDINGS_MAX = 40 };
+enum {
+    BINDINGS_MAX = 48,
+    CROWD_BYTES = 512 /* values at multiples of it share a few sets of the L1 cache */
+};
 
 typedef struct Matching {
     Ctx *ctx;
@@ -99,6 +108,15 @@ static void bind_facts(Matching *mt) {
     bind(mt, "P0", r->period[0]);
     bind(mt, "P1", r->period[1]);
     bind_flag(mt, "has_tree", r->tree != NULL);
+    bind_flag(mt, "apart", r->apart);
+    bind_flag(mt, "has_high",
+              r->high >= 0 && r->across[1] >= 0 && r->nouter > 0 &&
+                  r->outer[r->nouter - 1] == r->high);
+    bind_flag(mt, "bordered", r->acc && r->acc->when);
+    bind_flag(mt, "crowded", r->pitch % (CROWD_BYTES / 4) == 0);
+    bind(mt, "STEP", r->step[1]);
+    bind(mt, "HIGH", role_extent(mt, r->high));
+    bind_flag(mt, "last", r->nred > 0 && r->across[1] == r->red[r->nred - 1]);
     bool octets = r->acc && r->acc->buf->type == T_I32;
     Narrow8 product;
     bool narrow = mach->instr[0] && octets && narrow_match(r->acc, &product);
@@ -205,6 +223,42 @@ static int64_t cover_cycles(int64_t m, int64_t nv, int64_t rows, int64_t vecs) {
            (nr ? mf * tile_cycles(rows, nr) : 0) + (mr && nr ? tile_cycles(mr, nr) : 0);
 }
 
+/* Half-cycles of a tile of high x rows x vecs with its window written out, each value read once from memory: as
+ * above, with a longer chain, and for every sum the end of it. The weights of one row of values are in registers,
+ * with a few to spare, or read for every product. One line each of positions in the same sets are gone before
+ * their next use [measured]. */
+static int64_t window_cycles(const Matching *mt, int64_t terms, const int64_t tile[3]) {
+    const Roles *r = &mt->roles;
+    int64_t sums = tile[0] * tile[1] * tile[2], reads = tile[2], weights = tile[0] * tile[2];
+    for (int i = 0; i < 2; i++)
+        reads *= (tile[i] - 1) * r->step[i] + r->span[i];
+    int64_t nreg = mt->lo->machine->nreg;
+    bool held = sums + weights * role_extent(mt, r->across[1]) <= nreg - nreg / 4;
+    int64_t loads = reads + terms * (held ? weights : sums);
+    int64_t c = terms * (sums > 12 ? sums : 12);
+    bool gone = r->pitch % (CROWD_BYTES / 4) == 0 && tile[2] == 1;
+    return ((c > loads ? c : loads) + 2 * sums + 8) * (gone ? 3 : 2) / 2;
+}
+
+/* All of high x m x n (in vectors) by tiles and their rests, of equal ones without; 0: nothing is known of the
+ * window. */
+static int64_t cover_window(const Matching *mt, int64_t m, int64_t nv, const int64_t by[3]) {
+    const Roles *r = &mt->roles;
+    int64_t high = r->high < 0 ? 1 : role_extent(mt, r->high), terms = 1, all = 0;
+    const int64_t of[3] = {high ? high : 64, m, nv};
+    for (int i = 0; i < r->nred; i++)
+        terms *= role_extent(mt, r->red[i]);
+    for (int rest = 0; rest < 8; rest++) {
+        int64_t tile[3], times = terms > 0 && r->across[1] >= 0;
+        for (int i = 0; i < 3; i++) {
+            tile[i] = rest >> i & 1 ? of[i] % by[i] : by[i];
+            times *= rest >> i & 1 ? tile[i] > 0 : of[i] / by[i];
+        }
+        all += times ? times * window_cycles(mt, terms, tile) + (rest > 0) : 0;
+    }
+    return all;
+}
+
 /* A panel (all of k for one tile's lanes) that does not stay in L2 is streamed anew for every row of tiles. */
 static bool panel_stays(const Matching *mt, int64_t lanes) {
     int64_t bytes = 4 * lanes;
@@ -250,9 +304,12 @@ static bool rank_tiles(Matching *mt, const Rule *rule, RuleTry *t) {
     m = mt->roles.m < 0 ? 1 : m ? m : 64;
     int64_t nv = n ? (n + lanes - 1) / lanes : 64;
     Formula where = {0}, score_of = {0};
+    bool high = mt->roles.across[1] >= 0;
     bind(mt, rule->choose[0], 0);
     bind(mt, rule->choose[1], 0);
     bind(mt, "cycles", 0);
+    bind(mt, "high1", 0);
+    bind(mt, "high2", 0);
     if ((rule->where && !formula_parse(mt, rule->where, &where)) ||
         !formula_parse(mt, rule->minimizing, &score_of))
         return false;
@@ -263,6 +320,9 @@ static bool rank_tiles(Matching *mt, const Rule *rule, RuleTry *t) {
             bind(mt, rule->choose[1], vecs * lanes);
             int64_t cycles = cover_cycles(m, nv, rows, vecs);
             bind(mt, "cycles", cycles + (panel_stays(mt, vecs * lanes) ? 0 : cycles / 4));
+            for (int i = 1; i <= 2 && high; i++)
+                bind(mt, i == 1 ? "high1" : "high2",
+                     cover_window(mt, m, nv, (const int64_t[3]){i, rows, vecs}));
             if (rule->where && !formula_value(mt, &where, &ok))
                 return false;
             if (!ok)
@@ -301,6 +361,8 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
         int n;
     } lists[] = {{"m", &r->m, r->m >= 0},
                  {"n", &r->n, r->n >= 0},
+                 {"high", &r->high, r->high >= 0},
+                 {"across", &r->across[1], r->across[1] >= 0},
                  {"outer", r->outer, r->nouter},
                  {"plain", r->plain, r->nplain},
                  {"case0", &r->cases[0], r->ncases > 0},

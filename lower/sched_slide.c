@@ -22,6 +22,7 @@ typedef struct Slide {
     Stmt *loop;
     int dim;
     int64_t rows, step, first;
+    int64_t block; /* rows of one iteration of def's nests: they come and stay together */
 } Slide;
 
 /* ---- what an iteration reads --------------------------------------------------------------------------- */
@@ -90,20 +91,40 @@ static bool loops_join(const Func *f, const LoopList *loops) {
     return ok && first;
 }
 
+/* Notes the rows that an iteration of `top` stores; false: they are not `block` that follow those before. */
+static bool note_block(Slide *s, const Stmt *top) {
+    int64_t n, all, block;
+    const Expr *extent = s->def->axis[s->dim].var->extent;
+    if (top->label == s->def->axis[s->dim].var->name && top->a == extent)
+        block = 1;
+    else if (expr_is_int(top->a, &n) && expr_is_int(extent, &all) && n > 0 && all % n == 0 &&
+             loop_stores_rows(s->ctx, s->from, top, s->dim, all / n))
+        block = all / n;
+    else
+        return false;
+    bool same = !s->block || s->block == block;
+    s->block = block;
+    return same;
+}
+
 /* Does every nest of d go through its rows outermost, one after the other? */
-static bool rows_outermost(const Slide *s, const Func *f) {
-    const Axis *rows = &s->def->axis[s->dim];
+static bool rows_outermost(Slide *s, const Func *f) {
     bool found = false;
     for (const Stmt *top = f->body; top; top = top->next) {
         if (top->def != s->def)
             continue;
         bool in_order = top->kind == AXIS_PAR || (s->step <= s->rows && s->first <= 0);
-        if (top->op != STMT_FOR || top->label != rows->var->name || top->a != rows->var->extent ||
-            top->run != RUN_SERIAL || !in_order)
+        if (top->op != STMT_FOR || top->run != RUN_SERIAL || !in_order || !note_block(s, top))
             return false;
         found = true;
     }
     return found;
+}
+
+/* Blocks begin where iterations do, and none is outside of t in part. */
+static bool blocks_fit(Slide *s) {
+    s->rows = (s->rows + s->block - 1) / s->block * s->block;
+    return s->block == 1 || (s->step % s->block == 0 && s->first % s->block == 0);
 }
 
 typedef struct Hazard {
@@ -229,7 +250,7 @@ static Stmt *fill_row(const Slide *s, const Expr *row) {
     return st;
 }
 
-/* All bodies of d's nests, for one row; they leave the top. */
+/* All bodies of d's nests, for one row or the block it begins; they leave the top. */
 static Stmt *take_rows(const Slide *s, Func *f, const Expr *row) {
     Stmt **at = &f->body, *bodies = NULL;
     while (*at) {
@@ -239,7 +260,8 @@ static Stmt *take_rows(const Slide *s, Func *f, const Expr *row) {
             continue;
         }
         *at = top->next;
-        stmt_subst(s->ctx, top->body, 1, &top->var, &row);
+        const Expr *block = expr_fdiv(s->ctx, row, expr_i(s->ctx, s->block));
+        stmt_subst(s->ctx, top->body, 1, &top->var, &block);
         bodies = stmt_join(bodies, top->body);
     }
     return bodies;
@@ -250,17 +272,21 @@ static Stmt *new_rows(const Slide *s, Func *f) {
     Ctx *ctx = s->ctx;
     const Axis *rows = &s->def->axis[s->dim];
     const Expr *zero = expr_i(ctx, 0), *p = expr_sym(ctx, s->loop->var), *inside = NULL;
-    Sym *j = sym_axis(ctx, rows->var->name, expr_i(ctx, s->rows));
-    const Expr *row = expr_add(ctx, first_row(s), expr_sym(ctx, j));
+    Sym *j = sym_axis(ctx, rows->var->name, expr_i(ctx, s->rows / s->block));
+    const Expr *ahead = expr_mul(ctx, expr_sym(ctx, j), expr_i(ctx, s->block));
+    const Expr *row = expr_add(ctx, first_row(s), ahead);
     const Expr *low = expr_le(ctx, zero, row), *high = expr_lt(ctx, row, rows->var->extent);
     inside = expr_proves(ctx, low) ? NULL : low;
     inside = expr_proves(ctx, high) ? inside : expr_and(ctx, inside, high);
     Stmt *body = take_rows(s, f, row);
     bool filled = s->from->halo && s->from->fill;
+    Stmt *fill = NULL;
+    for (int64_t i = 0; i < s->block && inside && filled; i++)
+        fill = stmt_join(fill, fill_row(s, expr_add(ctx, row, expr_i(ctx, i))));
     if (inside)
-        body = stmt_if(ctx, inside, body, filled ? fill_row(s, row) : NULL);
+        body = stmt_if(ctx, inside, body, fill);
     if (s->step < s->rows) {
-        const Expr *fresh = expr_le(ctx, expr_i(ctx, s->rows - s->step), expr_sym(ctx, j));
+        const Expr *fresh = expr_le(ctx, expr_i(ctx, s->rows - s->step), ahead);
         body = stmt_if(ctx, expr_or(ctx, expr_eq(ctx, p, zero), fresh), body, NULL);
     }
     Stmt *loop = stmt_for(ctx, j, j->extent, rows->var->name, (Def *)(uintptr_t)s->def, body);
@@ -300,6 +326,9 @@ bool sched_slide(Ctx *ctx, Func *f, const Step *step, Str *why) {
     if (!rows_outermost(&s, f))
         return step_fails(ctx, why, "the loop over %s.%s is not outermost and whole", step->def,
                           s.def->axis[s.dim].var->name);
+    if (!blocks_fit(&s))
+        return step_fails(ctx, why, "rows of %s come in blocks that %s does not read", step->def,
+                          step->loop[0].axis);
     if (is_disturbed(&s, f, &loops))
         return step_fails(ctx, why, "%s is read, or what it reads is written, elsewhere",
                           step->def);

@@ -210,6 +210,9 @@ static bool one_vector(State *s, Func *f) {
 static bool one_unroll(State *s, Func *f) {
     return loop_unroll(s->ctx, f);
 }
+static bool one_order(State *s, Func *f) {
+    return loop_order(s->ctx, f);
+}
 static bool one_prefetch(State *s, Func *f) {
     return loop_prefetch(&s->lo, f);
 }
@@ -227,6 +230,9 @@ static bool run_vector(State *s) {
 }
 static bool run_unroll(State *s) {
     return each_func(s, one_unroll);
+}
+static bool run_order(State *s) {
+    return each_func(s, one_order);
 }
 static bool run_prefetch(State *s) {
     return each_func(s, one_prefetch);
@@ -306,6 +312,7 @@ static const struct Extra {
     {"loop_flatten", run_flatten},
     {"loop_vector", run_vector},
     {"loop_unroll", run_unroll},
+    {"loop_order", run_order},
     {"loop_prefetch", run_prefetch},
     {"loop_let", run_let},
     {"loop_lower", run_lower},

@@ -267,7 +267,8 @@ typedef struct Rest {
 static void check_rest(void *data, Stmt *s) {
     Rest *r = data;
     bool plain = s->op == STMT_FOR || s->op == STMT_STORE || s->op == STMT_ALLOC ||
-                 s->op == STMT_IF || s->op == STMT_LET || s->op == STMT_PREFETCH;
+                 s->op == STMT_IF || s->op == STMT_LET || s->op == STMT_PREFETCH ||
+                 s->op == STMT_SYNC;
     bool out = s->op == STMT_STORE && s->buf->space != SPACE_REG && s->buf->space != SPACE_LOCAL;
     r->ok &= plain && (!out || s->def == r->def);
     r->stores |= out;

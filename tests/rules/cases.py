@@ -140,11 +140,21 @@ def window(net, least=4):
     net.out(net.add("Relu", y) if net.chance() else y, 4)
 
 
-def depthwise(net):
-    c, k, stride = net.size(4, 40), net.pick(3, 5), net.pick(1, 1, 2)
-    x = net.add("Conv", net.input([net.size(1, 2), 5, net.size(7, 17), net.size(7, 17)]), net.ints([c, 5, 1, 1]))
+def depthwise(net, kernels=(3, 5), strides=(1, 1, 2), c=0, least=7):
+    c, k, stride = c or net.size(4, 40), net.pick(*kernels), net.pick(*strides)
+    x = net.add("Conv", net.input([net.size(1, 2), 5, net.size(least, least + 10), net.size(least, least + 10)]), net.ints([c, 5, 1, 1]))
     y = net.add("Conv", x, net.ints([c, 1, k, k]), group=c, pads=[k // 2] * 4, strides=[stride] * 2)
     net.out(net.add("Relu", y) if net.chance() else y, 4)
+
+
+@case("window_rows", halo=True)
+def _window_rows(net):
+    depthwise(net, kernels=(2, 3), strides=(1, 1, 2) if net.lanes > 8 else (1,), c=net.lanes * net.pick(1, 2, 3))
+
+
+@case("window_row", halo=True)
+def _window_row(net):
+    depthwise(net, kernels=(4, 5), c=net.lanes * net.pick(1, 2, 3), least=23)
 
 
 @case("tile_padded")
