@@ -9,6 +9,7 @@
 #include "lower/uses.h"
 
 #define WAYS_MIN 4
+#define SUM_MIN 4       /* vectors of a sum without lanes that pay for adding up its parts */
 #define PRODUCERS_MAX 3 /* maps between a convolution and its reader */
 
 static bool has_stride_one(Ctx *ctx, const Expr *load, Sym *axis) {
@@ -102,6 +103,9 @@ typedef struct Beside {
     Ctx *ctx;
     Sym *lane, *axis; /* of the output, of what is reduced */
     int rows, columns, others;
+    int packed;  /* constants that use the lane */
+    bool shared; /* a load without the lane uses another axis of the output */
+    bool window; /* an index uses the lane and what is summed */
 } Beside;
 
 static void count_beside(void *data, const Expr *e) {
@@ -111,6 +115,13 @@ static void count_beside(void *data, const Expr *e) {
     bool row = has_stride_one(b->ctx, e, b->axis);
     bool column = b->lane && has_stride_one(b->ctx, e, b->lane);
     *(row ? &b->rows : column ? &b->columns : &b->others) += 1;
+    bool with = b->lane && expr_uses_sym(e, b->lane);
+    for (int i = 0; i < e->nkid && with; i++)
+        b->window |= expr_uses_sym(e->kid[i], b->lane) && expr_uses_sym(e->kid[i], b->axis);
+    b->packed += with && e->u.buf->space == SPACE_CONST;
+    for (int i = 0; i < b->d->buf->rank && !with; i++)
+        b->shared |= b->lane && !expr_is(b->d->axis[i].var->extent, 1) &&
+                     expr_uses_sym(e, b->d->axis[i].var);
 }
 
 /* A maximum or minimum along what lies side by side: the order of its values does not matter. -1: it is none. */
@@ -120,7 +131,8 @@ static int extreme_axis(Ctx *ctx, const Def *d) {
         d->buf->type != T_F32 || last < d->buf->rank)
         return -1;
     bool one = inner < 0 || expr_is(d->axis[inner].var->extent, 1);
-    Beside b = {d, ctx, one ? NULL : d->axis[inner].var, d->axis[last].var, 0, 0, 0};
+    Beside b = {.d = d, .ctx = ctx, .axis = d->axis[last].var};
+    b.lane = one ? NULL : d->axis[inner].var;
     expr_walk(ctx, d->value, count_beside, &b);
     return b.rows && !b.columns && !b.others ? last : -1;
 }
@@ -143,6 +155,23 @@ static void part_extreme(Ctx *ctx, Def *d, int axis, int64_t n, int64_t lanes) {
     d->axis[axis].ways = (uint8_t)ways;
 }
 
+/* A sum along what lies side by side, whose values do not lie so along the output (a matrix times a vector): its last
+ * axis; -1: it is none, or its output has lanes, once constants are packed or in a tile. */
+static int sum_axis(Ctx *ctx, const Def *d) {
+    int inner = buf_inner_axis(ctx, d->buf), last = d->naxis - 1;
+    if (d->at || d->when || d->combine != OP_ADD || d->buf->type != T_F32 ||
+        d->value->op != OP_MUL || last < d->buf->rank)
+        return -1;
+    for (int i = d->buf->rank; i <= last; i++)
+        if (d->axis[i].ways > 1)
+            return -1;
+    bool one = inner < 0 || expr_is(d->axis[inner].var->extent, 1);
+    Beside b = {.d = d, .ctx = ctx, .axis = d->axis[last].var};
+    b.lane = one ? NULL : d->axis[inner].var;
+    expr_walk(ctx, d->value, count_beside, &b);
+    return b.rows && !b.columns && !b.others && !b.packed && !b.shared && !b.window ? last : -1;
+}
+
 void kernel_ways(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     int64_t n, ways, lanes = lo->machine->vec / 4;
@@ -154,6 +183,9 @@ void kernel_ways(Lower *lo, Kernel *k) {
         if (extreme >= 0 && expr_is_int(d->axis[extreme].var->extent, &n) &&
             d->axis[extreme].ways <= 1)
             part_extreme(ctx, d, extreme, n, lanes);
+        int sum = sum_axis(ctx, d);
+        if (sum >= 0 && expr_is_int(d->axis[sum].var->extent, &n) && n >= SUM_MIN * lanes)
+            d->axis[sum].ways = (uint8_t)lanes;
         const Expr *x = d->value->nkid == 2 ? d->value->kid[0] : NULL,
                    *w = x ? d->value->kid[1] : NULL;
         if (!x || d->at || d->buf->type != T_F32 || d->value->op != OP_MUL || x->op != OP_LOAD ||

@@ -500,6 +500,9 @@ def _kernel_ways(net):
     if net.chance():
         x = net.add("Conv", features(net, k), net.ints([1, k, 3, 3]), pads=[1] * 4)
         net.out(net.add("Relu", x) if net.chance() else x, 4)
+    elif net.chance():
+        k = 4 * net.lanes + net.size(1, 40)
+        net.out(net.add("MatMul", net.input([net.size(1, 17), k]), net.ints([k, 1])), 2)
     else:
         net.out(net.add("Gemm", net.input([net.size(1, 3), k]), net.input([net.size(4), k]), transB=1), 2)
 
