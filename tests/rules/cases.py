@@ -496,7 +496,7 @@ def _kernel_lift(net):
 
 @case("kernel_ways", FUSED, forced="", steps=False)
 def _kernel_ways(net):
-    k = 4 * net.size(2, 17)
+    k = 4 * net.size(5, 17)
     if net.chance():
         x = net.add("Conv", features(net, k), net.ints([1, k, 3, 3]), pads=[1] * 4)
         net.out(net.add("Relu", x) if net.chance() else x, 4)
