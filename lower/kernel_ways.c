@@ -155,8 +155,8 @@ static void part_extreme(Ctx *ctx, Def *d, int axis, int64_t n, int64_t lanes) {
     d->axis[axis].ways = (uint8_t)ways;
 }
 
-/* A sum of products along what lies side by side, which nothing does along the output (a matrix times a vector): its
- * last axis; -1: it is none, or its output has lanes, once constants are packed or in a tile. */
+/* A sum of products along what lies side by side, which nothing does along the output (a matrix times a vector):
+ * its last axis; -1: it is none, or its output has lanes, once constants are packed or in a tile. */
 static int sum_axis(Ctx *ctx, const Def *d) {
     int inner = buf_inner_axis(ctx, d->buf), last = d->naxis - 1;
     if (d->at || d->when || d->combine != OP_ADD || d->buf->type != T_F32 ||
