@@ -2,6 +2,7 @@
  * model through the compiler, one call a level. */
 #include "driver/driver.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,7 +14,9 @@ enum { MEMORY_FACTOR = 4, GROWTH_HOST = 2, GROWTH_PLAIN = 1 };
 /* Memory in proportion to the model's files, unless told otherwise (docs: promise). */
 static void limit_memory(Args *a, const Compiled *c) {
     size_t limit = a->opt.max_memory, files = c->file.bytes;
-    size_t factor = MEMORY_FACTOR * (c->machine && c->machine->vec ? GROWTH_HOST : GROWTH_PLAIN);
+    size_t usual = c->machine && c->machine->vec ? GROWTH_HOST : GROWTH_PLAIN;
+    size_t growth = a->opt.weights_growth > 0 ? (size_t)ceil(a->opt.weights_growth) : usual;
+    size_t factor = MEMORY_FACTOR * growth;
     for (int i = 0; i < c->file.external.len; i++)
         files += c->file.external.at[i]->size;
     if (!limit)

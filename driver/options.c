@@ -65,6 +65,18 @@ static bool parse_threads(Ctx *ctx, const char *text, int *field) {
     return true;
 }
 
+enum { RATIO_MAX = 100 };
+
+static bool parse_ratio(Ctx *ctx, const OptRow *r, const char *text, double *field) {
+    char *end;
+    double v = strtod(text, &end);
+    if (end == text || *end || !(v >= 1 && v <= RATIO_MAX))
+        return diag_error(ctx, EXIT_USAGE, NULL, "--%s=%s: expected a number from 1 to %d", r->name,
+                          text, RATIO_MAX);
+    *field = v;
+    return true;
+}
+
 /* v must be one of the words of r->arg, "a|b|c". */
 static bool parse_choice(Ctx *ctx, const OptRow *r, const char *v, const char **field) {
     size_t n = strlen(v);
@@ -97,6 +109,8 @@ static bool set_value(Ctx *ctx, Args *a, const OptRow *r, const char *v) {
         return true;
     case SIZE:
         return parse_size(ctx, r, v, field);
+    case RATIO:
+        return parse_ratio(ctx, r, v, field);
     case THREADS:
         return parse_threads(ctx, v, field);
     case DIM:

@@ -4,7 +4,19 @@
 
 #include "driver/driver.h"
 
-typedef enum OptKind { TEXT, CHOICE, MAYBE, FLAG, COUNT, SIZE, DIM, SHAPE, THREADS, STATE } OptKind;
+typedef enum OptKind {
+    TEXT,
+    CHOICE,
+    MAYBE,
+    FLAG,
+    COUNT,
+    SIZE,
+    DIM,
+    SHAPE,
+    THREADS,
+    STATE,
+    RATIO
+} OptKind;
 
 typedef struct OptRow {
     const char *name; /* without dashes */

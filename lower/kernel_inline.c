@@ -120,6 +120,40 @@ static bool is_epilogue(Uses *u, const Def *d) {
     return f.found;
 }
 
+typedef struct Turns {
+    Ctx *ctx;
+    const Def *d;
+    const Sym *axis;
+    bool found; /* the case to take changes along axis */
+} Turns;
+
+static void turns_node(void *data, const Expr *e) {
+    Turns *t = data;
+    t->found |= e->op == OP_SELECT && e->kid[0]->op == OP_EQ && expr_uses_sym(e->kid[0], t->axis);
+}
+
+static void turns_load(void *data, const Expr *e) {
+    Turns *t = data;
+    if (e->op == OP_LOAD && e->u.buf == t->d->buf)
+        expr_walk(t->ctx, def_inline(t->ctx, t->d, e->kid), turns_node, t);
+}
+
+static const Sym *last_axis(const Def *d) {
+    return d->buf->rank > 0 && d->naxis >= d->buf->rank ? d->axis[d->buf->rank - 1].var : NULL;
+}
+
+/* Would each lane of the reader take another case of d, whose own lanes all take the same (a transposed result of
+ * Strassen's product)? */
+static bool lanes_take_turns(Ctx *ctx, const Def *d, const Def *reader) {
+    Turns own = {ctx, d, last_axis(d), false}, there = {ctx, d, last_axis(reader), false};
+    if (!own.axis || !there.axis)
+        return false;
+    expr_walk(ctx, d->value, turns_node, &own);
+    if (!own.found)
+        expr_walk(ctx, reader->value, turns_load, &there);
+    return there.found;
+}
+
 static bool pays(Uses *u, const Def *d, const BufUse *use) {
     Ctx *ctx = u->ctx;
     bool cases = def_has_cases(ctx, d);
@@ -128,7 +162,8 @@ static bool pays(Uses *u, const Def *d, const BufUse *use) {
     for (int i = 0; i < use->readers.len; i++) {
         const Def *r = use->readers.at[i];
         bool same_block = uses_place(u, r)->block == uses_place(u, d)->block;
-        if ((!same_block && cost > 2) || (cases && def_is_reduction(r)))
+        if ((!same_block && cost > 2) ||
+            (cases && (def_is_reduction(r) || lanes_take_turns(ctx, d, r))))
             return false;
         if (cost > 0 && def_is_contraction(ctx, r) && is_epilogue(u, d))
             return false;

@@ -406,8 +406,7 @@ static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
 #define MOVE_FAR 50.0 /* the same when all tiles together are more bytes than this: */
 #define FAR (8 << 20)
 #define CHANNELS_MIN 16 /* fewer leave the vectors of the transforms half empty */
-#define WEIGHTS_GROWTH 2.0
-#define GAIN_MIN 1.1 /* what the model must promise */
+#define GAIN_MIN 1.1    /* what the model must promise */
 
 enum { NFILTER = (int)(sizeof FILTERS / sizeof FILTERS[0]) };
 
@@ -426,8 +425,6 @@ typedef struct Candidate {
 typedef struct Choosing {
     Lower *lo;
     VEC(Candidate) of;
-    Map *seen; /* constants */
-    double weights;
 } Choosing;
 
 static double axis_extent(const Window *v, int axis) {
@@ -454,21 +451,11 @@ static double cost_tiles(const Window *v) {
     return n * c * m * tiles + move * moved + MOVE * n * c * m;
 }
 
-static void weigh_const(void *data, Buf *b) {
-    Choosing *ch = data;
-    int64_t count;
-    if (b->space != SPACE_CONST || map_get(ch->seen, b) || !buf_static(b, &count))
-        return;
-    map_put(ch->seen, b, b);
-    ch->weights += (double)count * type_bytes(type_dtype(b->type));
-}
-
 static void weigh_item(void *data, Block *b, Item *it) {
     Choosing *ch = data;
     (void)b;
     if (it->kind != ITEM_DEF)
         return;
-    def_loads(ch->lo->ctx, it->def, weigh_const, ch);
     Candidate c = {.def = it->def};
     for (int i = 0; i < NFILTER; i++) {
         Window v = {.lo = ch->lo, .f = &FILTERS[i], .d = it->def, .m = -1};
@@ -498,8 +485,8 @@ static Choice next_choice(const Candidate *c) {
 }
 
 /* Most saved for a byte first, as long as the weights may grow. */
-static void choose(const Choosing *ch, double growth, Map *chosen) {
-    double room = ch->weights * (growth - 1);
+static void choose(const Choosing *ch, Map *chosen) {
+    double room = growth_room(ch->lo);
     for (;;) {
         Candidate *first = NULL;
         Choice best = {NULL, 0, 1};
@@ -517,6 +504,7 @@ static void choose(const Choosing *ch, double growth, Map *chosen) {
         if (best.grown > room)
             continue;
         room -= best.grown;
+        ch->lo->grown += best.grown;
         map_put(chosen, first->def, (void *)(uintptr_t)best.filter);
     }
 }
@@ -554,7 +542,7 @@ bool winograd_named(const char *rule) {
 bool kernel_winograd(Lower *lo) {
     const Options *opt = lo->ctx->opt;
     const Filter *forced = filter_named(opt ? opt->rule : NULL);
-    Choosing ch = {.lo = lo, .seen = map_new(lo->ctx)};
+    Choosing ch = {.lo = lo};
     Map *chosen = map_new(lo->ctx);
     if (lo->strict ||
         (!forced && (lo->o0 || lo->min_ram || (opt && opt->rule) || lo->machine->vec == 0)))
@@ -563,7 +551,7 @@ bool kernel_winograd(Lower *lo) {
     for (int i = 0; forced && i < ch.of.len; i++)
         map_put(chosen, ch.of.at[i].def, (void *)(uintptr_t)forced);
     if (!forced)
-        choose(&ch, opt && opt->weights_growth > 0 ? opt->weights_growth : WEIGHTS_GROWTH, chosen);
+        choose(&ch, chosen);
     note_chosen(&ch, chosen);
     rewrite_block(lo, chosen, lo->prog->main);
     return true;

@@ -94,6 +94,7 @@ typedef struct Lower {
     bool strict, o0;
     bool min_ram; /* the arena counts more than time: no Winograd, no slots, halos only for rows */
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
+    double grown;      /* bytes that transforms have added to the weights */
     int nkernel;       /* for names */
     Map *notes;        /* opt->explain: Node → Str, what rewrites of equations decided about it */
     LccText *instrs;   /* loop_tile.c: the target's instructions, once read */
@@ -116,12 +117,16 @@ bool graph_places(Lower *lo);    /* stores at places known now become maps */
 bool graph_narrow(Lower *lo);    /* reductions lose the axes they do not read */
 bool graph_prune(Lower *lo);     /* what no output needs goes */
 bool kernel_winograd(Lower *lo); /* 3x3 windows become contractions between transforms */
-bool kernel_lift(Lower *lo);     /* maxima before what keeps their order */
+bool kernel_strassen(Lower *lo); /* products with constants become seven of quarters */
+/* weights_growth.c: bytes by which transforms may still enlarge the weights; <= 0: they may not. */
+double growth_room(Lower *lo);
+bool kernel_lift(Lower *lo); /* maxima before what keeps their order */
 bool kernel_concat(Lower *lo);
 bool kernel_online(Lower *lo);
 bool online_named(const char *rule);   /* is it --rule=online? */
 bool winograd_named(const char *rule); /* does --rule name one of its algorithms? */
-bool kernel_inline(Lower *lo);         /* maps and views go into their readers where that pays */
+bool strassen_named(const char *rule);
+bool kernel_inline(Lower *lo); /* maps and views go into their readers where that pays */
 bool kernel_partition(
     Lower *lo); /* Items → kernels: a root and what is computed inside its loops */
 bool layout_choose(Lower *lo);

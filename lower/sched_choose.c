@@ -65,10 +65,9 @@ static bool try_schedule(Ctx *ctx, Kernel *k, Sched *s, Str rule, Str *why) {
 /* The schedule rule that --rule forces; NULL: none, or it names a rewrite of equations. */
 static const char *forced_rule(const Ctx *ctx) {
     const char *rule = ctx->opt ? ctx->opt->rule : NULL;
-    return rule && !winograd_named(rule) && !online_named(rule) && !slide_named(rule) &&
-                   !copy_named(rule)
-               ? rule
-               : NULL;
+    bool rewrite = winograd_named(rule) || strassen_named(rule) || online_named(rule) ||
+                   slide_named(rule) || copy_named(rule);
+    return rewrite ? NULL : rule;
 }
 
 /* Matches one rule and runs its steps. False: t->why says what does not fit, or an error was reported. */
@@ -215,7 +214,7 @@ static bool rule_known(Ctx *ctx, const RuleList *rules) {
     if (known)
         return true;
     diag_error(ctx, EXIT_USAGE, NULL, "--rule=%s: the target has no such rule", only);
-    diag_note(ctx, "it has %snested_lanes nested naive winograd2 winograd4 slide copy",
+    diag_note(ctx, "it has %snested_lanes nested naive winograd2 winograd4 strassen slide copy",
               names.at ? names.at : "");
     return false;
 }

@@ -166,6 +166,7 @@ def usage(c):
             (["-v"], ["no model is given"]),
             (["m.onnx", "--shape", "x=2x4"], ["axis 1 is 3 in the model, not 4"]),
             (["m.onnx", "--max-memory=lots"], ["--max-memory=lots: expected a number"]),
+            (["m.onnx", "--weights-growth=0.5"], ["--weights-growth=0.5: expected a number from 1"]),
             (["m.onnx", "--stop-after=graph_fild"], ["did you mean graph_fold?"]),
             (["m.onnx", "--dump=graph_fild,all"], ["did you mean graph_fold?"]),
             (["m.onnx", "--prefix=My Model"], ["--prefix=my_model"]),

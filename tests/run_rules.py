@@ -40,6 +40,7 @@ ROUNDS = {"quick": 1, "normal": 1, "full": 10}
 SEED = 1  # of quick and normal
 # Rewrites that are no passes by name: the pass that does them, and what its text then holds.
 PASS = {"winograd2": ("kernel_winograd", ""), "winograd4": ("kernel_winograd", ""), "online": ("kernel_online", ""),
+        "strassen": ("kernel_strassen", ""),
         "slide": ("sched_rows", r"\bslide "), "copy": ("sched_copies", r"\bstore_at "),
         "chunk": ("sched_rows", r"\bchunk "),
         "kernel_ways": ("kernel_partition", r"_w f32\[")}

@@ -302,6 +302,26 @@ def _map_tile2_rest(net):
     winograd(net, 2, rest=True, channels=lanes_of_channels(net))
 
 
+def strassen(net, columns, plain=False):
+    """A product with a constant matrix, or two from the same rows; not plain: the result added up or transposed."""
+    k, n, head = 2 * net.size(1, 33), columns, [*net.pick([], [1], [3], [2, 3]), net.size(2, 41)]
+    x = net.input([*head, k])
+    y = net.add("MatMul", x, net.ints([k, n]))
+    if not plain and net.chance(3):
+        y = net.add("Add", y, net.add("MatMul", x, net.ints([k, n])))
+    if net.chance():
+        y = net.add("Relu", net.add("Add", y, net.ints([n])))
+    rank = len(head) + 1
+    if not plain and net.chance(4):
+        y = net.add("Transpose", y, perm=[*range(rank - 2), rank - 1, rank - 2])
+    net.out(y, rank)
+
+
+@case("map_quarters", FUSED, forced="strassen")
+def _map_quarters(net):
+    strassen(net, 2 * net.lanes * net.pick(1, 2) + 2 * net.pick(0, 1, 3), plain=True)
+
+
 @case("map_across", FUSED)
 def _map_across(net):
     a, b = net.size(8), net.size(2)
@@ -440,6 +460,11 @@ def _winograd2(net):
 @case("winograd4", VECTORS, steps=False, near=2e-5)
 def _winograd4(net):
     winograd(net, 4)
+
+
+@case("strassen", ("c", *VECTORS), steps=False)
+def _strassen(net):
+    strassen(net, 2 * net.size(1, 33))
 
 
 @case("chunk", ("c", *VECTORS), forced="slide", steps=False, threads=3)

@@ -1,0 +1,393 @@
+/* One level of Strassen's multiplication in Winograd's form: a product with a constant matrix, both cut in
+ * quarters, as seven products of quarters instead of eight (S. Winograd, Linear Algebra Appl. 4, 1971; 15
+ * additions). The quarters of the constant are added up now. Rows are cut by turns (even and odd), terms and
+ * columns in halves. Where it pays, or as --rule=strassen says. Class approx (exact on integers).
+ * Precondition: kernel_winograd.
+ *
+ *   before  y[m,n] = add(k<K) x[m,k]*w[k,n]
+ *   after   y.in[e,t,k<K/2] = e's sum of x[2*t + i, k + j*K/2]   ;  e < 7
+ *           y.mul[e,t,n<N/2] = add(k<K/2) y.in[e,t,k]*u[e,k,n]
+ *           y[m,n] = the quarter's sum of y.mul[e, m/2, n % (N/2)] */
+#include "lower/uses.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PRODUCTS = 7 };
+
+/* A product: its two loads, and which axis of d is which. */
+typedef struct Product {
+    Lower *lo;
+    Def *d;
+    const Expr *x, *w;
+    int k, n, half;       /* axes of d: terms, columns, the rows that take turns */
+    int wk, wn;           /* dimensions of w for k and n */
+    int64_t rows, nk, nn; /* all rows, with one more where half is odd; terms and columns */
+    bool odd;             /* the extent of half is */
+} Product;
+
+/* ---- recognising -------------------------------------------------------------------------------- */
+
+/* Which axis of d is e: the output's or, behind them, the terms; -1: none. */
+static int axis_of(const Def *d, const Expr *e) {
+    for (int i = 0; i <= d->buf->rank && e->op == OP_SYM; i++)
+        if (d->axis[i].var == e->u.sym)
+            return i;
+    return -1;
+}
+
+/* w[…] with one index k, one the last output axis, and constants else. */
+static bool match_weights(Product *v) {
+    int64_t n;
+    const Buf *b = v->w->u.buf;
+    v->wk = v->wn = -1;
+    if (b->space != SPACE_CONST || !b->data || b->data->splat || b->type != T_F32 ||
+        !buf_static(b, &n))
+        return false;
+    for (int i = 0; i < v->w->nkid; i++) {
+        int a = axis_of(v->d, v->w->kid[i]);
+        if (a == v->k && v->wk < 0) {
+            v->wk = i;
+        } else if (a >= 0 && v->wn < 0 && b->dim[i] == v->d->axis[a].var->extent) {
+            v->wn = i;
+            v->n = a;
+        } else if (!expr_is_int(v->w->kid[i], NULL)) {
+            return false;
+        }
+    }
+    return v->wk >= 0 && v->wn >= 0 && v->n == v->d->buf->rank - 1 &&
+           b->dim[v->wk] == v->d->axis[v->k].var->extent;
+}
+
+/* x[…] with k one of the indices, and n in none. */
+static bool match_input(const Product *v) {
+    int terms = 0;
+    for (int i = 0; i < v->x->nkid; i++) {
+        const Expr *e = v->x->kid[i];
+        bool is_k = axis_of(v->d, e) == v->k;
+        terms += is_k;
+        if ((!is_k && expr_uses_sym(e, v->d->axis[v->k].var)) ||
+            expr_uses_sym(e, v->d->axis[v->n].var))
+            return false;
+    }
+    return terms == 1 && v->x->u.buf->type == T_F32;
+}
+
+/* The rows and the axis that is cut: one of even extent, the innermost, or the one that loses least. */
+static bool match_rows(Product *v) {
+    int64_t extent, half = 0;
+    v->rows = 1;
+    v->half = -1;
+    for (int i = 0; i < v->d->buf->rank; i++) {
+        if (i == v->n)
+            continue;
+        if (!expr_is_int(v->d->axis[i].var->extent, &extent) || extent < 1 ||
+            !mul_ok(v->rows, extent, &v->rows))
+            return false;
+        if (extent < 2 || (v->half >= 0 && extent % 2 > half % 2) ||
+            (v->half >= 0 && extent % 2 && extent < half))
+            continue;
+        v->half = i;
+        half = extent;
+    }
+    v->odd = half % 2;
+    v->rows = v->half < 0 ? 0 : v->rows / half * (half + half % 2);
+    return v->half >= 0;
+}
+
+static bool match_product(Product *v) {
+    const Def *d = v->d;
+    if (!def_is_reduction(d) || d->combine != OP_ADD || d->at || d->scan || d->init || d->when ||
+        d->buf->type != T_F32 || d->buf->ndef != 1 || d->value->op != OP_MUL ||
+        d->naxis != d->buf->rank + 1)
+        return false;
+    v->k = d->buf->rank;
+    for (int i = 0; i < 2; i++) {
+        v->x = d->value->kid[i];
+        v->w = d->value->kid[1 - i];
+        if (v->x->op == OP_LOAD && v->w->op == OP_LOAD && match_weights(v) && match_input(v))
+            break;
+        if (i == 1)
+            return false;
+    }
+    return expr_is_int(d->axis[v->k].var->extent, &v->nk) && v->nk > 0 && v->nk % 2 == 0 &&
+           expr_is_int(d->axis[v->n].var->extent, &v->nn) && v->nn > 0 && v->nn % 2 == 0 &&
+           match_rows(v);
+}
+
+/* ---- building ----------------------------------------------------------------------------------- */
+
+static Def *new_def(const Product *v, const char *what, const int64_t dims[3]) {
+    Ctx *ctx = v->lo->ctx;
+    const Expr *dim[3];
+    for (int i = 0; i < 3; i++)
+        dim[i] = expr_i(ctx, dims[i]);
+    Def *d = def_new(ctx, str_f(ctx, "%s.%s", v->d->name, what), T_F32, 3, dim);
+    d->origin = v->d->origin;
+    d->loc = v->d->loc;
+    return d;
+}
+
+/* value[e] for e from 0. */
+static const Expr *one_of(Ctx *ctx, const Expr *e, int n, const Expr *const *value) {
+    const Expr *all = value[n - 1];
+    for (int i = n - 1; i-- > 0;)
+        all = expr_select(ctx, expr_eq(ctx, e, expr_i(ctx, i)), value[i], all);
+    return all;
+}
+
+/* x at row t of the even rows (i = 0) or odd ones, term k of half j; 0 behind the last row. */
+static const Expr *quarter_of_input(const Product *v, const Expr *t, const Expr *k, int i, int j) {
+    Ctx *ctx = v->lo->ctx;
+    const Def *d = v->d;
+    Sym *from[RANK_MAX];
+    const Expr *to[RANK_MAX], *at[RANK_MAX], *inside = NULL;
+    int n = 0;
+    for (int a = d->buf->rank; a-- > 0;) {
+        const Expr *extent = d->axis[a].var->extent, *place;
+        if (a == v->n)
+            continue;
+        if (a == v->half)
+            extent = expr_ceildiv(ctx, extent, 2);
+        place = expr_mod(ctx, t, extent);
+        t = expr_fdiv(ctx, t, extent);
+        if (a == v->half) {
+            place = expr_add(ctx, expr_mul(ctx, place, expr_i(ctx, 2)), expr_i(ctx, i));
+            if (v->odd && i)
+                inside = expr_lt(ctx, place, d->axis[a].var->extent);
+        }
+        from[n] = d->axis[a].var;
+        to[n++] = place;
+    }
+    from[n] = d->axis[v->k].var;
+    to[n++] = expr_add(ctx, k, expr_i(ctx, j * v->nk / 2));
+    for (int a = 0; a < v->x->nkid; a++)
+        at[a] = expr_subst(ctx, v->x->kid[a], n, from, to);
+    const Expr *load = buf_load(ctx, v->x->u.buf, at);
+    return inside ? expr_select(ctx, inside, load, expr_flt(ctx, T_F32, 0)) : load;
+}
+
+/* in[e, t, k]: the first factors of the seven products. */
+static Def *transform_input(const Product *v) {
+    Ctx *ctx = v->lo->ctx;
+    Def *in = new_def(v, "in", (int64_t[3]){PRODUCTS, v->rows / 2, v->nk / 2});
+    const Expr *t = def_var(ctx, in, 1), *k = def_var(ctx, in, 2), *x[2][2];
+    for (int i = 0; i < 4; i++)
+        x[i / 2][i % 2] = quarter_of_input(v, t, k, i / 2, i % 2);
+    const Expr *s1 = expr_add(ctx, x[1][0], x[1][1]);
+    const Expr *s2 = expr_sub(ctx, s1, x[0][0]);
+    const Expr *s3 = expr_sub(ctx, x[0][0], x[1][0]);
+    const Expr *s4 = expr_sub(ctx, x[0][1], s2);
+    const Expr *factor[PRODUCTS] = {x[0][0], x[0][1], s4, x[1][1], s1, s2, s3};
+    in->value = one_of(ctx, def_var(ctx, in, 0), PRODUCTS, factor);
+    return in;
+}
+
+/* The second factors for the four quarters of one place, each rounded once. */
+static void transform_quarters(const double w[2][2], float *u, int64_t step) {
+    double t1 = w[0][1] - w[0][0], t2 = w[1][1] - t1;
+    const double factor[PRODUCTS] = {w[0][0], w[1][0], w[1][1],          t2 - w[1][0],
+                                     t1,      t2,      w[1][1] - w[0][1]};
+    for (int e = 0; e < PRODUCTS; e++)
+        u[e * step] = (float)factor[e];
+}
+
+/* u[e, k, n]. NULL: too large. */
+static Buf *transform_weights(const Product *v) {
+    Ctx *ctx = v->lo->ctx;
+    const Buf *b = v->w->u.buf;
+    int64_t dim[RANK_MAX], stride[RANK_MAX], start = 0, at = 1, part, count, index;
+    int64_t half[2] = {v->nk / 2, v->nn / 2};
+    const float *w = b->data->data;
+    buf_dims(b, dim);
+    for (int i = b->rank; i-- > 0; at *= dim[i]) {
+        stride[i] = at;
+        if (i != v->wk && i != v->wn && expr_is_int(v->w->kid[i], &index))
+            start += index * at;
+    }
+    if (!mul_ok(half[0], half[1], &part) || !mul_ok(part, PRODUCTS, &count) ||
+        count > INT64_MAX / 8)
+        return NULL;
+    float *u = ctx_allocn(ctx, (size_t)count, sizeof *u);
+    for (int64_t k = 0; k < half[0]; k++)
+        for (int64_t n = 0; n < half[1]; n++) {
+            double quarter[2][2];
+            for (int i = 0; i < 4; i++)
+                quarter[i / 2][i % 2] = (double)w[start + (k + i / 2 * half[0]) * stride[v->wk] +
+                                                  (n + i % 2 * half[1]) * stride[v->wn]];
+            transform_quarters((const double(*)[2])quarter, u + k * half[1] + n, part);
+        }
+    const int64_t out[3] = {PRODUCTS, half[0], half[1]};
+    Buf *ub = buf_const(ctx, b->name, const_new(ctx, T_F32, count, u), 3, out);
+    vec_push(ctx, &v->lo->prog->consts, ub);
+    return ub;
+}
+
+/* mul[e, t, n] = add(k) in[e, t, k]*u[e, k, n]. */
+static Def *multiply(const Product *v, const Def *in, Buf *u) {
+    Ctx *ctx = v->lo->ctx;
+    Def *mul = new_def(v, "mul", (int64_t[3]){PRODUCTS, v->rows / 2, v->nn / 2});
+    const Expr *e = def_var(ctx, mul, 0), *t = def_var(ctx, mul, 1), *n = def_var(ctx, mul, 2);
+    const Expr *k = def_axis(ctx, mul, str(ctx, "k"), AXIS_RED, in->buf->dim[2]);
+    const Expr *at[3] = {e, t, k}, *by[3] = {e, k, n};
+    mul->combine = OP_ADD;
+    mul->value = expr_mul(ctx, buf_load(ctx, in->buf, at), buf_load(ctx, u, by));
+    return mul;
+}
+
+/* The product's own Def adds up what its quarter needs. */
+static void transform_output(const Product *v, const Def *mul) {
+    Ctx *ctx = v->lo->ctx;
+    Def *d = v->d;
+    const Expr *t = expr_i(ctx, 0), *two = expr_i(ctx, 2), *width = expr_i(ctx, v->nn / 2);
+    const Expr *p[PRODUCTS], *n = def_var(ctx, d, v->n), *turn = def_var(ctx, d, v->half);
+    for (int a = 0; a < d->buf->rank; a++) {
+        const Expr *extent = d->axis[a].var->extent, *place = def_var(ctx, d, a);
+        if (a == v->n)
+            continue;
+        if (a == v->half) {
+            extent = expr_ceildiv(ctx, extent, 2);
+            place = expr_fdiv(ctx, place, two);
+        }
+        t = expr_add(ctx, expr_mul(ctx, t, extent), place);
+    }
+    for (int e = 0; e < PRODUCTS; e++) {
+        const Expr *at[3] = {expr_i(ctx, e), t, expr_mod(ctx, n, width)};
+        p[e] = buf_load(ctx, mul->buf, at);
+    }
+    const Expr *u2 = expr_add(ctx, p[0], p[5]), *u3 = expr_add(ctx, u2, p[6]);
+    const Expr *u4 = expr_add(ctx, u2, p[4]);
+    const Expr *column = expr_fdiv(ctx, n, width);
+    const Expr *even[2] = {expr_add(ctx, p[0], p[1]), expr_add(ctx, u4, p[2])};
+    const Expr *odd[2] = {expr_sub(ctx, u3, p[3]), expr_add(ctx, u3, p[4])};
+    const Expr *row[2] = {one_of(ctx, column, 2, even), one_of(ctx, column, 2, odd)};
+    d->value = one_of(ctx, expr_mod(ctx, turn, two), 2, row);
+    d->naxis = d->buf->rank;
+    d->combine = COMBINE_SET;
+}
+
+/* ---- choosing ----------------------------------------------------------------------------------- */
+
+/* What moving one number costs, in multiply-adds: a number of the transforms is written and read again, a
+ * weight comes from the outer caches while others are used. Measured on 25 shapes from 49x4608x512 to
+ * 3136x576x64 (break-even at K*N/(K+N) = 125), and on BERT, ViT, Swin and ConvNeXt with cold weights. */
+#define MOVE 9.0
+#define MOVE_WEIGHT 4.0
+#define GAIN_MIN 1.03 /* what the model must promise */
+
+typedef struct Candidate {
+    Item *item;
+    double saved, grown; /* multiply-adds; bytes of weights */
+} Candidate;
+
+typedef struct Choosing {
+    Lower *lo;
+    bool forced;
+    VEC(Candidate) of;
+} Choosing;
+
+static void weigh_item(void *data, Block *b, Item *it) {
+    Choosing *ch = data;
+    Product v = {.lo = ch->lo, .d = it->def};
+    (void)b;
+    if (it->kind != ITEM_DEF || !match_product(&v))
+        return;
+    double rows = (double)v.rows, k = (double)v.nk, n = (double)v.nn;
+    double direct = rows * k * n + MOVE_WEIGHT * k * n;
+    double quarters =
+        7 / 8.0 * rows * k * n + MOVE * 7 / 4.0 * rows * (k + n) + 7 / 4.0 * MOVE_WEIGHT * k * n;
+    Candidate c = {it, direct - quarters, 4 * k * n * 3 / 4.0};
+    int lanes = ch->lo->machine->vec / 4;
+    lower_note(ch->lo, v.d->origin,
+               str_f(ch->lo->ctx, "strassen would cost %.3g, directly %.3g (must be %g times less)",
+                     quarters, direct, GAIN_MIN));
+    if (ch->forced || (direct > GAIN_MIN * quarters && v.nn % (2 * lanes) == 0))
+        vec_push(ch->lo->ctx, &ch->of, c);
+}
+
+static int by_gain(const void *a, const void *b) {
+    const Candidate *x = a, *y = b;
+    double s = x->saved * y->grown, t = y->saved * x->grown;
+    return s != t ? (s < t) - (s > t) : (x->item->def->id > y->item->def->id) - 1;
+}
+
+/* A product already rewritten in this block, and its `in`. */
+typedef struct Made {
+    Product of;
+    Def *in;
+} Made;
+
+/* Do a and b read the same rows of the same tensor in the same way? a is rewritten, its axes are still there. */
+static bool same_input(const Product *a, const Product *b) {
+    if (a->x->u.buf != b->x->u.buf || a->d->buf->rank != b->d->buf->rank || a->half != b->half ||
+        a->nk != b->nk)
+        return false;
+    for (int i = 0; i < a->n; i++)
+        if (a->d->axis[i].var->extent != b->d->axis[i].var->extent)
+            return false;
+    for (int i = 0; i < a->x->nkid; i++) {
+        int axis = axis_of(a->d, a->x->kid[i]);
+        if (axis < 0 ? a->x->kid[i] != b->x->kid[i] || !expr_is_int(a->x->kid[i], NULL)
+                     : axis != axis_of(b->d, b->x->kid[i]))
+            return false;
+    }
+    return true;
+}
+
+static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
+    VEC(Made) made = {0};
+    for (int i = 0; i < b->items.len; i++) {
+        Item *it = b->items.at[i];
+        for (int k = 0; k < 2; k++)
+            if (it->body[k])
+                rewrite_block(lo, chosen, it->body[k]);
+        Product v = {.lo = lo, .d = it->def};
+        bool taken = it->kind == ITEM_DEF && map_get(chosen, it->def) && match_product(&v);
+        Buf *u = taken ? transform_weights(&v) : NULL;
+        if (!u)
+            continue;
+        Def *in = NULL;
+        for (int k = 0; k < made.len && !in; k++)
+            in = same_input(&made.at[k].of, &v) ? made.at[k].in : NULL;
+        if (!in) {
+            in = transform_input(&v);
+            block_insert(lo->ctx, b, i++, in);
+        }
+        vec_push(lo->ctx, &made, ((Made){v, in}));
+        Def *mul = multiply(&v, in, u);
+        transform_output(&v, mul);
+        block_insert(lo->ctx, b, i++, mul);
+    }
+}
+
+bool strassen_named(const char *rule) {
+    return rule && !strcmp(rule, "strassen");
+}
+
+/* Without --rule: where it pays, on machines with vectors, most saved for a byte first, as long as the weights
+ * may grow. */
+bool kernel_strassen(Lower *lo) {
+    const Options *opt = lo->ctx->opt;
+    Choosing ch = {.lo = lo, .forced = opt && strassen_named(opt->rule)};
+    Map *chosen = map_new(lo->ctx);
+    if (lo->strict ||
+        (!ch.forced && (lo->o0 || lo->min_ram || (opt && opt->rule) || lo->machine->vec == 0)))
+        return true;
+    block_walk(lo->prog->main, weigh_item, &ch);
+    qsort(ch.of.at, (size_t)ch.of.len, sizeof *ch.of.at, by_gain);
+    double room = growth_room(lo);
+    for (int i = 0; i < ch.of.len; i++) {
+        const Candidate *c = &ch.of.at[i];
+        bool fits = ch.forced || c->grown <= room;
+        lower_note(
+            lo, c->item->def->origin,
+            str(lo->ctx, fits ? "strassen chosen" : "no room for its weights (--weights-growth)"));
+        if (!fits)
+            continue;
+        room -= c->grown;
+        lo->grown += c->grown;
+        map_put(chosen, c->item->def, c->item);
+    }
+    rewrite_block(lo, chosen, lo->prog->main);
+    return true;
+}
