@@ -1,5 +1,5 @@
-/* Places blocks in memory: a portfolio of greedy orders, then a search that moves what ends at the peak to the
- * front of the order. The best placing is kept; all stop at the lower bound. What stays above it is left to
+/* Places blocks in memory: a portfolio of greedy orders, then a search that moves what ends above the bound towards
+ * the front of each of them. The best placing is kept; all stop at the lower bound. What stays above it is left to
  * memory_search.c.
  *
  *   before  a[0..4) 128 bytes, b[1..2) 64, c[2..4) 64        after  a at 0, b at 128, c at 128 */
@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 200 /* of the search, at most */
-#define PAIRS 3e7  /* comparisons of two blocks the whole search may take */
+#define ROUNDS 40 /* of one order, at most */
+#define PAIRS 3e6 /* comparisons of two blocks they may take */
+#define SOONER 7  /* a block moves that part of the order */
 
 bool place_meets(const Place *a, const Place *b) {
     return a->from <= b->to && b->from <= a->to;
@@ -108,35 +109,35 @@ typedef struct Search {
     Place **order, **there, **best_order;
     int n;
     int64_t bound, best;
-    int64_t *at; /* of order's blocks by id, in the best placing */
-    bool tightest;
+    int64_t *at; /* of best_order's blocks */
 } Search;
 
-static bool try_order(Search *s, bool tightest) {
+static void try_order(Search *s, bool tightest) {
     int64_t peak = place_in_order(s->order, s->n, s->there, tightest);
     if (peak >= s->best)
-        return false;
+        return;
     s->best = peak;
-    s->tightest = tightest;
     memcpy(s->best_order, s->order, (size_t)s->n * sizeof(Place *));
     for (int i = 0; i < s->n; i++)
         s->at[i] = s->order[i]->at;
-    return true;
 }
 
-/* The k-th block that ends at the peak of the best placing goes first; false: there is none. */
-static bool move_peak(Search *s, int k) {
-    int found = -1;
-    for (int i = 0; i < s->n && found < 0; i++)
-        if (s->at[i] + s->best_order[i]->size == s->best && k-- == 0)
-            found = i;
-    if (found < 0)
-        return false;
-    memcpy(s->order + 1, s->best_order, (size_t)found * sizeof(Place *));
-    memcpy(s->order + found + 1, s->best_order + found + 1,
-           (size_t)(s->n - found - 1) * sizeof(Place *));
-    s->order[0] = s->best_order[found];
-    return true;
+static int by_rank(const void *pa, const void *pb) {
+    const Place *a = *(Place *const *)pa, *b = *(Place *const *)pb;
+    return a->rank != b->rank ? a->rank - b->rank : (a->id < b->id ? -1 : 1);
+}
+
+/* What ended above the bound has its turn sooner, each time again. */
+static void try_sooner(Search *s, bool tightest, int rounds) {
+    for (int i = 0; i < s->n; i++)
+        s->order[i]->rank = i;
+    for (int r = 0; r < rounds && s->best > s->bound; r++) {
+        for (int i = 0; i < s->n; i++)
+            if (s->order[i]->at + s->order[i]->size > s->bound)
+                s->order[i]->rank -= s->n / SOONER + 1;
+        qsort(s->order, (size_t)s->n, sizeof(Place *), by_rank);
+        try_order(s, tightest);
+    }
 }
 
 int64_t memory_place(Ctx *ctx, Place **place, int n, int64_t *bound) {
@@ -145,22 +146,18 @@ int64_t memory_place(Ctx *ctx, Place **place, int n, int64_t *bound) {
     *bound = place_bound(place, n);
     if (n == 0)
         return 0;
-    Search s = {place,
-                ctx_newn(ctx, Place *, n),
-                ctx_newn(ctx, Place *, n),
-                n,
-                *bound,
-                INT64_MAX,
-                ctx_newn(ctx, int64_t, n),
-                true};
+    Search s = {place,     ctx_newn(ctx, Place *, n), ctx_newn(ctx, Place *, n), n, *bound,
+                INT64_MAX, ctx_newn(ctx, int64_t, n)};
     for (int o = 0; o < 10 && s.best > s.bound; o++) {
         qsort(place, (size_t)n, sizeof(Place *), orders[o / 2]);
         try_order(&s, o % 2 == 0);
     }
-    double pairs = (double)n * n / 2;
-    int rounds = PAIRS / pairs < ROUNDS ? (int)(PAIRS / pairs) : ROUNDS;
-    for (int r = 0, k = 0; r < rounds && s.best > s.bound && move_peak(&s, k); r++)
-        k = try_order(&s, s.tightest) ? 0 : k + 1;
+    double rounds = PAIRS / ((double)n * n / 2);
+    for (int o = 0; o < 10 && s.best > s.bound; o++) {
+        qsort(place, (size_t)n, sizeof(Place *), orders[o / 2]);
+        try_order(&s, o % 2 == 0);
+        try_sooner(&s, o % 2 == 0, rounds < ROUNDS ? (int)rounds : ROUNDS);
+    }
     for (int i = 0; i < n; i++) {
         place[i] = s.best_order[i];
         place[i]->at = s.at[i];

@@ -10,6 +10,7 @@ typedef struct Place {
     int64_t size; /* bytes, at least 0 */
     int64_t at;   /* set by memory_place */
     int far;      /* the same: positions between its life and one where most is needed */
+    int rank;     /* the same: its turn, low ones first */
 } Place;
 
 /* Blocks that are needed at one position at least. */
