@@ -483,6 +483,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
                 r->red[r->nred++] = i;
     }
     list_outer(ctx, r);
-    if (r->kind == CLASS_MAP)
+    if (r->kind == CLASS_MAP) {
         list_cases(ctx, r);
+        r->flat = map_flat(ctx, r);
+    }
 }

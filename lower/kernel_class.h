@@ -36,6 +36,8 @@ typedef struct Roles {
     bool whole; /* the periods divide the extents */
     bool pairs; /* of a map: its lanes are even and odd ones, each contiguous somewhere */
     int64_t period[CASES_MAX];
+    int nflat;    /* of a map: so many of the last of `outer` are one axis with the lanes */
+    int64_t flat; /* of so many elements; 0: none does */
     int64_t part; /* of a map: lanes lie side by side within parts of this many; 0: all do */
     /* of a window: the rows' operand is read at m*step[1] + sum and high*step[0] + sum, `high` one of `outer` */
     int high, across[2];      /* across: the RED axes of the sums, that of m behind; -1: none */
@@ -55,6 +57,12 @@ typedef struct Roles {
     DefList tiles, dots; /* the maps of its sums, and those */
 } Roles;
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
+
+/* kernel_flat.c. Lanes of a map's vectors by the widest type it computes with, along n or also `flat`; 0: no faster
+ * than a loop. */
+int map_lanes(const Lower *lo, const Roles *r, bool flat);
+/* Sets nflat; the elements of all those axes. */
+int64_t map_flat(Ctx *ctx, Roles *r);
 
 /* kernel_scan.c. Gives the sums of products with constants in a scan group maps of their own. */
 void scan_normalise(Lower *lo, Kernel *k);

@@ -157,7 +157,7 @@ static void vector_lazy(Vectoring *v, const Expr *e, const Expr **kid) {
 static const Expr *vector_op(Vectoring *v, const Expr *e) {
     bool loads = expr_uses_buf(e, NULL);
     int64_t stride;
-    if (type_dtype(e->type) == T_I64 && !(v->at->mask && loads)) {
+    if (type_dtype(e->type) == T_I64 && !loads) { /* an index */
         const Expr *at = ramp(v, e, &stride);
         v->ok &= at != NULL;
         return at ? at : e;

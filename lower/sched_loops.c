@@ -146,15 +146,41 @@ bool sched_split(Ctx *ctx, Func *f, const Step *step, Str *why) {
 
 /* ---- fuse -------------------------------------------------------------------------------------------- */
 
-/* for a < A { for b < B { S(a,b) } }  →  for w < A*B { S(w // B, w % B) } */
-bool sched_fuse(Ctx *ctx, Func *f, const Step *step, Str *why) {
-    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+/* What two fused loops leave is named, so that what lies side by side along both stays linear in it whatever
+ * becomes of the loop; loop_flatten puts the value back in. */
+static void name_fused(Ctx *ctx, Stmt *s, Sym *fused) {
+    int64_t n;
+    bool known = expr_is_int(s->a, &n);
+    Stmt *let = stmt_new(ctx, STMT_LET);
+    let->var = sym_new(ctx, SYM_LET, fused->name, 0, known ? n - 1 : INT64_MAX);
+    let->var->type = T_I64;
+    let->a = expr_sym(ctx, fused);
+    const Expr *name = expr_sym(ctx, let->var);
+    stmt_subst(ctx, s->body, 1, &fused, &name);
+    s->body = stmt_join(let, s->body);
+}
+
+/* The loops inside were fused before: their names go. */
+static void unname_fused(Ctx *ctx, Stmt *s) {
+    for (; s->body->op == STMT_LET; s->body = s->body->next)
+        stmt_subst(ctx, s->body->next, 1, &s->body->var, &s->body->a);
+}
+
+static Stmt *behind_names(Stmt *s) {
+    while (s && s->op == STMT_LET)
+        s = s->next;
+    return s;
+}
+
+/* for a < A { for b < B { S(a,b) } }  →  for w < A*B { let v = w ; S(v // B, v % B) } */
+static bool fuse_two(Ctx *ctx, Func *f, const LoopRef *outer, const LoopRef *inner, Str name,
+                     Str *why) {
+    LoopList loops = loops_find(ctx, f, outer);
     for (int i = 0; i < loops.len; i++) {
-        Stmt *s = loops.at[i], *in = s->body;
+        Stmt *s = loops.at[i], *in = behind_names(s->body);
         int64_t n;
-        if (!in || in->next || in->op != STMT_FOR || !loop_named(f, in, &step->loop[1]))
-            return step_fails(ctx, why, "%s is not directly inside %s", step->loop[1].axis,
-                              s->label);
+        if (!in || in->next || in->op != STMT_FOR || !loop_named(f, in, inner))
+            return step_fails(ctx, why, "%s is not directly inside %s", inner->axis, s->label);
         if (!expr_is_int(in->a, &n))
             return step_fails(ctx, why, "the inner extent %s is not constant",
                               expr_str(ctx, in->a));
@@ -164,16 +190,29 @@ bool sched_fuse(Ctx *ctx, Func *f, const Step *step, Str *why) {
         if (s->run != RUN_SERIAL || in->run != RUN_SERIAL)
             return step_fails(ctx, why, "%s is more than a plain loop already",
                               s->run != RUN_SERIAL ? s->label : in->label);
-        Sym *v = sym_axis(ctx, step->word[0], expr_mul(ctx, s->a, in->a));
+        unname_fused(ctx, s);
+        unname_fused(ctx, in);
+        Sym *v = sym_axis(ctx, name, expr_mul(ctx, s->a, in->a));
         Sym *from[2] = {s->var, in->var};
         const Expr *to[2] = {expr_fdiv(ctx, expr_sym(ctx, v), in->a),
                              expr_mod(ctx, expr_sym(ctx, v), in->a)};
         stmt_subst(ctx, in->body, 2, from, to);
         s->var = v;
         s->a = v->extent;
-        s->label = step->word[0];
+        s->label = name;
         s->body = in->body;
+        name_fused(ctx, s, v);
     }
+    return true;
+}
+
+bool sched_fuse(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    LoopRef inner = step->loop[step->nloop - 1];
+    if (step->nloop < 2)
+        return step_fails(ctx, why, "fuse needs two loops");
+    for (int i = step->nloop - 1; i-- > 0; inner.axis = step->word[0])
+        if (!fuse_two(ctx, f, &step->loop[i], &inner, step->word[0], why))
+            return false;
     return true;
 }
 

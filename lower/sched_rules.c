@@ -18,13 +18,15 @@
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
  * rows), PART (a map's lanes lie side by side within parts of this
- * many; 0: all of them do), and for a candidate tile
+ * many; 0: all of them do), L (lanes of a map by the widest type it computes with; 0: it has no vectors), LF (the
+ * same along `flat` and n fused, where whole vectors do not fill n; 0: no), and for a candidate tile
  * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
  * of the axis `high` at a time) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
  * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind,
  * `out.case0` and `out.case1` those that decide cases and `out.plain` the others of `out.outer`, `acc.rest`
- * those of `acc.red` that are not k, `out.high` the axis of has_high.
+ * those of `acc.red` that are not k, `out.high` the axis of has_high, `out.flat` those
+ * of `out.outer` that lie side by side with n like one axis, `out.apart` the others.
  * In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`,
  * `sums`, `wides`, `panels` or `leads` is repeated for each Def of that list, the last first (`.last`, `.terms`:
  * its last axis and the one before, `out.around`: the innermost of `outer`). Chosen names and W are numbers.
@@ -78,6 +80,28 @@ static int64_t role_extent(const Matching *mt, int axis) {
     return axis >= 0 && expr_is_int(d->axis[axis].var->extent, &n) ? n : 0;
 }
 
+static int64_t lanes_of(const Matching *mt, bool flat) {
+    const int64_t lanes = map_lanes(mt->lo, &mt->roles, flat), w = mt->lo->machine->vec / 4;
+    bool f32 = mt->roles.root->buf->type == T_F32;
+    return f32 && (!lanes || lanes > w) ? w : lanes;
+}
+
+/* Lanes of a map along its lanes' axis, and along the axes that lie side by side like one where they fill more
+ * vectors. */
+static void bind_widths(Matching *mt) {
+    const Roles *r = &mt->roles;
+    const int64_t n = role_extent(mt, r->n), w = mt->lo->machine->vec / 4;
+    int64_t along = r->kind == CLASS_MAP ? lanes_of(mt, false) : 0;
+    int64_t flat = r->kind == CLASS_MAP && r->flat ? lanes_of(mt, true) : 0;
+    along = n || along < w ? along : w;
+    while (n && along > n && along > 1)
+        along /= 2;
+    while (flat > r->flat)
+        flat /= 2;
+    bind(mt, "L", along);
+    bind(mt, "LF", flat > 3 && n % flat != 0 ? flat : 0);
+}
+
 static void bind_facts(Matching *mt) {
     const Roles *r = &mt->roles;
     const Machine *mach = mt->lo->machine;
@@ -107,6 +131,7 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "pairs", r->pairs);
     bind(mt, "P0", r->period[0]);
     bind(mt, "P1", r->period[1]);
+    bind_widths(mt);
     bind_flag(mt, "has_tree", r->tree != NULL);
     bind_flag(mt, "apart", r->apart);
     bind_flag(mt, "has_high",
@@ -364,6 +389,8 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
                  {"high", &r->high, r->high >= 0},
                  {"across", &r->across[1], r->across[1] >= 0},
                  {"outer", r->outer, r->nouter},
+                 {"apart", r->outer, r->nouter - r->nflat},
+                 {"flat", r->outer + (r->nouter - r->nflat), r->nflat},
                  {"plain", r->plain, r->nplain},
                  {"case0", &r->cases[0], r->ncases > 0},
                  {"case1", &r->cases[1], r->ncases > 1},

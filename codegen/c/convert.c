@@ -37,7 +37,11 @@ static void saturating(Printer *p, Text *body, Dtype from, Dtype to, int lanes) 
     text_f(body, "    const %s r = __builtin_convertvector(in, %s) |\n", work, work);
     text_f(body, "                 (__builtin_convertvector(over, %s) & %s) |\n", work, max);
     text_f(body, "                 (__builtin_convertvector(under, %s) & %s);\n", work, min);
-    text_f(body, "    return __builtin_convertvector(r, %s);\n", type);
+    if (mid != T_I32 || type_bytes(to) == 4)
+        text_f(body, "    return __builtin_convertvector(r, %s);\n", type);
+    else
+        text_f(body, "    return %s(%s);\n", vec_cast(p, OP_CAST, mid, to, lanes),
+               vec_arg(p, mid, lanes, "r"));
 }
 
 /* Half floats have instructions, bf16 is a shift. */
@@ -65,6 +69,80 @@ static bool half_floats(Printer *p, Text *body, Dtype from, Dtype to, int lanes)
     return true;
 }
 
+/* "_mm512" for a register of these bytes. */
+static Str intrinsic(Printer *p, const char *bits) {
+    return str_f(p->ctx, "_mm%s", bits);
+}
+
+/* The vector `a` of at most 16 bytes as a whole register. */
+static Str low_part(Printer *p, int bytes) {
+    return bytes == 16  ? str(p->ctx, "(__m128i)a")
+           : bytes == 8 ? str(p->ctx, "_mm_set_epi64x(0, (int64_t)a)")
+                        : str(p->ctx, "_mm_cvtsi32_si128((int32_t)a)");
+}
+
+/* Integers to wider ones by instruction: what compilers make of it goes by halves, or element by element. */
+static bool widen(Printer *p, Text *body, Dtype from, Dtype to, int lanes) {
+    const int bytes = type_bytes(from) * lanes, out = type_bytes(to) * lanes;
+    const char *bits = register_bits(p, out);
+    if (!has_avx(p) || !bits || bytes < 4 || bytes > out / 2)
+        return false;
+    need_intrinsics(p);
+    Str a = bytes == 32 ? str(p->ctx, "(__m256i)a") : low_part(p, bytes);
+    text_f(body, "    return (%s)%s_cvtep%c%d_epi%d(%s);\n", vector_type(p, to, lanes),
+           intrinsic(p, bits), type_kind(from) == 'I' ? 'i' : 'u', 8 * type_bytes(from),
+           8 * type_bytes(to), a);
+    return true;
+}
+
+/* Integers to narrower ones, which wrap. */
+static bool narrow(Printer *p, Text *body, Dtype from, Dtype to, int lanes) {
+    const int bytes = type_bytes(from) * lanes, out = type_bytes(to) * lanes;
+    const char *bits = register_bits(p, bytes);
+    Str type = vector_type(p, to, lanes);
+    if (!has_avx(p) || !bits || out < 4 || (out < 8 && !has_bit_masks(p)))
+        return false;
+    if (has_bit_masks(p)) {
+        text_f(body, "    const __m%di x = %s_cvtepi%d_epi%d((__m%si)a);\n", out < 32 ? 128 : 256,
+               intrinsic(p, bits), 8 * type_bytes(from), 8 * type_bytes(to), *bits ? bits : "128");
+    } else if (type_bytes(from) == 4 && lanes == 8) {
+        int mask = type_bytes(to) == 1 ? 255 : 65535;
+        text_f(body,
+               "    const __m256i m = _mm256_and_si256((__m256i)a, _mm256_set1_epi32(%d));\n"
+               "    const __m128i %c = _mm_packus_epi32(_mm256_castsi256_si128(m), "
+               "_mm256_extracti128_si256(m, 1));\n",
+               mask, mask == 255 ? 'y' : 'x');
+        if (mask == 255)
+            text_s(body, "    const __m128i x = _mm_packus_epi16(y, y);\n");
+    } else {
+        return false;
+    }
+    need_intrinsics(p);
+    if (out >= 16)
+        text_f(body, "    return (%s)x;\n", type);
+    else if (out == 8)
+        text_f(body, "    return (%s)_mm_cvtsi128_si64(x);\n", type);
+    else
+        text_f(body, "    return (%s)_mm_cvtsi128_si32(x);\n", type);
+    return true;
+}
+
+static bool convert_integers(Printer *p, Text *body, Dtype from, Dtype to, int lanes) {
+    if (is_sub_byte(from) || is_sub_byte(to))
+        return false;
+    if (type_is_int(from) && to == T_F32 && type_bytes(from) < 4 && register_bits(p, 4 * lanes) &&
+        has_avx(p)) {
+        Str wide = vec_cast(p, OP_CAST, from, T_I32, lanes);
+        text_f(body, "    return __builtin_convertvector(%s(%s), %s);\n", wide,
+               vec_arg(p, from, lanes, "a"), vector_type(p, to, lanes));
+        return true;
+    }
+    return type_is_int(from) && type_is_int(to) &&
+           (type_bytes(from) < type_bytes(to)   ? widen(p, body, from, to, lanes)
+            : type_bytes(from) > type_bytes(to) ? narrow(p, body, from, to, lanes)
+                                                : false);
+}
+
 static bool convert_body(Printer *p, Text *body, Dtype from, Dtype to, int lanes) {
     Str type = vector_type(p, to, lanes);
     bool plain_from = !type_is_narrow(from) && from != T_BOOL,
@@ -84,6 +162,8 @@ static bool convert_body(Printer *p, Text *body, Dtype from, Dtype to, int lanes
         if (to == T_U64)
             return false;
         saturating(p, body, from, to, lanes);
+    } else if (convert_integers(p, body, from, to, lanes)) {
+        return true;
     } else if (is_sub_byte(to)) {
         Str work = vector_type(p, type_kind(to) == 'I' ? T_I8 : T_U8, lanes);
         int top = to == T_I4   ? 8

@@ -234,11 +234,19 @@ static bool return_mask(Printer *p, Text *body, const char *m, Dtype t, int lane
                type_bytes(t) == 4 ? mask : m, type_bytes(t) == 4 ? m : mask);
         return true;
     }
-    if (!bits)
+    if (!bits && bytes > 16)
         return false;
     need_intrinsics(p);
-    text_f(body, "    return (%s)_mm%s_movepi%d_mask((__m%si)(%s));\n",
-           vector_type(p, T_BOOL, lanes), bits, 8 * type_bytes(t), *bits ? bits : "128", m);
+    if (bits)
+        text_f(body, "    return (%s)_mm%s_movepi%d_mask((__m%si)(%s));\n",
+               vector_type(p, T_BOOL, lanes), bits, 8 * type_bytes(t), *bits ? bits : "128", m);
+    else
+        text_f(body, "    return (%s)_mm_movepi%d_mask(%s);\n", vector_type(p, T_BOOL, lanes),
+               8 * type_bytes(t),
+               str_f(p->ctx,
+                     bytes == 8 ? "_mm_set_epi64x(0, (int64_t)(%s))"
+                                : "_mm_cvtsi32_si128((int32_t)(%s))",
+                     m));
     return true;
 }
 
@@ -484,6 +492,26 @@ static bool load_truths(Printer *p, Text *body, int lanes) {
     return true;
 }
 
+/* The same to store them. */
+static bool store_truths(Printer *p, Text *body, int lanes) {
+    if (!has_avx(p) || lanes < 8 || (!has_bit_masks(p) && lanes != 8))
+        return false;
+    need_intrinsics(p);
+    if (!has_bit_masks(p)) {
+        text_s(body, "    const __m128i w = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)v), "
+                     "_mm256_extracti128_si256((__m256i)v, 1));\n"
+                     "    const __m128i b = _mm_abs_epi8(_mm_packs_epi16(w, w));\n"
+                     "    _mm_storel_epi64((__m128i *)(void *)p, b);\n");
+        return true;
+    }
+    if (lanes >= 16)
+        text_f(body, "    _mm%s_storeu_si%d((__m%di *)(void *)p, _mm%s_maskz_set1_epi8(v, 1));\n",
+               register_bits(p, lanes), 8 * lanes, 8 * lanes, register_bits(p, lanes));
+    else
+        text_s(body, "    _mm_storel_epi64((__m128i *)(void *)p, _mm_maskz_set1_epi8(v, 1));\n");
+    return true;
+}
+
 /* p[0] .. and p[lanes - 1] .. are loaded whole; the second holds its elements at odd places. */
 Str vec_every_second(Printer *p, int lanes) {
     const char *bits = register_bits(p, 4 * lanes);
@@ -568,7 +596,8 @@ Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
         vec_param(p, &params, &body, t, lanes, "v");
     Str elem = contiguous ? "p[i]" : linear ? "p[i * step]" : "p[at[i]]";
     if ((contiguous && masked && masked_access(p, &body, load, t, lanes)) ||
-        (contiguous && !masked && load && load_truths(p, &body, lanes))) {
+        (contiguous && !masked && load && load_truths(p, &body, lanes)) ||
+        (contiguous && !masked && !load && store_truths(p, &body, lanes))) {
         helper_add(p, name, load ? type : "void", params.at, &body);
         return name;
     }

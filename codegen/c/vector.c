@@ -381,7 +381,13 @@ static bool print_unary(Printer *p, const Expr *e) {
                vector_type(p, bits_type(t, false), lanes));
         print_expr(p, e->kid[0], P_UNARY);
         text_s(p->t, t == T_F32 ? " & 0x7fffffffu)" : " & 0x7fffffffffffffffu)");
-    } else if (e->op == OP_NOT) {
+    } else if (e->op == OP_NEG && type_is_int(t) && type_bits(t) >= 8) { /* wraps */
+        text_f(p->t, "(%s)-(%s)", vector_type(p, t, lanes),
+               vector_type(p, bits_type(t, false), lanes));
+        print_expr(p, e->kid[0], P_UNARY);
+    } else if (e->op == OP_NOT || e->op == OP_BNOT) {
+        if (e->op == OP_BNOT && type_bits(t) < 8)
+            return false;
         text_f(p->t, "(%s)~", vector_type(p, t, lanes));
         print_expr(p, e->kid[0], P_UNARY);
     } else if (e->op == OP_BITCAST && t != T_BOOL && type_dtype(e->kid[0]->type) != T_BOOL) {

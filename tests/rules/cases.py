@@ -341,15 +341,44 @@ def _map_pairs(net):
     net.out(net.add("Conv", x, net.ints([8, 2 * c, 1, 1])), 4)
 
 
+def kinds(net):
+    """SSE2 has two lanes of int64, which are no vector."""
+    return net.pick(np.int8, np.uint8, np.int32, np.float32, *[np.int64] * (net.lanes > 4))
+
+
 @case("map_lanes", VECTORS)
 def _map_lanes(net):
     shape = [net.size(), net.size(4)]
     free = (0,) if net.chance(3) else ()
+    if net.chance():  # of other types; truths have no vectors on SSE2
+        kind, to = kinds(net), kinds(net)
+        x = net.input(shape, 99, free, kind)
+        if net.lanes > 4 and net.chance():
+            x = net.add("Where", net.add("Less", x, net.ints(shape[1:], 99, kind)), x, net.ints(shape[1:], 99, kind))
+        if kind == np.float32 and to == np.uint8:  # what is below 0 is nobody's promise
+            x = net.add("Abs", x)
+        if to != kind:
+            x = net.add("Cast", x, to=helper.np_dtype_to_tensor_dtype(np.dtype(to)))
+        else:
+            x = net.add("Max", x, net.ints(shape[1:], 99, kind))
+        net.out(x, 2, to)
+        return
     x, y = net.input(shape, free=free), net.input(shape[1:])
     for _ in range(int(net.rng.integers(1, 4))):
         x = net.add(net.pick("Add", "Sub", "Mul", "Max", "Min"), x, y)
         x = net.add("Clip", net.add(net.pick("Abs", "Neg", "Relu", "Sign"), x), np.float32(-50), np.float32(60))
     net.out(x, 2)
+
+
+@case("map_flat", VECTORS, oracle="reference")
+def _map_flat(net):
+    """Rows of an odd number of elements, which are no whole vectors."""
+    kind = kinds(net)
+    shape = [net.size(1, 4), net.size(2, 8), net.pick(3, 5, 7, 11, 13, 37)]
+    x = net.input(shape, 99, dtype=kind)
+    if net.chance():
+        x = net.add("Add", x, net.input([shape[0], 1, 1], 99, dtype=kind))
+    net.out(net.add("Mul", x, net.input(shape, 99, dtype=kind)), 3, kind)
 
 
 @case("map_narrow", FUSED, oracle="reference")
