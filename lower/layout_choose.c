@@ -19,10 +19,9 @@
 #define SYMBOLIC 32.0   /* what an unknown extent counts as there */
 #define REACH_MAX 16    /* elements a halo may have on one side of an unknown extent */
 #define SET_BYTES 4096  /* rows this far apart (or a multiple) share the sets of the L1 cache */
-#define WINDOW_MIN                                                                                 \
-    4           /* rows of a sum over windows that are worth copies of what is read and written */
-#define LINE 16 /* f32 of a cache line */
-#define ROWS_MIN 8 /* rows of a tile that get in each other's way */
+#define WINDOW_MIN 4    /* rows of a sum over windows that are worth copies of both sides */
+#define LINE 16         /* f32 of a cache line */
+#define ROWS_MIN 8      /* rows of a tile that get in each other's way */
 
 typedef struct Halo {
     int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
@@ -452,16 +451,17 @@ static void along_node(void *data, const Expr *e) {
     Ctx *ctx = a->l->lo->ctx;
     const Expr *coef, *rest;
     Sym *channel = a->d->axis[1].var;
+    const Halo *h = e->op == OP_LOAD ? halo_get(a->l, e->u.buf) : NULL;
     if (e->op != OP_LOAD || e->u.buf->space == SPACE_CONST || !expr_uses_sym(e, channel))
         return;
-    const Halo *h = halo_get(a->l, e->u.buf);
     bool last = h && h->channels_last && e->kid[1]->op == OP_SYM && e->kid[1]->u.sym == channel;
     bool beside = expr_linear(ctx, buf_offset(ctx, e->u.buf, e->kid), 1, &channel, &coef, &rest) &&
                   expr_is(coef, 1);
-    *(last || beside ? &a->yes : &a->no) += 1;
+    a->yes += expr_uses_sym(e, a->d->axis[2].var) || expr_uses_sym(e, a->d->axis[3].var);
+    a->no += !last && !beside;
 }
 
-/* A map whose operands all lie side by side along its second dimension. */
+/* A map whose operands all lie side by side along its second dimension, one of them at every position. */
 static bool map_along_channels(const Layouts *l, const Kernel *k) {
     const Def *d = kernel_root(k);
     Along a = {l, d, 0, 0};

@@ -19,7 +19,8 @@
  * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
  * rows), PART (a map's lanes lie side by side within parts of this
  * many; 0: all of them do), L (lanes of a map by the widest type it computes with; 0: it has no vectors), LF (the
- * same along `flat` and n fused, where whole vectors do not fill n; 0: no), and for a candidate tile
+ * same along `flat` and n fused, where whole vectors do not fill n; 0: no), LT (lanes and rows of a block that is
+ * transposed), and for a candidate tile
  * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
  * of the axis `high` at a time) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
@@ -86,6 +87,23 @@ static int64_t lanes_of(const Matching *mt, bool flat) {
     return f32 && (!lanes || lanes > w) ? w : lanes;
 }
 
+/* Lanes and rows of a square block that instructions transpose: as many elements as there are instructions for. */
+static int64_t block_lanes(const Matching *mt, int64_t lanes, int64_t n) {
+    const Roles *r = &mt->roles;
+    const int vec = mt->lo->machine->vec, bytes = type_bytes(type_dtype(r->lanes_load->type));
+    bool f32 = r->lanes_load->type == T_F32;
+    const int64_t most = bytes < 4 ? 16 / bytes : vec / bytes, least = bytes < 8 ? 8 : 4;
+    lanes = lanes < most ? lanes : most;
+    lanes = !n && least < lanes ? least : lanes;
+    while (n && lanes > n)
+        lanes /= 2;
+    int64_t rows = role_extent(mt, r->m);
+    /* fewer rows than a block: by strided loads, which want instructions too */
+    bool strided = bytes == 4 || (bytes == 1 ? lanes == 16 : vec == 64);
+    bool fits = !rows || rows >= least || f32 || ((rows == 3 || rows == 4) && strided);
+    return vec < 32 || lanes < least || !fits ? 0 : lanes;
+}
+
 /* Lanes of a map along its lanes' axis, and along the axes that lie side by side like one where they fill more
  * vectors. */
 static void bind_widths(Matching *mt) {
@@ -99,6 +117,7 @@ static void bind_widths(Matching *mt) {
     while (flat > r->flat)
         flat /= 2;
     bind(mt, "L", along);
+    bind(mt, "LT", r->kind == CLASS_MAP && r->m >= 0 ? block_lanes(mt, along, n) : 0);
     bind(mt, "LF", flat > 3 && n % flat != 0 ? flat : 0);
 }
 

@@ -28,12 +28,13 @@ static void unpack(Text *t, const char *bits, const char *pick, int to, int step
 }
 
 /* b<4i + c>: column c, 4 + c, 8 + c … of rows 4i to 4i + 3. */
-static void quads(Text *t, const char *bits, int lanes, bool some) {
+static void quads(Text *t, const char *bits, int lanes, bool some, bool cast) {
     for (int i = 0; i < lanes; i++) {
         text_f(t, "    const __m%s r%d = ", bits, i);
         if (some)
             text_f(t, "%d < n ? ", i);
-        text_f(t, "_mm%s_loadu_ps(p + %d * step)", bits, i);
+        text_f(t, "_mm%s_loadu_ps(%sp + %d * step%s)", bits,
+               cast ? "(const float *)(const void *)(" : "", i, cast ? ")" : "");
         text_f(t, some ? " : _mm%s_setzero_ps();\n" : ";\n", bits);
     }
     for (int i = 0; i < lanes; i += 2)
@@ -44,31 +45,90 @@ static void quads(Text *t, const char *bits, int lanes, bool some) {
 }
 
 /* The quarters of two registers: those of even or odd number. */
-static void quarters(Text *t, const char *to, int n, char from, int a, int b, bool odd) {
-    text_f(t, "    %s%d%s = _mm512_shuffle_f32x4(%c%d, %c%d, %s);\n", to, n, *to == 't' ? "]" : "",
-           from, a, from, b, odd ? "0xdd" : "0x88");
+static void quarters(Text *t, const char *to, Str cast, int n, char from, int a, int b, bool odd) {
+    text_f(t, "    %s%d%s = %s_mm512_shuffle_f32x4(%c%d, %c%d, %s);\n", to, n,
+           *to == 't' ? "]" : "", cast, from, a, from, b, odd ? "0xdd" : "0x88");
+}
+
+/* 8 lanes of 64 bits: pairs of rows, then quarters twice; 4 lanes: pairs, then halves. */
+static void long_block(Text *t, Str type, int lanes) {
+    const char *bits = lanes == 8 ? "512" : "256";
+    for (int i = 0; i < lanes; i++)
+        text_f(t,
+               "    const __m%sd r%d = _mm%s_loadu_pd((const double *)(const void *)(p + %d * "
+               "step));\n",
+               bits, i, bits, i);
+    for (int i = 0; i < lanes; i++)
+        text_f(t, "    const __m%sd a%d = _mm%s_unpack%s_pd(r%d, r%d);\n", bits, i, bits,
+               i % 2 ? "hi" : "lo", i / 2 * 2, i / 2 * 2 + 1);
+    for (int i = 0; i < 4 && lanes == 4; i++)
+        text_f(t, "    t[%d] = (%s)_mm256_permute2f128_pd(a%d, a%d, 0x%d);\n", i, type, i % 2,
+               i % 2 + 2, i < 2 ? 20 : 31);
+    /* b<2q + c>: rows 4(q/2) .. +3 of columns c and c + 4 (q even), c + 2 and c + 6 (q odd) */
+    for (int i = 0; i < 8 && lanes == 8; i++)
+        text_f(t, "    const __m512d b%d = _mm512_shuffle_f64x2(a%d, a%d, %s);\n", i,
+               i / 4 * 4 + i % 2, i / 4 * 4 + i % 2 + 2, i % 4 < 2 ? "0x88" : "0xdd");
+    for (int i = 0; i < 8 && lanes == 8; i++)
+        text_f(t, "    t[%d] = (%s)_mm512_shuffle_f64x2(b%d, b%d, %s);\n", i, type, i % 4,
+               i % 4 + 4, i < 4 ? "0x88" : "0xdd");
+}
+
+/* The two halves of all that there is, interleaved as often as a row's number has bits. */
+static void short_block(Text *t, Str type, int bytes, int lanes) {
+    const bool half = bytes * lanes == 8;
+    int regs = half ? lanes / 2 : lanes, turn = half;
+    char of = half ? 'b' : 'a';
+    for (int i = 0; i < lanes; i++)
+        text_f(t,
+               "    const __m128i %c%d = _mm_load%s((const __m128i *)(const void *)(p + %d * "
+               "step));\n",
+               half ? 'r' : 'a', i, half ? "l_epi64" : "u_si128", i);
+    for (int i = 0; i < lanes / 2 && half; i++)
+        text_f(t, "    const __m128i b%d = _mm_unpacklo_epi8(r%d, r%d);\n", i, i, i + lanes / 2);
+    for (; 1 << turn < lanes; turn++, of++)
+        for (int i = 0; i < regs; i++)
+            text_f(t, "    const __m128i %c%d = _mm_unpack%s_epi%d(%c%d, %c%d);\n", of + 1, i,
+                   i % 2 ? "hi" : "lo", 8 * bytes, of, i / 2, of, i / 2 + regs / 2);
+    for (int i = 0; i < lanes; i++)
+        if (!half)
+            text_f(t, "    t[%d] = (%s)%c%d;\n", i, type, of, i);
+        else if (i % 2)
+            text_f(t, "    t[%d] = (%s)_mm_cvtsi128_si64(_mm_unpackhi_epi64(%c%d, %c%d));\n", i,
+                   type, of, i / 2, of, i / 2);
+        else
+            text_f(t, "    t[%d] = (%s)_mm_cvtsi128_si64(%c%d);\n", i, type, of, i / 2);
+}
+
+static void float_block(Text *t, Str cast, int lanes, bool some) {
+    quads(t, lanes == 16 ? "512" : "256", lanes, some, *cast);
+    for (int c = 0; c < 4 && lanes == 8; c++)
+        for (int high = 0; high < 2; high++)
+            text_f(t, "    t[%d] = %s_mm256_permute2f128_ps(b%d, b%d, 0x%d);\n", 4 * high + c, cast,
+                   c, 4 + c, high ? 31 : 20);
+    for (int i = 0; i < 16 && lanes == 16; i++)
+        quarters(t, "const __m512 c", "", i, 'b', i / 8 * 8 + i % 4, i / 8 * 8 + 4 + i % 4,
+                 i % 8 >= 4);
+    for (int i = 0; i < 16 && lanes == 16; i++)
+        quarters(t, "t[", cast, i, 'c', i % 8, 8 + i % 8, i >= 8);
 }
 
 /* some: of the first n rows only. */
-static Str transpose_helper(Printer *p, int lanes, bool some) {
-    Str name = str_f(p->ctx, "lcc_%stranspose_f32x%d", some ? "m" : "", lanes);
-    Str type = vector_type(p, T_F32, lanes);
+static Str transpose_helper(Printer *p, Dtype of, int lanes, bool some) {
+    Str name = str_f(p->ctx, "lcc_%stranspose_%sx%d", some ? "m" : "", type_text(of), lanes);
+    Str type = vector_type(p, of, lanes);
     if (paste_has(p->paste, name))
         return name;
     need_intrinsics(p);
     Text t = text_new(p->ctx);
-    quads(&t, lanes == 16 ? "512" : "256", lanes, some);
-    for (int c = 0; c < 4 && lanes == 8; c++)
-        for (int high = 0; high < 2; high++)
-            text_f(&t, "    t[%d] = _mm256_permute2f128_ps(b%d, b%d, 0x%d);\n", 4 * high + c, c,
-                   4 + c, high ? 31 : 20);
-    for (int i = 0; i < 16 && lanes == 16; i++)
-        quarters(&t, "const __m512 c", i, 'b', i / 8 * 8 + i % 4, i / 8 * 8 + 4 + i % 4,
-                 i % 8 >= 4);
-    for (int i = 0; i < 16 && lanes == 16; i++)
-        quarters(&t, "t[", i, 'c', i % 8, 8 + i % 8, i >= 8);
+    if (type_bytes(of) == 4)
+        float_block(&t, of == T_F32 ? str(p->ctx, "") : str_f(p->ctx, "(%s)", type), lanes, some);
+    else if (type_bytes(of) == 8)
+        long_block(&t, type, lanes);
+    else
+        short_block(&t, type, type_bytes(of), lanes);
     helper_add(p, name, "void",
-               str_f(p->ctx, "%s *t, const float *p, int64_t step%s", type, some ? ", int n" : ""),
+               str_f(p->ctx, "%s *t, const %s *p, int64_t step%s", type, type_c(of),
+                     some ? ", int n" : ""),
                &t);
     return name;
 }
@@ -91,13 +151,14 @@ static void find_strided(void *data, const Expr *e) {
 
 /* The only strided load of a whole vector that s stores side by side; NULL. */
 static const Expr *strided_load(Printer *p, const Stmt *s, int lanes) {
-    if (!s || s->op != STMT_STORE || s->b || s->a->type != TYPE_VEC(T_F32, lanes) ||
+    if (!s || s->op != STMT_STORE || s->b || type_lanes(s->a->type) != lanes ||
         s->index[0]->op != OP_RAMP || !expr_is(s->index[0]->kid[1], 1) || map_get(p->regs, s->buf))
         return NULL;
     Strided st = {NULL, 0};
     expr_walk(p->ctx, s->a, find_strided, &st);
-    return st.found == 1 && st.load->u.buf != s->buf && st.load->type == s->a->type &&
-                   !map_get(p->regs, st.load->u.buf)
+    bool moved = st.load == s->a || type_dtype(s->a->type) != T_BOOL;
+    return st.found == 1 && st.load->u.buf != s->buf && type_lanes(st.load->type) == lanes &&
+                   moved && !map_get(p->regs, st.load->u.buf)
                ? st.load
                : NULL;
 }
@@ -114,18 +175,43 @@ static int64_t first_lanes(const Expr *mask) {
     return to - from;
 }
 
+/* Has a square block of these lanes instructions? */
+static bool has_block(const Printer *p, Dtype t, int lanes, bool masked) {
+    const int bytes = type_bytes(t);
+    return bytes == 4
+               ? (lanes == 8 || lanes == 16) && 4 * lanes <= p->mach->vec && (!masked || t == T_F32)
+           : bytes == 8 ? (lanes == 4 || lanes == 8) && 8 * lanes <= p->mach->vec && !masked
+                        : (lanes == 8 || lanes * bytes == 16) && !masked && has_avx(p);
+}
+
+/* Stores a row of a block; truths are moved as bytes. */
+static void store_row(Printer *p, const Stmt *s, const Expr *load, Str row) {
+    const int lanes = type_lanes(s->a->type);
+    if (type_dtype(s->a->type) == T_BOOL) {
+        print_start(p);
+        text_f(p->t, "%s(", vec_access(p, "store", T_U8, lanes, false));
+        print_address(p, s->buf, s->index[0]->kid[0]);
+        text_f(p->t, ", %s);\n", row);
+        return;
+    }
+    map_put(p->names, load, (void *)(uintptr_t)row);
+    print_vector_store(p, s);
+    map_put(p->names, load, NULL);
+}
+
 const Stmt *print_transposed(Printer *p, const Stmt *s) {
     int lanes = type_lanes(s->a->type);
     const Expr *load[16] = {0};
     const Stmt *last = s;
     bool masked = false;
-    if ((lanes != 8 && lanes != 16) || 4 * lanes > p->mach->vec)
+    if (lanes < 4 || lanes > 16 || !has_avx(p))
         return NULL;
     for (int i = 0; i < lanes; i++, last = i < lanes ? last->next : last) {
         load[i] = strided_load(p, last, lanes);
         masked = load[0] && load[0]->op == OP_MLOAD;
-        if (!load[i] || last->buf != s->buf || load[i]->u.buf != load[0]->u.buf ||
-            load[i]->op != load[0]->op || (masked && load[i]->kid[0] != load[0]->kid[0]))
+        if (!load[i] || !has_block(p, type_dtype(load[i]->type), lanes, masked) ||
+            last->buf != s->buf || load[i]->u.buf != load[0]->u.buf || load[i]->op != load[0]->op ||
+            (masked && load[i]->kid[0] != load[0]->kid[0]))
             return NULL;
         const Expr *at = load[i]->kid[masked], *first = load[0]->kid[masked];
         if (at->kid[1] != first->kid[1] ||
@@ -138,20 +224,18 @@ const Stmt *print_transposed(Printer *p, const Stmt *s) {
     print_line(p, "{");
     int mark = print_open(p);
     Str name = print_declare(p, load[0], "block");
-    print_line(p, "%s %s[%d];", vector_type(p, T_F32, lanes), name, lanes);
+    Dtype t = type_dtype(load[0]->type) == T_BOOL ? T_U8 : type_dtype(load[0]->type);
+    print_line(p, "%s %s[%d];", vector_type(p, t, lanes), name, lanes);
     print_start(p);
-    text_f(p->t, "%s(%s, ", transpose_helper(p, lanes, masked), name);
+    text_f(p->t, "%s(%s, ", transpose_helper(p, t, lanes, masked), name);
     print_address(p, load[0]->u.buf, load[0]->kid[masked]->kid[0]);
     text_s(p->t, ", ");
     print_expr(p, load[0]->kid[masked]->kid[1], P_ASSIGN);
     if (masked)
         text_f(p->t, ", %lld", (long long)rows);
     text_s(p->t, ");\n");
-    for (int i = 0; i < lanes; i++, s = s->next) {
-        map_put(p->names, load[i], (void *)(uintptr_t)str_f(p->ctx, "%s[%d]", name, i));
-        print_vector_store(p, s);
-        map_put(p->names, load[i], NULL);
-    }
+    for (int i = 0; i < lanes; i++, s = s->next)
+        store_row(p, s, load[i], str_f(p->ctx, "%s[%d]", name, i));
     print_close(p, mark);
     print_line(p, "}");
     return last;

@@ -153,7 +153,12 @@ static void access_open(Printer *p, const Buf *b, const Expr *index, const Expr 
     const char *how = contiguous ? (store ? "store" : "load")
                       : linear   ? (store ? "stores" : "loads")
                                  : (store ? "scatter" : "gather");
-    Str second = pairs ? vec_every_second(p, lanes) : NULL;
+    int64_t step;
+    bool nth =
+        linear && !store && !mask && expr_is_int(index->kid[1], &step) && step > 2 && step < 5;
+    Str second = pairs ? vec_every_second(p, lanes)
+                 : nth ? vec_every_nth(p, t, lanes, (int)step)
+                       : NULL;
     if (second) {
         call_open(p, second);
         print_address(p, b, index->kid[0]);

@@ -43,6 +43,8 @@ Str vec_minmax(Printer *p, Op op, Dtype t, int lanes);
 Str vec_lookup(Printer *p, int lanes, int period);
 /* Every second f32 from an address on, by instruction, nothing behind the last one touched; NULL: no such. */
 Str vec_every_second(Printer *p, int lanes);
+/* strided.c: the same of every third or fourth element of any type. */
+Str vec_every_nth(Printer *p, Dtype t, int lanes, int step);
 /* access: "load" "store" of bool; "loads" "stores": strided; "gather" "scatter"; with mask. */
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked);
 /* vector.c: the instruction on variables a and b, which gives b when either is NaN; NULL when there is none. */

@@ -324,12 +324,19 @@ def _map_quarters(net):
 
 @case("map_across", FUSED)
 def _map_across(net):
+    kind = net.pick(np.float32, np.float32, np.uint8, np.int16, np.int32, np.int64, np.bool_)
     a, b = net.size(8), net.size(2)
+    if kind != np.float32:  # whole blocks, or channels of pixels
+        a, b = net.size(16), net.size(8) if kind == np.bool_ or net.lanes < 16 or net.chance() else net.pick(3, 4)
     perm, shape = net.pick(([1, 0], [b, a]), ([0, 2, 1], [net.size(2, 3), b, a]), ([2, 1, 0], [b, net.size(2, 3), a]))
     shape = [shape[perm.index(i)] if len(shape) == 2 else s for i, s in enumerate(shape)]
     shape[-1], shape[perm[-1]] = b, a
-    x = net.add("Transpose", net.input(shape), perm=perm)
-    net.out(net.add("Add", x, net.ints([a])) if net.chance() else x, len(shape))
+    x = net.input(shape, 1 if kind == np.bool_ else 99, dtype=kind)
+    if kind == np.bool_:
+        net.data[x] = net.data[x].astype(bool)
+    x = net.add("Transpose", x, perm=perm)
+    add = kind in (np.float32, np.int64) and net.chance()
+    net.out(net.add("Add", x, net.ints([a], dtype=kind)) if add else x, len(shape), kind)
 
 
 @case("map_pairs", VECTORS)
