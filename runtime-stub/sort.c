@@ -127,7 +127,81 @@ static void lcc_shape_around(lcc_order *o, const lcc_arg *x, int64_t axis) {
     }
 }
 
-/* lcc:piece lcc_topk needs lcc_before_row lcc_shape_around lcc_sort lcc_size memcpy */
+/* lcc:piece lcc_top_key needs lcc_order lcc_key */
+/* Element i of a row of at most 32 bits, and its place: what comes before has the greater key. */
+static inline uint64_t lcc_top_key(const lcc_order *o, int64_t i) {
+    int64_t v = lcc_key(o->x, o->base + i * o->step);
+    uint32_t u = v == INT64_MAX ? 0x7fffffffu : (uint32_t)v;
+    u ^= o->x->type == 12 ? 0 : 0x80000000u;
+    return (uint64_t)(o->down ? u : ~u) << 32 | (0xffffffffu - (uint32_t)i);
+}
+
+/* lcc:piece lcc_sift_top */
+/* at[0..n) is a heap, the least at its root, but for at[i]. */
+static inline void lcc_sift_top(uint64_t *at, int64_t n, int64_t i) {
+    uint64_t moved = at[i];
+    int64_t kid;
+    for (; (kid = 2 * i + 1) < n; i = kid) {
+        kid += kid + 1 < n && at[kid + 1] < at[kid];
+        if (moved <= at[kid])
+            break;
+        at[i] = at[kid];
+    }
+    at[i] = moved;
+}
+
+/* lcc:piece lcc_top_row needs lcc_top_key lcc_sift_top memcpy */
+/* The first k of a row, in order. Most elements are refused by a comparison with the last of them. */
+static void lcc_top_row(const lcc_order *o, uint64_t *top, int64_t k) {
+    const float *x = o->x->type == 1 && o->down ? (const float *)o->x->data + o->base : 0;
+    int64_t i, last;
+    uint64_t key;
+    float low;
+    for (i = 0; i < k; i++)
+        top[i] = lcc_top_key(o, i);
+    for (i = k / 2; i-- > 0;)
+        lcc_sift_top(top, k, i);
+    for (i = k; i < o->n; i++) {
+        if (x) {
+            last = (int64_t)(0xffffffffu - (uint32_t)top[0]);
+            for (low = x[last * o->step]; i < o->n && x[i * o->step] <= low;)
+                i++;
+            if (i == o->n)
+                break;
+        }
+        key = lcc_top_key(o, i);
+        if (key > top[0]) {
+            top[0] = key;
+            lcc_sift_top(top, k, 0);
+        }
+    }
+    for (i = k; i-- > 1;) {
+        key = top[0];
+        top[0] = top[i];
+        top[i] = key;
+        lcc_sift_top(top, i, 0);
+    }
+    for (i = 0; i < k; i++)
+        top[i] = 0xffffffffu - (uint32_t)top[i];
+}
+
+/* lcc:piece lcc_best_row needs lcc_before_row lcc_sort */
+/* The same of elements of any type. */
+static void lcc_best_row(const lcc_order *o, int64_t *best, int64_t k) {
+    int64_t i;
+    for (i = 0; i < k; i++)
+        best[i] = i;
+    for (i = k / 2; i-- > 0;)
+        lcc_sift(best, k, i, lcc_before_row, o);
+    for (i = k; i < o->n; i++)
+        if (lcc_before_row(o, i, best[0])) {
+            best[0] = i;
+            lcc_sift(best, k, 0, lcc_before_row, o);
+        }
+    lcc_sort(best, k, lcc_before_row, o);
+}
+
+/* lcc:piece lcc_topk needs lcc_top_row lcc_best_row lcc_shape_around lcc_size memcpy */
 /* in: x. attr: axis, largest. out: values and i64 indices, both with k at the axis; i64 scratch [k]. */
 static int lcc_topk(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int64_t *attr,
                     const double *fattr) {
@@ -143,16 +217,10 @@ static int lcc_topk(const lcc_arg *in, int nin, lcc_arg *out, int nout, const in
     o.down = attr[1] != 0;
     for (row = 0; k > 0 && row < o.outer * o.inner; row++) {
         o.base = row / o.inner * o.n * o.inner + row % o.inner;
-        for (i = 0; i < k; i++)
-            best[i] = i;
-        for (i = k / 2; i-- > 0;)
-            lcc_sift(best, k, i, lcc_before_row, &o);
-        for (i = k; i < o.n; i++)
-            if (lcc_before_row(&o, i, best[0])) {
-                best[0] = i;
-                lcc_sift(best, k, 0, lcc_before_row, &o);
-            }
-        lcc_sort(best, k, lcc_before_row, &o);
+        if (size <= 4 && o.n <= 0xffffffff)
+            lcc_top_row(&o, (uint64_t *)out[2].data, k);
+        else
+            lcc_best_row(&o, best, k);
         for (i = 0; i < k; i++) {
             to = (row / o.inner * k + i) * o.inner + row % o.inner;
             index[to] = best[i];
