@@ -168,7 +168,7 @@ typedef struct Picked {
 static void picked_node(void *data, const Expr *e) {
     Picked *p = data;
     for (int i = p->from; e->op == OP_LOAD && e->u.buf == p->buf && i < e->nkid; i++)
-        p->constant &= expr_is_int(e->kid[i], NULL);
+        p->constant &= expr_is_int(e->kid[i], NULL) || expr_is(p->buf->dim[i], 1);
 }
 
 /* Are all elements beyond the first `from` axes few, and read by number? Then they can be registers. */
