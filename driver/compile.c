@@ -65,7 +65,6 @@ static bool model_done(Args *a, const char *name, Clock start, const Model *m) {
 bool compile_import(Args *a, const char *path, Compiled *c) {
     Ctx *ctx = a->ctx;
     Clock start = clock_start(a);
-    c->start = wall_ms();
     ctx->file = str(ctx, path);
     ctx->pass = "onnx_load";
     if (a->opt.max_memory)
@@ -371,6 +370,7 @@ static bool is_stray(Args *a, const char *word) {
 
 /* The model's road to the Module. */
 static bool compile_model(Args *a, const char *model, Compiled *c) {
+    c->start = wall_ms();
     if (!compile_target(a, c, NULL))
         return false;
     if (a->opt.start_from)

@@ -605,6 +605,19 @@ static void note_origins(Parse *p, Kernel *k) {
     }
 }
 
+/* Of the kernel's own, and of those that others read, too, the text says only that they are temp and out. */
+static void note_inner(Parse *p, Kernel *k, const Sets *s) {
+    const Def *root = k->defs.len ? k->defs.at[k->defs.len - 1] : NULL;
+    for (int i = 0; i < k->defs.len; i++) {
+        Buf *b = k->defs.at[i]->buf;
+        if (root->scan && has_buf(&s->temp, b))
+            vec_push(p->ctx, &k->inner, b);
+        if (!root->scan && b != root->buf && b->space == SPACE_ARENA && b->ndef == 1 &&
+            has_buf(&s->out, b))
+            vec_push(p->ctx, &k->kept, b);
+    }
+}
+
 static bool parse_kernel_syms(Parse *p, Kernel *k) {
     if (!p->shared) {
         for (int i = 0; i < p->syms.len; i++)
@@ -649,6 +662,7 @@ bool take_kernel(Parse *p) {
         vec_push(p->ctx, &k->outs, s.out.at[i]);
     for (int i = 0; i < s.temp.len; i++)
         vec_push(p->ctx, &k->temps, s.temp.at[i]);
+    note_inner(p, k, &s);
     return lex_need(&p->lex, "}");
 }
 

@@ -489,8 +489,21 @@ def resuming(c):
         c.says([text, "-q", "--target=avx2", "-o", "d/m.c", f"--start-from={name}"], OK)
         c.ok(f"{text} from {name}", code() == direct, code()[:300])
     named = {f[3:-4]: f for f in texts}
+    recurrent = [numpy_helper.from_array(np.arange(12 * k, dtype=np.float32).reshape(1, 12, k), n)
+                 for n, k in (("w", 3), ("r", 4))]
+    c.write("scan.onnx", model([h.make_node("GRU", ["x", "w", "r"], ["y"], hidden_size=4)], [info("x", [3, 1, 3])],
+                               [info("y", [3, 1, 1, 4])], recurrent))
+    c.says(["scan.onnx", "-q", "--target=avx2", "-o", "d/m.c", "--dump=kernel_partition"], OK)
+    direct = code()
+    scan = [f for f in c.files() if f.endswith("kernel_partition.lcc")][0]
+    c.says([scan, "-q", "--target=avx2", "-o", "d/m.c", "--start-from=layout_choose"], OK)
+    c.ok("a step's sums after layout_choose", code() == direct, code()[:300])
+    c.says(["m.onnx", "-q", "--target=avx2", "-o", "d/m.c", "--dump=kernel_partition"], OK)
     p = c.lcc(named["graph_prune"], "--start-from=kernel_inline", "--stop-after=kernel_partition")
     c.ok("from here to there", p.returncode == OK and p.stdout.startswith(b"module "), p.stdout + p.stderr)
+    p = c.lcc(named["graph_prune"], "--start-from=kernel_inline", "-o", "d/m.c")
+    took = re.search(rb", (\d+\.\d+) s$", p.stderr, re.M)
+    c.ok("how long it took", took and float(took[1]) < 60, p.stderr)
     c.says([named["graph_define"], "--start-from=sched_choose"], USAGE, "--start-from=sched_choose needs a module with its plan")
     c.says([named["layout_choose"], "--start-from=kernel_loops"], USAGE, "needs scheduled loops for every kernel")
     c.says([named["layout_choose"], "--start-from=graph_define"], USAGE, "--start-from=graph_define needs a graph")
