@@ -46,6 +46,8 @@ typedef struct Printer {
     void (*outside)(struct Printer *p, const Buf *b, int prec);
     void (*statement)(struct Printer *p, const Stmt *s); /* CALL, HOST, ASSIGN */
     void *data;                                          /* of the two */
+    const Buf *stream; /* its vectors are stored past the caches; NULL: none */
+    bool streamed;     /* some were, so far */
 } Printer;
 
 /* ---- names and lines (clike.c) ------------------------------------------------------------------- */

@@ -8,7 +8,8 @@ static StepFn *const APPLY[STEP_COUNT] = {
     [STEP_COMPUTE_AT] = sched_compute_at, [STEP_SLIDE] = sched_slide,
     [STEP_CHUNK] = sched_chunk,           [STEP_STORE_AT] = sched_store_at,
     [STEP_STAGE] = sched_stage,           [STEP_PACK] = sched_pack,
-    [STEP_INTERLEAVE] = sched_pack,       [STEP_TENSORIZE] = sched_tensorize,
+    [STEP_STREAM] = sched_stream,         [STEP_INTERLEAVE] = sched_pack,
+    [STEP_TENSORIZE] = sched_tensorize,
 };
 
 /* A step that finds none of its loops would pass unnoticed. */

@@ -3,7 +3,7 @@
  * from memory once instead of twice. Precondition: sched_choose. Class exact.
  *
  *   before  k3 { t = select(k < 511, past, new) } ; k5 { y = …t… } schedule T
- *   after   k5 { t = … ; y = …t… } schedule T ; store_at t in y at y.n ; split t.l …
+ *   after   k5 { t = … ; y = …t… } schedule T ; store_at t in y at y.n ; split t.l … ; stream t
  *
  * --rule=copy does so wherever it applies. */
 #include "lower/sched_in.h"
@@ -11,6 +11,9 @@
 #include "lower/uses.h"
 
 #include <string.h>
+
+#define ROW_MAX 8                       /* vectors of a row that are written out */
+#define FAR_BYTES (128.0 * 1024 * 1024) /* more than a last cache holds */
 
 typedef struct Copies {
     Lower *lo;
@@ -173,6 +176,22 @@ static bool add_steps(Ctx *ctx, Kernel *k, const Kernel *from) {
     return true;
 }
 
+/* The few vectors of a row are written out: then the case is decided once a row. */
+static void unroll_row(Ctx *ctx, Kernel *k, const Stmt *at, const Def *d) {
+    const Stmt *s = at->body, *around = NULL;
+    int64_t n;
+    while (s && s->op == STMT_FOR && s->def == d && s->run == RUN_SERIAL) {
+        around = s;
+        s = s->body;
+    }
+    Step unroll = {.op = STEP_UNROLL, .nloop = 1};
+    if (!around || !s || s->run != RUN_VECTOR || !expr_is_int(around->a, &n) || n > ROW_MAX)
+        return;
+    unroll.loop = ctx_new(ctx, LoopRef);
+    *unroll.loop = (LoopRef){d->name, around->label};
+    add_step(ctx, k, &unroll);
+}
+
 /* b gets a's Def and both schedules; false: it does not fit, and b is not as it was. */
 static bool join(const Copies *c, const Kernel *a, Kernel *b) {
     Ctx *ctx = c->lo->ctx;
@@ -198,7 +217,46 @@ static bool join(const Copies *c, const Kernel *a, Kernel *b) {
         return false;
     store.loop = ctx_new(ctx, LoopRef);
     *store.loop = (LoopRef){at->def->name, at->label};
-    return add_step(ctx, b, &store) && add_steps(ctx, b, a);
+    if (!add_step(ctx, b, &store) || !add_steps(ctx, b, a))
+        return false;
+    unroll_row(ctx, b, at, d);
+    return true;
+}
+
+/* Bytes that come from memory in a run, at least: constants and what the caller gives. */
+static double far_bytes(const Copies *c) {
+    Ctx *ctx = c->lo->ctx;
+    Map *seen = map_new(ctx);
+    double sum = 0;
+    for (int i = 0; i < c->lo->module->kernels.len; i++) {
+        const Kernel *k = c->lo->module->kernels.at[i];
+        for (int j = 0; j < k->ins.len; j++) {
+            Buf *b = k->ins.at[j];
+            sum += b->space == SPACE_ARENA || map_get(seen, b) ? 0 : bytes(ctx, b);
+            map_put(seen, b, b);
+        }
+    }
+    return sum;
+}
+
+static bool is_read_later(const Plan *plan, const Buf *b) {
+    bool found = false;
+    for (int i = 0; i < plan->items.len; i++) {
+        const PlanItem *pi = &plan->items.at[i];
+        found |= pi->kernel && among(pi->kernel->ins.at, pi->kernel->ins.len, b);
+        for (int j = 0; j < 2; j++)
+            found |= pi->body[j] && is_read_later(pi->body[j], b);
+    }
+    return found;
+}
+
+/* What nothing reads in this run goes past the caches where they would not keep it for the next one. Threads would
+ * have to say when they are through. */
+static bool may_stream(const Copies *c, const Buf *t) {
+    const Options *opt = c->lo->ctx->opt;
+    bool threads = opt && opt->threads != 0 && opt->threads != 1;
+    return !threads && t->space == SPACE_OUTPUT && c->lo->machine->vec &&
+           (c->forced || far_bytes(c) > FAR_BYTES) && !is_read_later(c->lo->plan, t);
 }
 
 static bool try_join(const Copies *c, const Kernel *a, Kernel *b) {
@@ -206,6 +264,9 @@ static bool try_join(const Copies *c, const Kernel *a, Kernel *b) {
     if (!may_join(a, b))
         return false;
     if (join(c, a, b)) {
+        Step stream = {.op = STEP_STREAM, .def = kernel_root(a)->name};
+        if (may_stream(c, kernel_root(a)->buf))
+            add_step(c->lo->ctx, b, &stream);
         schedule_parallel(c->lo, b);
         return true;
     }

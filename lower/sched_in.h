@@ -29,8 +29,8 @@ bool nests_slide(const Stmt *s);
 /* One function a row of steps.def; false with *why when the step does not apply. */
 typedef bool StepFn(Ctx *ctx, Func *f, const Step *step, Str *why);
 StepFn sched_split, sched_fuse, sched_reorder, sched_unroll, sched_vectorize, sched_parallel,
-    sched_compute_at, sched_store_at, sched_slide, sched_chunk, sched_stage, sched_pack,
-    sched_tensorize;
+    sched_compute_at, sched_store_at, sched_stream, sched_slide, sched_chunk, sched_stage,
+    sched_pack, sched_tensorize;
 /* May a loop run past its extent up to a multiple of `by`, since what it adds there is zero? */
 bool loop_may_overrun(Ctx *ctx, const Stmt *loop, int64_t by);
 /* Marks the loop of `group` products inside a loop of lanes; false with *why when there is none. */

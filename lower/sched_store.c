@@ -89,6 +89,37 @@ static const Expr *take_value(Ctx *ctx, const Expr *e, void *data) {
     return e->op == OP_LOAD && e->u.buf == d->buf ? def_inline(ctx, d, e->kid) : e;
 }
 
+typedef struct Reads {
+    const Buf *buf;
+    bool found;
+} Reads;
+
+static void find_load(void *data, const Expr *e) {
+    Reads *r = data;
+    r->found |= (e->op == OP_LOAD || e->op == OP_MLOAD) && e->u.buf == r->buf;
+}
+
+static bool is_read(Ctx *ctx, const Buf *b, const Stmt *s) {
+    Reads r = {b, false};
+    for (; s && !r.found; s = s->next) {
+        if (s->a)
+            expr_walk(ctx, s->a, find_load, &r);
+        r.found |= is_read(ctx, b, s->body) || is_read(ctx, b, s->orelse);
+    }
+    return r.found;
+}
+
+/* Nothing changes in the loops: who spells them reads the step. */
+bool sched_stream(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    const Def *d = kernel_def(f->kernel, step->def);
+    bool out = false;
+    for (int i = 0; d && i < f->kernel->outs.len; i++)
+        out |= f->kernel->outs.at[i] == d->buf;
+    if (!out || is_read(ctx, d->buf, f->body))
+        return step_fails(ctx, why, "%s is read here, or is no output of the kernel", step->def);
+    return true;
+}
+
 bool sched_store_at(Ctx *ctx, Func *f, const Step *step, Str *why) {
     Def *d = kernel_def(f->kernel, step->def);
     LoopList loops = loops_find(ctx, f, &step->loop[0]);

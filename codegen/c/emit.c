@@ -78,6 +78,16 @@ static void note_call(void *data, Stmt *s) {
                 map_put(c->shared, s->func, s->func);
 }
 
+/* The buffer whose values a step stores past the caches; NULL. */
+static const Buf *func_stream(const Func *f) {
+    const Kernel *k = f->kernel;
+    for (int i = 0; k && k->sched && i < k->sched->steps.len; i++)
+        for (int j = 0; k->sched->steps.at[i].op == STEP_STREAM && j < k->defs.len; j++)
+            if (k->defs.at[j]->name == k->sched->steps.at[i].def)
+                return k->defs.at[j]->buf;
+    return NULL;
+}
+
 /* ---- kernels ----------------------------------------------------------------------------------------- */
 
 static void emit_kernel(Emit *em, const Func *f, bool restrict_ok) {
@@ -88,6 +98,7 @@ static void emit_kernel(Emit *em, const Func *f, bool restrict_ok) {
     info->used = ctx_newn(em->ctx, bool, f->params.len + f->syms.len);
     info->shares = func_shares(em, f);
     em->pr.t = &body;
+    em->pr.stream = func_stream(f);
     if (info->shares)
         print_shared(em, f, info->name, restrict_ok);
     else

@@ -493,6 +493,7 @@ void entry_print(Emit *em, Text *t) {
     text_s(t,
            em->uses_arena ? "    uint8_t *const mem = (uint8_t *)arena;\n" : "    (void)arena;\n");
     text_n(t, body.at, body.len);
+    text_s(t, p->streamed ? "    _mm_sfence();\n" : "");
     text_s(t, "    return 0;\n}\n");
     p->depth = 0;
     (void)mark; /* the names stay: the header is printed with them */

@@ -574,6 +574,24 @@ Str vec_lookup(Printer *p, int lanes, int period) {
     return name;
 }
 
+Str vec_stream(Printer *p, int lanes) {
+    const char *bits = register_bits(p, 4 * lanes);
+    Str name = vec_name(p, "stream", T_F32, lanes);
+    if (!bits || paste_has(p->paste, name))
+        return bits ? name : NULL;
+    Text body = text_new(p->ctx), params = text_new(p->ctx);
+    Str loose = vec_access(p, "store", T_F32, lanes, false);
+    text_s(&params, "float *p");
+    vec_param(p, &params, &body, T_F32, lanes, "v");
+    need_intrinsics(p);
+    text_f(&body,
+           "    if (((uintptr_t)p & %d) == 0)\n        _mm%s_stream_ps(p, (__m%s)v);\n"
+           "    else\n        %s(p, v);\n",
+           4 * lanes - 1, bits, *bits ? bits : "128", loose);
+    helper_add(p, name, "void", params.at, &body);
+    return name;
+}
+
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
     bool load = how[0] == 'l' || how[0] == 'g',
          linear = how[0] != 'g' && strcmp(how, "scatter") != 0;

@@ -220,7 +220,16 @@ void print_vector_store(Printer *p, const Stmt *s) {
     if (map_get(p->regs, s->buf) && !reg_is_array(p, s->buf)) {
         print_masked_reg(p, s, index); /* the other lanes stay */
     } else {
-        access_open(p, s->buf, index, s->b, true);
+        Str past = macro && s->buf == p->stream && type_dtype(s->buf->type) == T_F32
+                       ? vec_stream(p, type_lanes(index->type))
+                       : NULL;
+        p->streamed |= past != NULL;
+        if (past) {
+            call_open(p, past);
+            print_address(p, s->buf, index->kid[0]);
+        } else {
+            access_open(p, s->buf, index, s->b, true);
+        }
         text_s(p->t, ", ");
         if (macro)
             print_expr(p, s->a, P_ASSIGN);

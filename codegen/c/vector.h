@@ -47,6 +47,8 @@ Str vec_every_second(Printer *p, int lanes);
 Str vec_every_nth(Printer *p, Dtype t, int lanes, int step);
 /* access: "load" "store" of bool; "loads" "stores": strided; "gather" "scatter"; with mask. */
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked);
+/* A whole contiguous vector of f32 past the caches where it is aligned, by instruction; NULL: no such. */
+Str vec_stream(Printer *p, int lanes);
 /* vector.c: the instruction on variables a and b, which gives b when either is NaN; NULL when there is none. */
 Str vec_minmax_simd(Printer *p, Op op, Dtype t, int lanes);
 void print_address(Printer *p, const Buf *b, const Expr *index); /* x + index */

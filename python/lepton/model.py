@@ -23,6 +23,7 @@ ECAPACITY, ENOMEM = 2, 4
 ARENA_FIRST = 1 << 20   # bytes beyond the least, where the data decides how much the arena needs
 ARENA_LAST = 1 << 34
 MAX_RANK = 8
+ALIGNED = 1 << 16       # bytes of an output from which on it is worth a cache line's alignment
 FIRST_GUESS = 4096    # elements given to an output about whose size nothing is known
 TRUSTED_BOUND = 1 << 24  # a bound of more elements than this is not allocated before it is needed
 
@@ -154,6 +155,16 @@ def from_wire(flat, array):
     if flat.type == "str":
         return strings_unpack(array)
     return array.astype(flat.dtype) if flat.type in SIGNED_NARROW else array
+
+
+def empty_aligned(count, dtype):
+    """Large ones begin with a cache line, so that no vector of theirs lies in two."""
+    size = count * dtype.itemsize
+    if size < ALIGNED:
+        return np.empty(count, dtype)
+    memory = np.empty(size + 64, np.uint8)
+    at = -memory.ctypes.data % 64
+    return memory[at:at + size].view(dtype)
 
 
 class Scratch:
@@ -413,7 +424,7 @@ class Model:
             return given[i] if mine else np.zeros(max(count, 1), flat.wire)
         if i in given and given[i].size >= count and flat.type not in SIGNED_NARROW:
             return given[i]
-        return np.empty(max(count, 1), flat.wire)
+        return empty_aligned(max(count, 1), flat.wire)
 
     def _take(self, i, buffer, shape, count, given, env):
         if self._out[i].storage and (i not in given or buffer is not given[i]):
