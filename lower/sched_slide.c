@@ -121,10 +121,12 @@ static bool rows_outermost(Slide *s, const Func *f) {
     return found;
 }
 
-/* Blocks begin where iterations do, and none is outside of t in part. */
+/* Makes whole blocks of what an iteration reads; all iterations see them at the same places. */
 static bool blocks_fit(Slide *s) {
-    s->rows = (s->rows + s->block - 1) / s->block * s->block;
-    return s->block == 1 || (s->step % s->block == 0 && s->first % s->block == 0);
+    int64_t over = ((s->first % s->block) + s->block) % s->block;
+    s->first -= over;
+    s->rows = (s->rows + over + s->block - 1) / s->block * s->block;
+    return s->step % s->block == 0;
 }
 
 typedef struct Hazard {
