@@ -220,6 +220,25 @@ Str vec_first(Printer *p, int lanes) {
     return name;
 }
 
+Str vec_only(Printer *p, int lanes) {
+    Str name = vec_name(p, "only", T_BOOL, lanes), type = vector_type(p, T_BOOL, lanes);
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx);
+    if (has_bit_masks(p)) {
+        text_f(&body, "    return (%s)(n >= 0 && n < %d ? (uint64_t)1 << n : 0);\n", type, lanes);
+    } else {
+        text_f(&body,
+               "    const int32_t k = n >= 0 && n < %d ? (int32_t)n : -1;\n    return (%s)((%s){",
+               lanes, type, type);
+        for (int i = 0; i < lanes; i++)
+            text_f(&body, "%s%d", i ? ", " : "", i);
+        text_s(&body, "} == k);\n");
+    }
+    helper_add(p, name, type, "int64_t n", &body);
+    return name;
+}
+
 /* ---- masks ----------------------------------------------------------------------------------- */
 
 /* A GNU comparison `m` (integers as wide as t, 0 or -1) as a mask; false when it must go by lanes. */

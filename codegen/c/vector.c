@@ -452,6 +452,35 @@ static bool print_first_lanes(Printer *p, const Expr *e) {
     return true;
 }
 
+/* ramp(a, 1) == bcast(b): the lane b - a, if there is one. */
+static bool print_one_lane(Printer *p, const Expr *e) {
+    bool second = is_count(e->kid[1]);
+    const Expr *ramp = e->kid[second], *b = uniform(p, e->kid[!second]);
+    if (!b || !is_count(ramp) || (e->op != OP_EQ && e->op != OP_NE))
+        return false;
+    if (e->op == OP_NE)
+        text_f(p->t, "(%s)~", vector_type(p, T_BOOL, type_lanes(e->type)));
+    call_open(p, vec_only(p, type_lanes(e->type)));
+    print_expr(p, expr_sub(p->ctx, b, ramp->kid[0]), P_ASSIGN);
+    text_c(p->t, ')');
+    return true;
+}
+
+/* x != x; |x| == inf. */
+static bool print_classify(Printer *p, const Expr *e) {
+    Dtype t = type_dtype(e->kid[0]->type);
+    int lanes = type_lanes(e->type);
+    if ((e->op != OP_ISNAN && e->op != OP_ISINF) || (t != T_F32 && t != T_F64))
+        return false;
+    const Expr *kid[2] = {e->kid[0], e->kid[0]};
+    if (e->op == OP_ISINF) {
+        kid[0] = expr_op(p->ctx, OP_ABS, e->kid[0]->type, 1, e->kid);
+        kid[1] = expr_bcast(p->ctx, expr_flt(p->ctx, t, INFINITY), lanes);
+    }
+    call_kids(p, vec_compare(p, e->op == OP_ISNAN ? OP_NE : OP_EQ, t, lanes), 2, kid);
+    return true;
+}
+
 static void print_vector_select(Printer *p, const Expr *e, int prec) {
     const Expr *c = uniform(p, e->kid[0]);
     if (!c) {
@@ -560,11 +589,11 @@ void print_vector(Printer *p, const Expr *e, int prec) {
         else
             call_kids(p, vec_cast(p, (Op)e->op, of, type_dtype(e->type), lanes), 1, e->kid);
     } else if (e->op == OP_EQ || e->op == OP_NE || e->op == OP_LT || e->op == OP_LE) {
-        if (!print_first_lanes(p, e))
+        if (!print_first_lanes(p, e) && !print_one_lane(p, e))
             call_kids(p, vec_compare(p, (Op)e->op, of, lanes), 2, e->kid);
     } else if (e->op == OP_MIN || e->op == OP_MAX) {
         print_minmax(p, e);
-    } else if (print_infix(p, e, prec) || print_unary(p, e) ||
+    } else if (print_infix(p, e, prec) || print_unary(p, e) || print_classify(p, e) ||
                (shift && print_vector_shift(p, e))) {
         return;
     } else {

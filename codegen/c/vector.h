@@ -35,6 +35,7 @@ Str vec_op(Printer *p, const Expr *e); /* any op, lane by lane, by its scalar sp
 Str vec_splat(Printer *p, Dtype t, int lanes);
 Str vec_ramp(Printer *p, Dtype t, int lanes);
 Str vec_first(Printer *p, int lanes); /* mask of the lanes below a count */
+Str vec_only(Printer *p, int lanes);  /* mask of one lane, if it is one */
 Str vec_compare(Printer *p, Op op, Dtype t, int lanes);
 Str vec_select(Printer *p, Dtype t, int lanes);
 Str vec_reduce(Printer *p, Op op, Dtype t, int lanes); /* VADD VMAX VMIN */
