@@ -5,7 +5,7 @@
  *     step ; step ; …
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), W2 and W4 (twice
- * and four times that), KV (whole vectors in k, at least 1), regs, fma, f32, strict,
+ * and four times that), KV (whole vectors in k, at least 1), regs, fma, f32, strict, min_ram,
  * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
  * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do),
  * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
@@ -138,6 +138,7 @@ static void bind_facts(Matching *mt) {
     bind(mt, "regs", mach->nreg);
     bind_flag(mt, "fma", mach->fma);
     bind_flag(mt, "strict", mt->lo->strict);
+    bind_flag(mt, "min_ram", mt->lo->min_ram);
     bind_flag(mt, "f32", r->root->buf->type == T_F32 && (!r->acc || r->acc->buf->type == T_F32));
     bind_flag(mt, "lanes_contiguous", r->lanes_contiguous);
     bind_flag(mt, "lanes_const", r->lanes_load && r->lanes_load->u.buf->space == SPACE_CONST);
