@@ -237,6 +237,24 @@ static bool few_borders(const Rows *r, const Buf *t, const Buf *ring, double ste
     return twice * BORDERS_MAX <= (double)rows_of(t);
 }
 
+typedef struct Weighing {
+    Ctx *ctx;
+    double bytes;
+} Weighing;
+
+static void weigh_const(void *data, Buf *b) {
+    Weighing *w = data;
+    w->bytes += b->space == SPACE_CONST ? bytes(w->ctx, b) : 0;
+}
+
+/* The joined kernel reads all its weights for every row or block of rows: do they stay in L2? */
+static bool weights_stay(const Rows *r, const Kernel *joined) {
+    Weighing w = {r->lo->ctx, 0};
+    for (int i = 0; i < joined->defs.len; i++)
+        def_loads(w.ctx, joined->defs.at[i], weigh_const, &w);
+    return w.bytes <= (double)r->lo->machine->l2;
+}
+
 static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *joined) {
     Ctx *ctx = r->lo->ctx;
     const Machine *m = r->lo->machine;
@@ -251,6 +269,8 @@ static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *
         return false;
     if (r->forced || r->lo->min_ram)
         return r->forced || one + bytes(ctx, ring) < apart;
+    if (!weights_stay(r, joined))
+        return false;
     bool chain = by_rows(a), single = expr_is(ring->dim[rows], row_loop(a, kernel_root(a)).block);
     double step = extent_estimate(ctx, t->dim[rows]) / extent_estimate(ctx, y->dim[rows]) *
                   (double)row_loop(joined, kernel_root(joined)).block;
