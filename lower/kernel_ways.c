@@ -124,11 +124,17 @@ static void count_beside(void *data, const Expr *e) {
                      expr_uses_sym(e, b->d->axis[i].var);
 }
 
+/* Partial maxima where f32 has so many lanes; of other integers than bytes the compiler makes vectors itself. */
+static int64_t extreme_lanes(const Def *d, int64_t lanes) {
+    Type t = d->buf->type;
+    return t == T_F32 || t == T_I8 || t == T_U8 ? lanes : t == T_F64 ? (lanes + 1) / 2 : 0;
+}
+
 /* A maximum or minimum along what lies side by side: the order of its values does not matter. -1: it is none. */
 static int extreme_axis(Ctx *ctx, const Def *d) {
     int inner = buf_inner_axis(ctx, d->buf), last = d->naxis - 1;
     if (d->at || d->when || (d->combine != OP_MAX && d->combine != OP_MIN) ||
-        d->buf->type != T_F32 || last < d->buf->rank)
+        extreme_lanes(d, 1) == 0 || last < d->buf->rank)
         return -1;
     bool one = inner < 0 || expr_is(d->axis[inner].var->extent, 1);
     Beside b = {.d = d, .ctx = ctx, .axis = d->axis[last].var};
@@ -182,7 +188,7 @@ void kernel_ways(Lower *lo, Kernel *k) {
         int extreme = extreme_axis(ctx, d);
         if (extreme >= 0 && expr_is_int(d->axis[extreme].var->extent, &n) &&
             d->axis[extreme].ways <= 1)
-            part_extreme(ctx, d, extreme, n, lanes);
+            part_extreme(ctx, d, extreme, n, extreme_lanes(d, lanes));
         int sum = sum_axis(ctx, d);
         if (sum >= 0 && expr_is_int(d->axis[sum].var->extent, &n) && n >= SUM_MIN * lanes)
             d->axis[sum].ways = (uint8_t)lanes;
