@@ -17,7 +17,7 @@
  * read), crowded (what they read lies in a few sets of L1),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
- * rows), PART (a map's lanes lie side by side within parts of this
+ * rows), dear (a map of functions like exp), PART (a map's lanes lie side by side within parts of this
  * many; 0: all of them do), L (lanes of a map by the widest type it computes with; 0: it has no vectors), LF (the
  * same along `flat` and n fused, where whole vectors do not fill n; 0: no), LT (lanes and rows of a block that is
  * transposed), and for a candidate tile
@@ -121,6 +121,11 @@ static void bind_widths(Matching *mt) {
     bind(mt, "LF", flat > 3 && n % flat != 0 ? flat : 0);
 }
 
+static void find_dear(void *data, const Expr *e) {
+    bool wide = e->op >= OP_EXP && e->op <= OP_EXPM1;
+    *(bool *)data |= (wide || e->op == OP_POW) && type_is_float(type_dtype(e->type));
+}
+
 static void bind_facts(Matching *mt) {
     const Roles *r = &mt->roles;
     const Machine *mach = mt->lo->machine;
@@ -149,6 +154,9 @@ static void bind_facts(Matching *mt) {
     bind(mt, "cases", r->ncases);
     bind_flag(mt, "whole", r->whole);
     bind_flag(mt, "pairs", r->pairs);
+    bool dear = false;
+    expr_walk(mt->ctx, r->root->value, find_dear, &dear);
+    bind_flag(mt, "dear", dear);
     bind(mt, "P0", r->period[0]);
     bind(mt, "P1", r->period[1]);
     bind_widths(mt);

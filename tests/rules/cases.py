@@ -256,6 +256,14 @@ def _map_part(net):
     net.out(net.add("Add", x, net.ints([heads * d])) if net.chance() else x, 3)
 
 
+@case("map_part_pairs", VECTORS)
+def _map_part_pairs(net):
+    a, s, b = net.size(1, 3), net.size(2, 7), net.size(4, 40)
+    x = net.add("Transpose", net.input([a, b, s, 2]), perm=[0, 2, 1, 3])
+    x = net.add("Sigmoid", net.add("Reshape", x, np.array([a, s, -1])))
+    net.out(net.add("Round", net.add("Mul", x, np.float32(16))), 3)
+
+
 @case("map_part_short", VECTORS)
 def _map_part_short(net):
     a, s, b, part = net.size(2, 7), net.size(2, 7), net.size(2, 7), int(net.rng.integers(2, net.lanes))
