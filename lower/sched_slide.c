@@ -424,9 +424,12 @@ static const Expr *row_starts(Chunks *c, const Expr *eq) {
     return first > 0 ? NULL : expr_eq(ctx, row, start);
 }
 
-/* Is it the part `n <= k` of the condition around all of a loop over new rows k? */
-static bool is_fresh(const Expr *e, const Stmt *loop) {
-    return e->op == OP_LE && e->kid[1]->op == OP_SYM && e->kid[1]->u.sym == loop->var;
+/* Is it the part `n <= k`, or `n <= k*block`, of the condition around all of a loop over new rows k? */
+static bool is_fresh(Ctx *ctx, const Expr *e, const Stmt *loop) {
+    const Expr *coef, *rest;
+    return e->op == OP_LE && expr_is_int(e->kid[0], NULL) && expr_uses_sym(e->kid[1], loop->var) &&
+           expr_linear(ctx, e->kid[1], 1, (Sym *const *)&loop->var, &coef, &rest) &&
+           expr_is_int(coef, NULL) && expr_is_int(rest, NULL);
 }
 
 /* The condition that slide has set: `row == 0 || n <= k`. */
@@ -436,8 +439,9 @@ static void set_start(void *data, Stmt *s) {
     if (s == c->loop || !is_slid(s) || c->why || !fresh || fresh->op != STMT_IF)
         return;
     const Expr *when = fresh->a;
-    int other = when->op == OP_OR && is_fresh(when->kid[0], s) ? 1 : 0;
-    if (!is_fresh(when, s) && !(when->op == OP_OR && is_fresh(when->kid[1 - other], s)))
+    int other = when->op == OP_OR && is_fresh(c->ctx, when->kid[0], s) ? 1 : 0;
+    if (!is_fresh(c->ctx, when, s) &&
+        !(when->op == OP_OR && is_fresh(c->ctx, when->kid[1 - other], s)))
         return; /* all rows are new */
     const Expr *eq =
         when->op == OP_OR && when->kid[other]->op == OP_EQ ? row_starts(c, when->kid[other]) : NULL;
