@@ -286,7 +286,7 @@ static int64_t window_cycles(const Matching *mt, int64_t terms, const int64_t ti
     for (int i = 0; i < 2; i++)
         reads *= (tile[i] - 1) * r->step[i] + r->span[i];
     int64_t nreg = mt->lo->machine->nreg;
-    bool held = sums + weights * role_extent(mt, r->across[1]) <= nreg - nreg / 4;
+    bool held = sums + weights * role_extent(mt, r->across[1]) <= nreg - nreg / 8 * 3;
     int64_t loads = reads + terms * (held ? weights : sums);
     int64_t c = terms * (sums > 12 ? sums : 12);
     bool gone = r->pitch % (CROWD_BYTES / 4) == 0 && tile[2] == 1;

@@ -149,7 +149,8 @@ def depthwise(net, kernels=(3, 5), strides=(1, 1, 2), c=0, least=7):
 
 @case("window_rows", halo=True)
 def _window_rows(net):
-    depthwise(net, kernels=(2, 3), strides=(1, 1, 2) if net.lanes > 8 else (1,), c=net.lanes * net.pick(1, 2, 3))
+    wide = net.lanes > 8 and net.chance(3)
+    depthwise(net, kernels=(2, 3), strides=(2,) if wide else (1,), c=net.lanes * net.pick(1, 2, 3), least=57 if wide else 7)
 
 
 @case("window_row", halo=True)
