@@ -14,9 +14,9 @@
 #include <math.h>
 #include <string.h>
 
-#define RATIO_MAX 2    /* times a row is read from the ring when that is larger than L1 */
-#define BORDERS_MAX 10 /* of so many rows one may be computed twice */
-#define CHUNK_LEAST 4  /* rows, where that leaves two chunks */
+#define RATIO_MAX 2   /* times a row is read from the ring when that is larger than L1 */
+#define BORDERS_MAX 9 /* of so many rows one may be computed twice */
+#define CHUNK_LEAST 4 /* rows, where that leaves two chunks */
 
 typedef struct Rows {
     Lower *lo;
