@@ -279,7 +279,7 @@ def winograd(net, tile, rest=None, channels=None, border=1):
     free = (2, 3) if rest is None and net.chance(4) else ()
     h, w = net.size(5, 23), net.size(5, 23)
     if rest is not None:
-        p, q = (tile * int(net.rng.integers(1, 6)) for _ in "pq")
+        p, q = (tile * int(net.rng.integers(2, 6)) for _ in "pq")
         over = net.pick((1, 0), (0, 1), (1, 1)) if rest else (0, 0)
         h, w = p + 2 - pads[0] - pads[2] + over[0], q + 2 - pads[1] - pads[3] + over[1]
     x = net.input([n, c, h, w], 3, free)
@@ -515,7 +515,8 @@ def _strassen(net):
 @case("chunk", ("c", *VECTORS), forced="slide", steps=False, threads=3)
 @case("slide", ("c", *VECTORS), steps=False)
 def _slide(net):
-    """Two to four stages by rows: windows of any stride and border, a projection, a shortcut over some of them."""
+    """Two to four stages by rows: windows of any stride and border, a projection, a shortcut over some of them. An even
+    number of rows at the end: a rest of blocks of two does not slide."""
     n, c, h, w = net.pick(1, 1, 2), net.size(16, 40), net.size(7, 17), net.size(7, 17)
     x = shortcut = net.add("Relu", net.add("Conv", net.input([n, 3, h, w], 2), net.ints([c, 3, 1, 1], 2)))
     for stage in range(net.pick(1, 2, 3)):
@@ -524,14 +525,17 @@ def _slide(net):
         kind = net.pick("depthwise", "depthwise", "conv", "pool")
         if kind == "depthwise":
             x = net.add("Conv", x, net.ints([c, 1, k, k], 1), group=c, pads=pads, strides=[s, s])
+            h = (h + pads[0] + pads[2] - k) // s + 1
         elif kind == "pool":
             x = net.add("MaxPool", x, kernel_shape=[3, 3], strides=[s, s], pads=[1] * 4)
+            h = (h - 1) // s + 1
         else:
             x = net.add("Conv", x, net.ints([c, c, 1, 1], 1))
         x = net.add("Relu", x) if net.chance() else x
         if kind == "conv" and stage == 0:
             x = net.add("Add", x, shortcut)
-    x = net.add("Conv", x, net.ints([c, 1, 3, 3], 1), group=c, pads=[1] * 4)
+    k = 2 + (h + 1) % 2
+    x = net.add("Conv", x, net.ints([c, 1, k, 3], 1), group=c, pads=[k - 2, 1, k - 2, 1])
     net.out(net.add("Conv", x, net.ints([net.size(16, 40), c, 1, 1], 1)), 4)
 
 
