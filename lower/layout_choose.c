@@ -307,13 +307,6 @@ static void copy_behind(Layouts *l, Kernel *k) {
 
 /* ---- one kernel ------------------------------------------------------------------------------ */
 
-static bool is_input(const Kernel *k, const Buf *b) {
-    for (int i = 0; i < k->ins.len; i++)
-        if (k->ins.at[i] == b)
-            return true;
-    return false;
-}
-
 /* How far apart neighbouring positions of a row lie in x, where there are enough for a vector; 0: unknown or too
  * few. */
 static int64_t position_step(Ctx *ctx, const Roles *r, const Expr *x) {
@@ -358,7 +351,7 @@ static void give_halo(Layouts *l, Kernel *k) {
         const Expr *load =
             def_is_reduction(d) && !d->at && !d->scan ? border_window(l, d, &fill) : NULL;
         Halo need = {0};
-        if (!load || !is_input(k, load->u.buf) || !reach(ctx, d, load, &need))
+        if (!load || !bufs_hold(k->ins.at, k->ins.len, load->u.buf) || !reach(ctx, d, load, &need))
             continue;
         round_row(l, k, d, load, &need);
         Buf *b = load->u.buf;
@@ -428,7 +421,8 @@ static void map_halo(Layouts *l, Kernel *k) {
     if (k->defs.len != 1 || d->at || d->scan || def_is_reduction(d) || d->buf->rank == 0)
         return;
     expr_walk(ctx, d->value, map_border, &m);
-    if (m.guarded < GUARDS_MIN || !m.fits || m.buf->rank != 4 || !is_input(k, m.buf))
+    if (m.guarded < GUARDS_MIN || !m.fits || m.buf->rank != 4 ||
+        !bufs_hold(k->ins.at, k->ins.len, m.buf))
         return;
     Buf *b = m.buf;
     const Halo *has = halo_get(l, b);
@@ -562,7 +556,7 @@ static bool prefer_positions(Layouts *l, Kernel *k, const Roles *r, const Expr *
     Buf *b = x->u.buf;
     const Halo *h = halo_get(l, b);
     bool depthwise = x->kid[1]->op == OP_SYM, last = h && h->channels_last;
-    if (!is_input(k, b) || (depthwise && last))
+    if (!bufs_hold(k->ins.at, k->ins.len, b) || (depthwise && last))
         return false;
     int64_t channels = 0, step = position_step(ctx, r, x);
     bool known = depthwise && expr_is_int(b->dim[1], &channels);
@@ -581,8 +575,9 @@ static const Expr *pooled_load(const Layouts *l, const Kernel *k, const Def *acc
     const Expr *x = acc && acc->when && acc->buf->rank == 4 ? acc->value : NULL;
     int64_t dim[4], high;
     bool fits = x && x->op == OP_LOAD && x->nkid == 4 && acc->naxis == 6 &&
-                acc->buf->type == T_F32 && is_input(k, x->u.buf) && buf_dims(x->u.buf, dim) &&
-                dim[1] * 4 >= l->lo->machine->vec && x->kid[1] == def_var(l->lo->ctx, acc, 1) &&
+                acc->buf->type == T_F32 && bufs_hold(k->ins.at, k->ins.len, x->u.buf) &&
+                buf_dims(x->u.buf, dim) && dim[1] * 4 >= l->lo->machine->vec &&
+                x->kid[1] == def_var(l->lo->ctx, acc, 1) &&
                 (acc->combine != OP_ADD || !expr_is_int(acc->axis[4].var->extent, &high) ||
                  high >= WINDOW_MIN) &&
                 expr_uses_sym(x->kid[2], acc->axis[4].var);
@@ -623,7 +618,7 @@ static void group_inputs(Layouts *l, Kernel *k) {
     const Def *d = NULL;
     for (int i = 0; i < k->defs.len && !d; i++)
         d = narrow_match(k->defs.at[i], &n) ? k->defs.at[i] : NULL;
-    if (!d || !is_input(k, n.x->u.buf) || n.x->u.buf->rank == 0)
+    if (!d || !bufs_hold(k->ins.at, k->ins.len, n.x->u.buf) || n.x->u.buf->rank == 0)
         return;
     Buf *b = n.x->u.buf;
     Def *root = kernel_root(k);

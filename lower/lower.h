@@ -138,7 +138,14 @@ bool rows_likely(Lower *lo, const Kernel *a, const Kernel *b);
 bool slide_named(const char *rule); /* is it --rule=slide? */
 bool sched_copies(Lower *lo);       /* a large copy becomes a part of the kernel that reads it */
 bool copy_named(const char *rule);  /* is it --rule=copy? */
-bool kernel_loops(Lower *lo);       /* loop_build + sched_apply + loop_lower for each kernel */
+/* kernel_join.c, for passes that make one kernel of two. Is b one of at[0..n)? */
+bool bufs_hold(Buf *const *at, int n, const Buf *b);
+/* Applies one step to k's loops and adds it to its schedule; false: it is refused. */
+bool kernel_step_add(Ctx *ctx, Kernel *k, const Step *s);
+/* The steps of `from`, but those of threads; loops without a Def's name are its root's. */
+bool kernel_steps_add(Ctx *ctx, Kernel *k, const Kernel *from);
+void module_drop_kernel(Module *m, const Kernel *k);
+bool kernel_loops(Lower *lo); /* loop_build + sched_apply + loop_lower for each kernel */
 bool kernel_dedup(Lower *lo);
 bool host_plan(Lower *lo); /* the entry function */
 Stmt *kernel_call(Lower *lo, Kernel *k);

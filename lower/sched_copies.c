@@ -40,10 +40,6 @@ static bool is_state(const Program *prog, const Buf *b) {
     return state;
 }
 
-static double bytes(Ctx *ctx, const Buf *b) {
-    return buf_volume(ctx, b) * type_bytes(type_dtype(b->type));
-}
-
 /* A map of nothing but loads, stored by its rows as they are. */
 static bool is_copy(const Copies *c, const Kernel *a) {
     Ctx *ctx = c->lo->ctx;
@@ -55,7 +51,7 @@ static bool is_copy(const Copies *c, const Kernel *a) {
         d->naxis != t->rank || t->rank < 1 || t->ndef != 1 || t->whole || t->parts.len || t->halo ||
         t->bound || use->calls || use->items.len || is_state(c->lo->prog, t))
         return false;
-    if (!c->forced && (bytes(ctx, t) <= (double)c->lo->machine->l2 ||
+    if (!c->forced && (buf_bytes(ctx, t) <= (double)c->lo->machine->l2 ||
                        (c->lo->machine->vec && (!a->rule || strcmp(a->rule, "map_lanes") != 0))))
         return false;
     for (int i = 0; i < a->ins.len; i++)
@@ -67,23 +63,16 @@ static bool is_copy(const Copies *c, const Kernel *a) {
 
 /* ---- the kernel that reads it -------------------------------------------------------------------------- */
 
-static bool among(Buf *const *at, int n, const Buf *b) {
-    for (int i = 0; i < n; i++)
-        if (at[i] == b)
-            return true;
-    return false;
-}
-
 /* The kernel behind item i that reads t first; NULL: none, or what t is made of is written before. */
 static Kernel *first_reader(const Plan *plan, int i) {
     const Kernel *a = plan->items.at[i].kernel;
     const Buf *t = kernel_root(a)->buf;
     while (++i < plan->items.len && plan->items.at[i].kernel) {
         Kernel *k = plan->items.at[i].kernel;
-        if (among(k->ins.at, k->ins.len, t))
+        if (bufs_hold(k->ins.at, k->ins.len, t))
             return k;
         for (int j = 0; j < a->ins.len; j++)
-            if (among(k->outs.at, k->outs.len, a->ins.at[j]))
+            if (bufs_hold(k->outs.at, k->outs.len, a->ins.at[j]))
                 return NULL;
     }
     return NULL;
@@ -94,7 +83,7 @@ static bool may_join(const Kernel *a, const Kernel *b) {
     for (int i = 0; i < b->defs.len; i++) {
         const Def *e = b->defs.at[i];
         if (e->scan || e->at || e->name == d->name || e->buf->name == d->buf->name ||
-            among(a->ins.at, a->ins.len, e->buf))
+            bufs_hold(a->ins.at, a->ins.len, e->buf))
             return false;
     }
     return true;
@@ -155,27 +144,6 @@ static const Stmt *row_loop(const Copies *c, const Func *f, const Def *d) {
 
 /* ---- one kernel of two --------------------------------------------------------------------------------- */
 
-static bool add_step(Ctx *ctx, Kernel *k, const Step *s) {
-    Str why;
-    if (!step_apply(ctx, k->func, s, &why))
-        return false;
-    vec_push(ctx, &k->sched->steps, *s);
-    return true;
-}
-
-/* The steps of `from`, but those of threads; loops without a Def's name are the root's. */
-static bool add_steps(Ctx *ctx, Kernel *k, const Kernel *from) {
-    for (int i = 0; i < from->sched->steps.len; i++) {
-        Step s = from->sched->steps.at[i];
-        s.loop = ctx_copy(ctx, s.loop, (size_t)s.nloop * sizeof *s.loop);
-        for (int l = 0; l < s.nloop; l++)
-            s.loop[l].def = s.loop[l].def ? s.loop[l].def : kernel_root(from)->name;
-        if (s.op != STEP_PARALLEL && !add_step(ctx, k, &s))
-            return false;
-    }
-    return true;
-}
-
 /* The few vectors of a row are written out: then the case is decided once a row. */
 static void unroll_row(Ctx *ctx, Kernel *k, const Stmt *at, const Def *d) {
     const Stmt *s = at->body, *around = NULL;
@@ -189,7 +157,7 @@ static void unroll_row(Ctx *ctx, Kernel *k, const Stmt *at, const Def *d) {
         return;
     unroll.loop = ctx_new(ctx, LoopRef);
     *unroll.loop = (LoopRef){d->name, around->label};
-    add_step(ctx, k, &unroll);
+    kernel_step_add(ctx, k, &unroll);
 }
 
 /* b gets a's Def and both schedules; false: it does not fit, and b is not as it was. */
@@ -209,7 +177,7 @@ static bool join(const Copies *c, const Kernel *a, Kernel *b) {
     b->rule = old.rule;
     b->func = loop_build(ctx, b);
     b->sched = ctx_new(ctx, Sched);
-    if (!add_steps(ctx, b, &old))
+    if (!kernel_steps_add(ctx, b, &old))
         return false;
     const Stmt *at = row_loop(c, b->func, d);
     Step store = {.op = STEP_STORE_AT, .def = d->name, .in = kernel_root(b)->name, .nloop = 1};
@@ -217,7 +185,7 @@ static bool join(const Copies *c, const Kernel *a, Kernel *b) {
         return false;
     store.loop = ctx_new(ctx, LoopRef);
     *store.loop = (LoopRef){at->def->name, at->label};
-    if (!add_step(ctx, b, &store) || !add_steps(ctx, b, a))
+    if (!kernel_step_add(ctx, b, &store) || !kernel_steps_add(ctx, b, a))
         return false;
     unroll_row(ctx, b, at, d);
     return true;
@@ -232,7 +200,7 @@ static double far_bytes(const Copies *c) {
         const Kernel *k = c->lo->module->kernels.at[i];
         for (int j = 0; j < k->ins.len; j++) {
             Buf *b = k->ins.at[j];
-            sum += b->space == SPACE_ARENA || map_get(seen, b) ? 0 : bytes(ctx, b);
+            sum += b->space == SPACE_ARENA || map_get(seen, b) ? 0 : buf_bytes(ctx, b);
             map_put(seen, b, b);
         }
     }
@@ -243,7 +211,7 @@ static bool is_read_later(const Plan *plan, const Buf *b) {
     bool found = false;
     for (int i = 0; i < plan->items.len; i++) {
         const PlanItem *pi = &plan->items.at[i];
-        found |= pi->kernel && among(pi->kernel->ins.at, pi->kernel->ins.len, b);
+        found |= pi->kernel && bufs_hold(pi->kernel->ins.at, pi->kernel->ins.len, b);
         for (int j = 0; j < 2; j++)
             found |= pi->body[j] && is_read_later(pi->body[j], b);
     }
@@ -266,20 +234,12 @@ static bool try_join(const Copies *c, const Kernel *a, Kernel *b) {
     if (join(c, a, b)) {
         Step stream = {.op = STEP_STREAM, .def = kernel_root(a)->name};
         if (may_stream(c, kernel_root(a)->buf))
-            add_step(c->lo->ctx, b, &stream);
+            kernel_step_add(c->lo->ctx, b, &stream);
         schedule_parallel(c->lo, b);
         return true;
     }
     *b = before;
     return false;
-}
-
-static void drop_kernel(Module *m, const Kernel *k) {
-    int n = 0;
-    for (int i = 0; i < m->kernels.len; i++)
-        if (m->kernels.at[i] != k)
-            m->kernels.at[n++] = m->kernels.at[i];
-    m->kernels.len = n;
 }
 
 static void copies_plan(const Copies *c, Plan *plan) {
@@ -291,7 +251,7 @@ static void copies_plan(const Copies *c, Plan *plan) {
                 copies_plan(c, pi.body[b]);
         Kernel *reader = pi.kernel && is_copy(c, pi.kernel) ? first_reader(plan, i) : NULL;
         if (reader && try_join(c, pi.kernel, reader))
-            drop_kernel(c->lo->module, pi.kernel);
+            module_drop_kernel(c->lo->module, pi.kernel);
         else
             plan->items.at[n++] = pi;
     }

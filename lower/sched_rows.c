@@ -31,23 +31,12 @@ bool slide_named(const char *rule) {
 
 /* ---- bytes --------------------------------------------------------------------------------------------- */
 
-static double bytes(Ctx *ctx, const Buf *b) {
-    return buf_volume(ctx, b) * type_bytes(type_dtype(b->type));
-}
-
-static bool among(Buf *const *at, int n, const Buf *b) {
-    for (int i = 0; i < n; i++)
-        if (at[i] == b)
-            return true;
-    return false;
-}
-
 static double arena_bytes(Ctx *ctx, Buf *const *at, int n, const Kernel *but, const Buf *except) {
     double sum = 0;
     for (int i = 0; i < n; i++)
         if (at[i]->space == SPACE_ARENA && at[i] != except &&
-            !(but && among(but->ins.at, but->ins.len, at[i])))
-            sum += bytes(ctx, at[i]);
+            !(but && bufs_hold(but->ins.at, but->ins.len, at[i])))
+            sum += buf_bytes(ctx, at[i]);
     return sum;
 }
 
@@ -66,7 +55,8 @@ static void live_bytes(Ctx *ctx, const Kernel *a, const Kernel *b, bool temps, d
     double out = arena_bytes(ctx, b->outs.at, b->outs.len, b, NULL);
     double temp_a = !temps ? 0 : arena_bytes(ctx, a->temps.at, a->temps.len, NULL, NULL);
     double temp_b = !temps ? 0 : arena_bytes(ctx, b->temps.at, b->temps.len, NULL, NULL);
-    double first = in + more + bytes(ctx, t) + temp_a, second = bytes(ctx, t) + also + out + temp_b;
+    double first = in + more + buf_bytes(ctx, t) + temp_a,
+           second = buf_bytes(ctx, t) + also + out + temp_b;
     *apart = first > second ? first : second;
     *one = in + more + out + temp_a + temp_b;
 }
@@ -76,7 +66,7 @@ static void live_bytes(Ctx *ctx, const Kernel *a, const Kernel *b, bool temps, d
 static void count_readers(const Plan *plan, const Buf *b, int *n) {
     for (int i = 0; i < plan->items.len; i++) {
         const PlanItem *pi = &plan->items.at[i];
-        *n += pi->kernel && among(pi->kernel->ins.at, pi->kernel->ins.len, b);
+        *n += pi->kernel && bufs_hold(pi->kernel->ins.at, pi->kernel->ins.len, b);
         for (int j = 0; j < 2; j++)
             if (pi->body[j])
                 count_readers(pi->body[j], b, n);
@@ -101,7 +91,7 @@ static bool may_slide(const Rows *r, const Kernel *a, const Kernel *b) {
     if (t->space != SPACE_ARENA || t->rank < 3 || rb->buf->rank != t->rank || t->ndef != 1 ||
         t->whole || t->parts.len || rb->buf->whole || ra->scan || rb->scan || ra->at || rb->at ||
         a->kept.len || b->kept.len || a->outs.len != 1 || use->port || use->calls ||
-        use->items.len || !among(b->ins.at, b->ins.len, t) ||
+        use->items.len || !bufs_hold(b->ins.at, b->ins.len, t) ||
         buf_inner_axis(ctx, t) != buf_inner_axis(ctx, rb->buf) || !names_apart(a, b))
         return false;
     count_readers(r->lo->plan, t, &readers);
@@ -109,25 +99,6 @@ static bool may_slide(const Rows *r, const Kernel *a, const Kernel *b) {
 }
 
 /* ---- one kernel of two --------------------------------------------------------------------------------- */
-
-static void copy_steps(Ctx *ctx, Sched *to, const Kernel *k) {
-    for (int i = 0; i < k->sched->steps.len; i++) {
-        Step s = k->sched->steps.at[i];
-        s.loop = ctx_copy(ctx, s.loop, (size_t)s.nloop * sizeof *s.loop);
-        for (int l = 0; l < s.nloop; l++)
-            s.loop[l].def = s.loop[l].def ? s.loop[l].def : kernel_root(k)->name;
-        if (s.op != STEP_PARALLEL)
-            vec_push(ctx, &to->steps, s);
-    }
-}
-
-static bool add_step(Ctx *ctx, Kernel *k, const Step *s) {
-    Str why;
-    if (!step_apply(ctx, k->func, s, &why))
-        return false;
-    vec_push(ctx, &k->sched->steps, *s);
-    return true;
-}
 
 /* How the schedule goes through the rows of its kernel's root: one by one, or in blocks. */
 typedef struct RowLoop {
@@ -169,7 +140,7 @@ static bool bring_out(Ctx *ctx, Kernel *k, const Def *d, Str rows) {
     }
     s.loop = loops.at;
     s.nloop = loops.len;
-    return loops.len == 1 || add_step(ctx, k, &s);
+    return loops.len == 1 || kernel_step_add(ctx, k, &s);
 }
 
 /* Gives b's rows blocks of as many as a's. */
@@ -183,7 +154,7 @@ static bool split_rows(Ctx *ctx, Kernel *k, const Def *d, RowLoop *rows, int64_t
     s.word[1] = str_f(ctx, "%s1", rows->label);
     s.num[0] = block;
     *rows = (RowLoop){s.word[0], block};
-    return add_step(ctx, k, &s);
+    return kernel_step_add(ctx, k, &s);
 }
 
 /* b gets a's Defs and both schedules; false: a step is refused, and b is not as it was. */
@@ -201,19 +172,15 @@ static bool join(Ctx *ctx, const Kernel *a, Kernel *b) {
     b->rule = str(ctx, "by_rows");
     b->func = loop_build(ctx, b);
     b->sched = ctx_new(ctx, Sched);
-    Sched both = {{0}};
-    copy_steps(ctx, &both, a);
-    copy_steps(ctx, &both, &old);
-    for (int i = 0; i < both.steps.len; i++)
-        if (!add_step(ctx, b, &both.steps.at[i]))
-            return false;
+    if (!kernel_steps_add(ctx, b, a) || !kernel_steps_add(ctx, b, &old))
+        return false;
     Step slide = {.op = STEP_SLIDE, .def = t->name, .in = root->name, .nloop = 1};
     slide.loop = ctx_new(ctx, LoopRef);
     if (from.block > 1 && to.block == 1 && !split_rows(ctx, b, root, &to, from.block))
         return false;
     *slide.loop = (LoopRef){root->name, to.label};
     return bring_out(ctx, b, t, from.label) && bring_out(ctx, b, root, to.label) &&
-           add_step(ctx, b, &slide);
+           kernel_step_add(ctx, b, &slide);
 }
 
 /* ---- does it pay? -------------------------------------------------------------------------------------- */
@@ -222,8 +189,9 @@ static bool join(Ctx *ctx, const Kernel *a, Kernel *b) {
 static bool may_pay(const Rows *r, const Kernel *a, const Kernel *b) {
     double apart, one;
     live_bytes(r->lo->ctx, a, b, true, &apart, &one);
-    return r->forced || (one < apart && (r->lo->min_ram || bytes(r->lo->ctx, kernel_root(a)->buf) >
-                                                               (double)r->lo->machine->l2));
+    return r->forced ||
+           (one < apart && (r->lo->min_ram || buf_bytes(r->lo->ctx, kernel_root(a)->buf) >
+                                                  (double)r->lo->machine->l2));
 }
 
 static int64_t rows_of(const Buf *b) {
@@ -244,7 +212,7 @@ typedef struct Weighing {
 
 static void weigh_const(void *data, Buf *b) {
     Weighing *w = data;
-    w->bytes += b->space == SPACE_CONST ? bytes(w->ctx, b) : 0;
+    w->bytes += b->space == SPACE_CONST ? buf_bytes(w->ctx, b) : 0;
 }
 
 /* The joined kernel reads all its weights for every row or block of rows: do they stay in L2? */
@@ -268,7 +236,7 @@ static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *
     if (!ring)
         return false;
     if (r->forced || r->lo->min_ram)
-        return r->forced || one + bytes(ctx, ring) < apart;
+        return r->forced || one + buf_bytes(ctx, ring) < apart;
     if (!weights_stay(r, joined))
         return false;
     bool chain = by_rows(a), single = expr_is(ring->dim[rows], row_loop(a, kernel_root(a)).block);
@@ -277,7 +245,7 @@ static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *
     if (r->chunks > 1 && (!rows_of(t) || !rows_of(y) || !few_borders(r, t, ring, step)))
         return false;
     return single ? chain
-                  : bytes(ctx, ring) <= (double)m->l1 ||
+                  : buf_bytes(ctx, ring) <= (double)m->l1 ||
                         extent_estimate(ctx, ring->dim[rows]) <= RATIO_MAX * step;
 }
 
@@ -320,7 +288,7 @@ static bool share_rows(const Rows *r, Kernel *k) {
     *chunk.num = (rows + chunks - 1) / chunks;
     chunk.word = ctx_new(ctx, Str);
     *chunk.word = str_f(ctx, "%sc", loop.label);
-    if (rows < 2 || !(r->forced || parallel_pays(r->lo, k)) || !add_step(ctx, k, &chunk))
+    if (rows < 2 || !(r->forced || parallel_pays(r->lo, k)) || !kernel_step_add(ctx, k, &chunk))
         return false;
     int done = k->sched->steps.len;
     schedule_parallel(r->lo, k);
@@ -342,14 +310,6 @@ static bool try_join(const Rows *r, const Kernel *a, Kernel *b) {
     return ok;
 }
 
-static void drop_kernel(Module *m, const Kernel *k) {
-    int n = 0;
-    for (int i = 0; i < m->kernels.len; i++)
-        if (m->kernels.at[i] != k)
-            m->kernels.at[n++] = m->kernels.at[i];
-    m->kernels.len = n;
-}
-
 static void rows_plan(const Rows *r, Plan *plan) {
     int n = 0;
     for (int i = 0; i < plan->items.len; i++) {
@@ -359,7 +319,7 @@ static void rows_plan(const Rows *r, Plan *plan) {
             if (pi.body[b])
                 rows_plan(r, pi.body[b]);
         if (pi.kernel && before && try_join(r, before, pi.kernel)) {
-            drop_kernel(r->lo->module, before);
+            module_drop_kernel(r->lo->module, before);
             n--;
         }
         plan->items.at[n++] = pi;

@@ -161,6 +161,10 @@ double buf_volume(Ctx *ctx, const Buf *b) {
     return v;
 }
 
+double buf_bytes(Ctx *ctx, const Buf *b) {
+    return buf_volume(ctx, b) * type_bytes(type_dtype(b->type));
+}
+
 void block_insert(Ctx *ctx, Block *b, int at, Def *d) {
     Item *it = item_new(ctx, b, ITEM_DEF);
     it->def = d;

@@ -52,5 +52,6 @@ void block_insert(Ctx *ctx, Block *b, int at, Def *d);
  * narrow, else 64. */
 double extent_estimate(Ctx *ctx, const Expr *e);
 double buf_volume(Ctx *ctx, const Buf *b);
+double buf_bytes(Ctx *ctx, const Buf *b);
 
 #endif
