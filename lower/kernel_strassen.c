@@ -1,15 +1,20 @@
 /* One level of Strassen's multiplication in Winograd's form: a product with a constant matrix, both cut in
  * quarters, as seven products of quarters instead of eight (S. Winograd, Linear Algebra Appl. 4, 1971; 15
  * additions). The quarters of the constant are added up now. Rows are cut by turns (even and odd), terms and
- * columns in halves. Where it pays, or as --rule=strassen says. Class approx (exact on integers).
- * Precondition: kernel_winograd.
+ * columns in halves. Two rows meet in a sum: each is brought to the same size first, by a power of two, so that
+ * a row's error is small beside that row, and one with an infinity or NaN is 0 there and NaN at the end. Where it
+ * pays, or as --rule=strassen says. Class approx (exact on integers). Precondition: kernel_winograd.
  *
  *   before  y[m,n] = add(k<K) x[m,k]*w[k,n]
- *   after   y.in[e,t,k<K/2] = e's sum of x[2*t + i, k + j*K/2]   ;  e < 7
+ *   after   y.most[t,i] = max(k<K) abs(x[2*t + i, k])
+ *           y.scale[t,i,j] = j == 0: power of two that brings y.most[t,i] to 1 … 2 ; else its inverse
+ *           y.in[e,t,k<K/2] = e's sum of x[2*t + i, k + j*K/2]*y.scale[t,i,0]   ;  e < 7
  *           y.mul[e,t,n<N/2] = add(k<K/2) y.in[e,t,k]*u[e,k,n]
- *           y[m,n] = the quarter's sum of y.mul[e, m/2, n % (N/2)] */
+ *           y[m,n] = the quarter's sum of y.mul[e, m/2, n % (N/2)], times y.scale[m/2, m%2, 1] */
 #include "lower/uses.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,12 +122,12 @@ static bool match_product(Product *v) {
 
 /* ---- building ----------------------------------------------------------------------------------- */
 
-static Def *new_def(const Product *v, const char *what, const int64_t dims[3]) {
+static Def *new_def(const Product *v, const char *what, int rank, const int64_t *dims) {
     Ctx *ctx = v->lo->ctx;
     const Expr *dim[3];
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < rank; i++)
         dim[i] = expr_i(ctx, dims[i]);
-    Def *d = def_new(ctx, str_f(ctx, "%s.%s", v->d->name, what), T_F32, 3, dim);
+    Def *d = def_new(ctx, str_f(ctx, "%s.%s", v->d->name, what), T_F32, rank, dim);
     d->origin = v->d->origin;
     d->loc = v->d->loc;
     return d;
@@ -136,8 +141,8 @@ static const Expr *one_of(Ctx *ctx, const Expr *e, int n, const Expr *const *val
     return all;
 }
 
-/* x at row t of the even rows (i = 0) or odd ones, term k of half j; 0 behind the last row. */
-static const Expr *quarter_of_input(const Product *v, const Expr *t, const Expr *k, int i, int j) {
+/* x at term k of row t of the even rows (i = 0) or odd ones; 0 behind the last row. */
+static const Expr *input_at(const Product *v, const Expr *t, const Expr *i, const Expr *k) {
     Ctx *ctx = v->lo->ctx;
     const Def *d = v->d;
     Sym *from[RANK_MAX];
@@ -152,28 +157,70 @@ static const Expr *quarter_of_input(const Product *v, const Expr *t, const Expr 
         place = expr_mod(ctx, t, extent);
         t = expr_fdiv(ctx, t, extent);
         if (a == v->half) {
-            place = expr_add(ctx, expr_mul(ctx, place, expr_i(ctx, 2)), expr_i(ctx, i));
-            if (v->odd && i)
+            place = expr_add(ctx, expr_mul(ctx, place, expr_i(ctx, 2)), i);
+            if (v->odd && !expr_is(i, 0))
                 inside = expr_lt(ctx, place, d->axis[a].var->extent);
         }
         from[n] = d->axis[a].var;
         to[n++] = place;
     }
     from[n] = d->axis[v->k].var;
-    to[n++] = expr_add(ctx, k, expr_i(ctx, j * v->nk / 2));
+    to[n++] = k;
     for (int a = 0; a < v->x->nkid; a++)
         at[a] = expr_subst(ctx, v->x->kid[a], n, from, to);
     const Expr *load = buf_load(ctx, v->x->u.buf, at);
     return inside ? expr_select(ctx, inside, load, expr_flt(ctx, T_F32, 0)) : load;
 }
 
-/* in[e, t, k]: the first factors of the seven products. */
-static Def *transform_input(const Product *v) {
+/* most[t, i]: the largest number of each row. */
+static Def *largest(const Product *v) {
     Ctx *ctx = v->lo->ctx;
-    Def *in = new_def(v, "in", (int64_t[3]){PRODUCTS, v->rows / 2, v->nk / 2});
+    Def *most = new_def(v, "most", 2, (int64_t[2]){v->rows / 2, 2});
+    const Expr *t = def_var(ctx, most, 0), *i = def_var(ctx, most, 1);
+    const Expr *k = def_axis(ctx, most, str(ctx, "k"), AXIS_RED, v->d->axis[v->k].var->extent);
+    most->combine = OP_MAX;
+    most->value = expr_1(ctx, OP_ABS, input_at(v, t, i, k));
+    return most;
+}
+
+/* scale[t, i, j]: the power of two that brings a row to between 1 and 2 (one below the normal numbers to less),
+ * and its inverse; 0 instead of it for a row of zeros; 0 and NaN for one with an infinity or NaN. */
+static Def *scales(const Product *v, const Def *most) {
+    enum { EXPONENT = 0x7F800000 }; /* of an f32 */
+    Ctx *ctx = v->lo->ctx;
+    Def *scale = new_def(v, "scale", 3, (int64_t[3]){v->rows / 2, 2, 2});
+    const Expr *at[2] = {def_var(ctx, scale, 0), def_var(ctx, scale, 1)};
+    const Expr *load = buf_load(ctx, most->buf, at), *zero = expr_flt(ctx, T_F32, 0);
+    const Expr *bits = expr_op(ctx, OP_BITCAST, T_I32, 1, &load);
+    bits = expr_2(ctx, OP_BAND, bits, expr_int(ctx, T_I32, EXPONENT));
+    const Expr *power = expr_op(ctx, OP_BITCAST, T_F32, 1, &bits);
+    power = expr_max(ctx, power, expr_flt(ctx, T_F32, FLT_MIN));
+    const Expr *bad = expr_eq(ctx, bits, expr_int(ctx, T_I32, EXPONENT));
+    const Expr *one = expr_flt(ctx, T_F32, 1), *none = expr_eq(ctx, load, zero);
+    const Expr *down = expr_select(ctx, bad, zero, expr_2(ctx, OP_DIV, one, power));
+    const Expr *up = expr_select(ctx, none, zero, power);
+    up = expr_select(ctx, bad, expr_sub(ctx, load, load), up);
+    scale->value = expr_select(ctx, expr_eq(ctx, def_var(ctx, scale, 2), expr_i(ctx, 0)), down, up);
+    return scale;
+}
+
+/* x of half j of the terms in row t of the even or odd rows, scaled. */
+static const Expr *quarter_of_input(const Product *v, const Def *scale, const Expr *t,
+                                    const Expr *k, int i, int j) {
+    Ctx *ctx = v->lo->ctx;
+    const Expr *at[3] = {t, expr_i(ctx, i), expr_i(ctx, 0)}, *zero = expr_flt(ctx, T_F32, 0);
+    const Expr *by = buf_load(ctx, scale->buf, at);
+    const Expr *x = input_at(v, t, at[1], expr_add(ctx, k, expr_i(ctx, j * v->nk / 2)));
+    return expr_select(ctx, expr_eq(ctx, by, zero), zero, expr_mul(ctx, x, by));
+}
+
+/* in[e, t, k]: the first factors of the seven products. */
+static Def *transform_input(const Product *v, const Def *scale) {
+    Ctx *ctx = v->lo->ctx;
+    Def *in = new_def(v, "in", 3, (int64_t[3]){PRODUCTS, v->rows / 2, v->nk / 2});
     const Expr *t = def_var(ctx, in, 1), *k = def_var(ctx, in, 2), *x[2][2];
     for (int i = 0; i < 4; i++)
-        x[i / 2][i % 2] = quarter_of_input(v, t, k, i / 2, i % 2);
+        x[i / 2][i % 2] = quarter_of_input(v, scale, t, k, i / 2, i % 2);
     const Expr *s1 = expr_add(ctx, x[1][0], x[1][1]);
     const Expr *s2 = expr_sub(ctx, s1, x[0][0]);
     const Expr *s3 = expr_sub(ctx, x[0][0], x[1][0]);
@@ -192,19 +239,46 @@ static void transform_quarters(const double w[2][2], float *u, int64_t step) {
         u[e * step] = (float)factor[e];
 }
 
-/* u[e, k, n]. NULL: too large. */
-static Buf *transform_weights(const Product *v) {
-    Ctx *ctx = v->lo->ctx;
+/* The matrix in the constant's data: its element (0, 0), and how far apart terms and columns lie. */
+static const float *matrix_of(const Product *v, int64_t *term, int64_t *column) {
     const Buf *b = v->w->u.buf;
-    int64_t dim[RANK_MAX], stride[RANK_MAX], start = 0, at = 1, part, count, index;
-    int64_t half[2] = {v->nk / 2, v->nn / 2};
-    const float *w = b->data->data;
+    int64_t dim[RANK_MAX], at = 1, start = 0, index;
     buf_dims(b, dim);
     for (int i = b->rank; i-- > 0; at *= dim[i]) {
-        stride[i] = at;
+        *term = i == v->wk ? at : *term;
+        *column = i == v->wn ? at : *column;
         if (i != v->wk && i != v->wn && expr_is_int(v->w->kid[i], &index))
             start += index * at;
     }
+    return (const float *)b->data->data + start;
+}
+
+/* Two columns meet in a sum, too: is none ALIKE times larger than the other? With an infinity or NaN: no. */
+static bool columns_alike(const Product *v) {
+    enum { ALIKE = 64 };
+    int64_t term = 0, column = 0;
+    const float *w = matrix_of(v, &term, &column);
+    float *most = ctx_newn(v->lo->ctx, float, (size_t)v->nn);
+    int64_t outer = term > column ? v->nk : v->nn, inner = term > column ? v->nn : v->nk;
+    for (int64_t i = 0; i < outer; i++)
+        for (int64_t j = 0; j < inner; j++) {
+            int64_t k = term > column ? i : j, n = term > column ? j : i;
+            float size = fabsf(w[k * term + n * column]);
+            most[n] = size <= most[n] ? most[n] : size;
+        }
+    for (int64_t n = 0; n < v->nn / 2; n++) {
+        float a = most[n], b = most[n + v->nn / 2];
+        if (!(a <= ALIKE * b && b <= ALIKE * a && a <= FLT_MAX))
+            return false;
+    }
+    return true;
+}
+
+/* u[e, k, n]. NULL: too large. */
+static Buf *transform_weights(const Product *v) {
+    Ctx *ctx = v->lo->ctx;
+    int64_t term = 0, column = 0, part, count, half[2] = {v->nk / 2, v->nn / 2};
+    const float *w = matrix_of(v, &term, &column);
     if (!mul_ok(half[0], half[1], &part) || !mul_ok(part, PRODUCTS, &count) ||
         count > INT64_MAX / 8)
         return NULL;
@@ -213,12 +287,12 @@ static Buf *transform_weights(const Product *v) {
         for (int64_t n = 0; n < half[1]; n++) {
             double quarter[2][2];
             for (int i = 0; i < 4; i++)
-                quarter[i / 2][i % 2] = (double)w[start + (k + i / 2 * half[0]) * stride[v->wk] +
-                                                  (n + i % 2 * half[1]) * stride[v->wn]];
+                quarter[i / 2][i % 2] =
+                    (double)w[(k + i / 2 * half[0]) * term + (n + i % 2 * half[1]) * column];
             transform_quarters((const double(*)[2])quarter, u + k * half[1] + n, part);
         }
     const int64_t out[3] = {PRODUCTS, half[0], half[1]};
-    Buf *ub = buf_const(ctx, b->name, const_new(ctx, T_F32, count, u), 3, out);
+    Buf *ub = buf_const(ctx, v->w->u.buf->name, const_new(ctx, T_F32, count, u), 3, out);
     vec_push(ctx, &v->lo->prog->consts, ub);
     return ub;
 }
@@ -226,7 +300,7 @@ static Buf *transform_weights(const Product *v) {
 /* mul[e, t, n] = add(k) in[e, t, k]*u[e, k, n]. */
 static Def *multiply(const Product *v, const Def *in, Buf *u) {
     Ctx *ctx = v->lo->ctx;
-    Def *mul = new_def(v, "mul", (int64_t[3]){PRODUCTS, v->rows / 2, v->nn / 2});
+    Def *mul = new_def(v, "mul", 3, (int64_t[3]){PRODUCTS, v->rows / 2, v->nn / 2});
     const Expr *e = def_var(ctx, mul, 0), *t = def_var(ctx, mul, 1), *n = def_var(ctx, mul, 2);
     const Expr *k = def_axis(ctx, mul, str(ctx, "k"), AXIS_RED, in->buf->dim[2]);
     const Expr *at[3] = {e, t, k}, *by[3] = {e, k, n};
@@ -236,7 +310,7 @@ static Def *multiply(const Product *v, const Def *in, Buf *u) {
 }
 
 /* The product's own Def adds up what its quarter needs. */
-static void transform_output(const Product *v, const Def *mul) {
+static void transform_output(const Product *v, const Def *mul, const Def *scale) {
     Ctx *ctx = v->lo->ctx;
     Def *d = v->d;
     const Expr *t = expr_i(ctx, 0), *two = expr_i(ctx, 2), *width = expr_i(ctx, v->nn / 2);
@@ -261,7 +335,8 @@ static void transform_output(const Product *v, const Def *mul) {
     const Expr *even[2] = {expr_add(ctx, p[0], p[1]), expr_add(ctx, u4, p[2])};
     const Expr *odd[2] = {expr_sub(ctx, u3, p[3]), expr_add(ctx, u3, p[4])};
     const Expr *row[2] = {one_of(ctx, column, 2, even), one_of(ctx, column, 2, odd)};
-    d->value = one_of(ctx, expr_mod(ctx, turn, two), 2, row);
+    const Expr *back[3] = {t, expr_mod(ctx, turn, two), expr_i(ctx, 1)};
+    d->value = expr_mul(ctx, one_of(ctx, back[1], 2, row), buf_load(ctx, scale->buf, back));
     d->naxis = d->buf->rank;
     d->combine = COMBINE_SET;
 }
@@ -301,7 +376,11 @@ static void weigh_item(void *data, Block *b, Item *it) {
     lower_note(ch->lo, v.d->origin,
                str_f(ch->lo->ctx, "strassen would cost %.3g, directly %.3g (must be %g times less)",
                      quarters, direct, GAIN_MIN));
-    if (ch->forced || (direct > GAIN_MIN * quarters && v.nn % (2 * lanes) == 0))
+    bool pays = direct > GAIN_MIN * quarters && v.nn % (2 * lanes) == 0;
+    bool alike = !pays || columns_alike(&v);
+    if (!alike)
+        lower_note(ch->lo, v.d->origin, str(ch->lo->ctx, "columns of too different size"));
+    if (ch->forced || (pays && alike))
         vec_push(ch->lo->ctx, &ch->of, c);
 }
 
@@ -311,10 +390,10 @@ static int by_gain(const void *a, const void *b) {
     return s != t ? (s < t) - (s > t) : (x->item->def->id > y->item->def->id) - 1;
 }
 
-/* A product already rewritten in this block, and its `in`. */
+/* A product already rewritten in this block, and what it reads. */
 typedef struct Made {
     Product of;
-    Def *in;
+    Def *scale, *in;
 } Made;
 
 /* Do a and b read the same rows of the same tensor in the same way? a is rewritten, its axes are still there. */
@@ -346,16 +425,21 @@ static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
         Buf *u = taken ? transform_weights(&v) : NULL;
         if (!u)
             continue;
-        Def *in = NULL;
-        for (int k = 0; k < made.len && !in; k++)
-            in = same_input(&made.at[k].of, &v) ? made.at[k].in : NULL;
-        if (!in) {
-            in = transform_input(&v);
-            block_insert(lo->ctx, b, i++, in);
+        Made m = {v, NULL, NULL};
+        for (int k = 0; k < made.len && !m.in; k++)
+            if (same_input(&made.at[k].of, &v))
+                m = (Made){v, made.at[k].scale, made.at[k].in};
+        if (!m.in) {
+            Def *most = largest(&v);
+            m.scale = scales(&v, most);
+            m.in = transform_input(&v, m.scale);
+            block_insert(lo->ctx, b, i++, most);
+            block_insert(lo->ctx, b, i++, m.scale);
+            block_insert(lo->ctx, b, i++, m.in);
         }
-        vec_push(lo->ctx, &made, ((Made){v, in}));
-        Def *mul = multiply(&v, in, u);
-        transform_output(&v, mul);
+        vec_push(lo->ctx, &made, m);
+        Def *mul = multiply(&v, m.in, u);
+        transform_output(&v, mul, m.scale);
         block_insert(lo->ctx, b, i++, mul);
     }
 }
