@@ -142,6 +142,7 @@ bare '^(static )?[A-Za-z_][A-Za-z0-9_ ]*[ *]+[a-z_][A-Za-z0-9_]*(\[[^]]*\])*( = 
 # ---- leftovers ----------------------------------------------------------------------------------
 here=$(cd .. && pwd)
 {
+    list '*' | grep -E '^[0-9]+\..*\.lcc$' | sed 's/$/: a dump in the root/'
     list '*' | grep -vE '^(LICENSE|docs/.*\.md|tests/style\.sh)$|\.(onnx|png|pb)$' >"$tmp/texts"
     [ ! -s "$tmp/texts" ] || xargs grep -nIE '\b(TODO|FIXME|XXX|HACK)\b|^#if 0' /dev/null <"$tmp/texts"
     [ ${#here} -lt 4 ] || xargs grep -nIF "$here/" /dev/null <"$tmp/texts"
