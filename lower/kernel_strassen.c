@@ -458,7 +458,8 @@ bool kernel_strassen(Lower *lo) {
         (!ch.forced && (lo->o0 || lo->min_ram || (opt && opt->rule) || lo->machine->vec == 0)))
         return true;
     block_walk(lo->prog->main, weigh_item, &ch);
-    qsort(ch.of.at, (size_t)ch.of.len, sizeof *ch.of.at, by_gain);
+    if (ch.of.len)
+        qsort(ch.of.at, (size_t)ch.of.len, sizeof *ch.of.at, by_gain);
     double room = growth_room(lo);
     for (int i = 0; i < ch.of.len; i++) {
         const Candidate *c = &ch.of.at[i];
