@@ -100,22 +100,6 @@ static bool fills(const Def *d) {
            !expr_uses_buf(d->value, d->buf);
 }
 
-typedef struct Reads {
-    const Buf *buf;
-    bool found;
-} Reads;
-
-static void find_read(void *data, Buf *b) {
-    Reads *r = data;
-    r->found |= b == r->buf;
-}
-
-static bool def_reads(Ctx *ctx, const Def *d, const Buf *buf) {
-    Reads r = {buf, false};
-    def_loads(ctx, d, find_read, &r);
-    return r.found;
-}
-
 /* The map that fills the buffer before the update at `at`, if all between them are maps of other buffers that do
  * not read it; -1. */
 static int filled_by(Ctx *ctx, const Block *b, int at, const Buf *buf) {

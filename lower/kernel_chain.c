@@ -192,22 +192,6 @@ Map *chain_find(Lower *lo, Uses *uses) {
 
 /* ---- normal form ------------------------------------------------------------------------------------- */
 
-typedef struct Reading {
-    const Buf *buf;
-    bool found;
-} Reading;
-
-static void reading(void *data, Buf *b) {
-    Reading *r = data;
-    r->found |= b == r->buf;
-}
-
-static bool reads(Ctx *ctx, const Def *d, const Buf *b) {
-    Reading r = {b, false};
-    def_loads(ctx, d, reading, &r);
-    return r.found;
-}
-
 /* The operand along the columns, transposed: one row a term of the sum, so that columns lie side by side. */
 static Def *panel_of(Ctx *ctx, Def *d) {
     int rank = d->buf->rank;
@@ -314,7 +298,7 @@ static Def *score_of(Ctx *ctx, Kernel *k, const Def *dot) {
     const Expr **value = ctx_newn(ctx, const Expr *, k->defs.len);
     for (int i = 0; i < k->defs.len; i++) {
         const Def *d = k->defs.at[i];
-        if (d == dot || !reads(ctx, d, dot->buf))
+        if (d == dot || !def_reads(ctx, d, dot->buf))
             continue;
         if ((!s.map && !score_begin(&s, d)) || !(value[i] = by_score(&s, d)))
             return NULL;
@@ -367,7 +351,7 @@ Def *chain_start(Ctx *ctx, const Kernel *k) {
 static Def *only_reader(Ctx *ctx, const Kernel *k, const Def *d) {
     Def *only = NULL;
     for (int i = 0; i < k->defs.len; i++)
-        if (k->defs.at[i] != d && reads(ctx, k->defs.at[i], d->buf)) {
+        if (k->defs.at[i] != d && def_reads(ctx, k->defs.at[i], d->buf)) {
             if (only)
                 return NULL;
             only = k->defs.at[i];

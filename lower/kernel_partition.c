@@ -24,17 +24,6 @@ typedef struct Find {
     bool found, missed;
 } Find;
 
-static void find_buf(void *data, Buf *b) {
-    Find *f = data;
-    f->found |= b == f->buf;
-}
-
-static bool def_reads(Ctx *ctx, const Def *d, const Buf *b) {
-    Find f = {b, NULL, false, false};
-    def_loads(ctx, d, find_buf, &f);
-    return f.found;
-}
-
 Def *kernel_root(const Kernel *k) {
     return k->defs.at[k->defs.len - 1];
 }

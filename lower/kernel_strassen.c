@@ -372,7 +372,7 @@ static void weigh_item(void *data, Block *b, Item *it) {
     double quarters =
         7 / 8.0 * rows * k * n + MOVE * 7 / 4.0 * rows * (k + n) + 7 / 4.0 * MOVE_WEIGHT * k * n;
     Candidate c = {it, direct - quarters, 4 * k * n * 3 / 4.0};
-    int lanes = ch->lo->machine->vec / 4;
+    int lanes = ch->lo->machine->vec ? ch->lo->machine->vec / 4 : 1;
     lower_note(ch->lo, v.d->origin,
                str_f(ch->lo->ctx, "strassen would cost %.3g, directly %.3g (must be %g times less)",
                      quarters, direct, GAIN_MIN));

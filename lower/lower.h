@@ -92,7 +92,8 @@ typedef struct Lower {
     Program *prog;
     Module *module; /* from kernel_partition on */
     bool strict, o0;
-    bool min_ram; /* the arena counts more than time: no Winograd, no slots, halos only for rows */
+    bool
+        min_ram; /* the arena counts more than time: no Winograd, no Strassen, no slots, halos only for rows */
     struct Plan *plan; /* from kernel_partition on: the main block, Defs replaced by kernels */
     double grown;      /* bytes that transforms have added to the weights */
     int nkernel;       /* for names */

@@ -205,22 +205,13 @@ static bool few_borders(const Rows *r, const Buf *t, const Buf *ring, double ste
     return twice * BORDERS_MAX <= (double)rows_of(t);
 }
 
-typedef struct Weighing {
-    Ctx *ctx;
-    double bytes;
-} Weighing;
-
-static void weigh_const(void *data, Buf *b) {
-    Weighing *w = data;
-    w->bytes += b->space == SPACE_CONST ? buf_bytes(w->ctx, b) : 0;
-}
-
 /* The joined kernel reads all its weights for every row or block of rows: do they stay in L2? */
 static bool weights_stay(const Rows *r, const Kernel *joined) {
-    Weighing w = {r->lo->ctx, 0};
+    Map *seen = map_new(r->lo->ctx);
+    double bytes = 0;
     for (int i = 0; i < joined->defs.len; i++)
-        def_loads(w.ctx, joined->defs.at[i], weigh_const, &w);
-    return w.bytes <= (double)r->lo->machine->l2;
+        bytes += def_weights(r->lo->ctx, joined->defs.at[i], seen);
+    return bytes <= (double)r->lo->machine->l2;
 }
 
 static bool pays(const Rows *r, const Kernel *a, const Kernel *b, const Kernel *joined) {

@@ -84,6 +84,43 @@ void def_loads(Ctx *ctx, const Def *d, void (*fn)(void *data, Buf *b), void *dat
     def_exprs(d, load_expr, &w);
 }
 
+typedef struct Reading {
+    const Buf *buf;
+    bool found;
+} Reading;
+
+static void find_read(void *data, Buf *b) {
+    Reading *r = data;
+    r->found |= b == r->buf;
+}
+
+bool def_reads(Ctx *ctx, const Def *d, const Buf *b) {
+    Reading r = {b, false};
+    def_loads(ctx, d, find_read, &r);
+    return r.found;
+}
+
+typedef struct Weighing {
+    Ctx *ctx;
+    Map *seen;
+    double bytes;
+} Weighing;
+
+static void weigh_const(void *data, Buf *b) {
+    Weighing *w = data;
+    int64_t count;
+    if (b->space != SPACE_CONST || map_get(w->seen, b) || !buf_static(b, &count))
+        return;
+    map_put(w->seen, b, b);
+    w->bytes += (double)count * type_bytes(type_dtype(b->type));
+}
+
+double def_weights(Ctx *ctx, const Def *d, Map *seen) {
+    Weighing w = {ctx, seen, 0};
+    def_loads(ctx, d, weigh_const, &w);
+    return w.bytes;
+}
+
 typedef struct Building {
     Uses *uses;
     Item *item;

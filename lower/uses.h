@@ -39,6 +39,9 @@ void def_exprs(const Def *d, void (*fn)(void *data, const Expr *e), void *data);
 void def_map(Ctx *ctx, Def *d, ExprFn fn, void *data);
 /* Calls fn for each distinct Buf the expressions of d load from. */
 void def_loads(Ctx *ctx, const Def *d, void (*fn)(void *data, Buf *b), void *data);
+bool def_reads(Ctx *ctx, const Def *d, const Buf *b);
+/* Bytes of the constants that d loads from and that are not in `seen` yet, where they are put. */
+double def_weights(Ctx *ctx, const Def *d, Map *seen);
 void expr_loads(Ctx *ctx, const Expr *e, void (*fn)(void *data, Buf *b), void *data);
 
 /* Does the value come in cases by its place (the end of Winograd)? A tile of them shares what it reads; one by

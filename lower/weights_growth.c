@@ -10,20 +10,11 @@ typedef struct Weighing {
     double bytes;
 } Weighing;
 
-static void weigh_const(void *data, Buf *b) {
-    Weighing *w = data;
-    int64_t count;
-    if (b->space != SPACE_CONST || map_get(w->seen, b) || !buf_static(b, &count))
-        return;
-    map_put(w->seen, b, b);
-    w->bytes += (double)count * type_bytes(type_dtype(b->type));
-}
-
 static void weigh_item(void *data, Block *b, Item *it) {
     Weighing *w = data;
     (void)b;
     if (it->kind == ITEM_DEF)
-        def_loads(w->ctx, it->def, weigh_const, w);
+        w->bytes += def_weights(w->ctx, it->def, w->seen);
 }
 
 double growth_room(Lower *lo) {
