@@ -25,7 +25,8 @@ static void help_options(Text *t) {
 }
 
 void help_print(Text *t, bool all) {
-    int n;
+    int n, nword;
+    const RuleWord *words = rule_words(&nword);
     const Verb *v = verb_table(&n);
     text_s(t, "usage: lcc MODEL.onnx [--target=NAME] [-o OUT.c]\n");
     for (int i = 0; i < n; i++)
@@ -39,6 +40,9 @@ void help_print(Text *t, bool all) {
     help_options(t);
     text_s(t, "\nPasses\n");
     stage_names(t);
+    text_s(t, "\nWhat --rule takes besides the rules of the target\n");
+    for (int i = 0; i < nword; i++)
+        text_f(t, "  %-14s%s\n", words[i].word, words[i].help);
     text_s(t, "\n@FILE stands for the words in FILE; $LCC_FLAGS holds options that come first. "
               "Exit codes: 0 ok,\n"
               "1 mismatch, 2 usage, 3 malformed model, 4 unsupported, 5 limit, 6 input/output, 7 "
@@ -134,6 +138,13 @@ static Str value_words(Ctx *ctx, const OptRow *r) {
         text_s(&t, "native");
         for (int i = 0; (m = target_machine(i)); i++)
             text_f(&t, " %s", m->name);
+    }
+    if (!strcmp(r->name, "rule")) {
+        int n;
+        const RuleWord *words = rule_words(&n);
+        rule_names(&t, target_find("c", &m));
+        for (int i = 0; i < n; i++)
+            text_f(&t, "%s ", words[i].word);
     }
     if (r->arg && !strcmp(r->arg, "PASS")) {
         text_s(&t, strcmp(r->name, "dump") ? "" : "all\n");

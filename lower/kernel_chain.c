@@ -184,8 +184,8 @@ static void search_item(void *data, Block *b, Item *it) {
 
 Map *chain_find(Lower *lo, Uses *uses) {
     Search s = {.lo = lo, .uses = uses, .members = map_new(lo->ctx)};
-    const char *only = lo->ctx->opt ? lo->ctx->opt->rule : NULL;
-    if (!only || !strcmp(only, "chain") || online_named(only))
+    const char *schedule = rule_schedule(lo->ctx->opt);
+    if (!lo->rule || lo->rule == RULE_ONLINE || (schedule && !strcmp(schedule, "chain")))
         block_walk(lo->prog->main, search_item, &s);
     return s.members;
 }

@@ -278,14 +278,10 @@ static void rewrite_block(Online *o, Block *b, bool forced) {
     }
 }
 
-bool online_named(const char *rule) {
-    return rule && !strcmp(rule, "online");
-}
-
 bool kernel_online(Lower *lo) {
-    const char *rule = lo->ctx->opt ? lo->ctx->opt->rule : NULL;
+    bool forced = lo->rule == RULE_ONLINE;
     Online o = {.lo = lo, .ctx = lo->ctx, .uses = uses_build(lo->ctx, lo->prog)};
-    if (!lo->strict && !lo->o0 && (!rule || online_named(rule)))
-        rewrite_block(&o, lo->prog->main, online_named(rule));
+    if (!lo->strict && !lo->o0 && (!lo->rule || forced))
+        rewrite_block(&o, lo->prog->main, forced);
     return true;
 }

@@ -444,18 +444,12 @@ static void rewrite_block(Lower *lo, const Map *chosen, Block *b) {
     }
 }
 
-bool strassen_named(const char *rule) {
-    return rule && !strcmp(rule, "strassen");
-}
-
 /* Without --rule: where it pays, on machines with vectors, most saved for a byte first, as long as the weights
  * may grow. */
 bool kernel_strassen(Lower *lo) {
-    const Options *opt = lo->ctx->opt;
-    Choosing ch = {.lo = lo, .forced = opt && strassen_named(opt->rule)};
+    Choosing ch = {.lo = lo, .forced = lo->rule == RULE_STRASSEN};
     Map *chosen = map_new(lo->ctx);
-    if (lo->strict ||
-        (!ch.forced && (lo->o0 || lo->min_ram || (opt && opt->rule) || lo->machine->vec == 0)))
+    if (lo->strict || (!ch.forced && (lo->o0 || lo->min_ram || lo->rule || lo->machine->vec == 0)))
         return true;
     block_walk(lo->prog->main, weigh_item, &ch);
     if (ch.of.len)

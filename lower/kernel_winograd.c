@@ -16,19 +16,19 @@ enum { OUT_MAX = 4, IN_MAX = OUT_MAX + 2 };
 
 /* One algorithm: outputs and inputs along one side of a tile, and its three matrices. */
 typedef struct Filter {
-    const char *name;
+    RuleAsked rule;
     int out, in;
     double bt[IN_MAX][IN_MAX], g[IN_MAX][3], at[OUT_MAX][IN_MAX];
 } Filter;
 
 static const Filter FILTERS[] = {
-    {"winograd2",
+    {RULE_WINOGRAD2,
      2,
      4,
      {{1, 0, -1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, 1, 0, -1}},
      {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
      {{1, 1, 1, 0}, {0, 1, -1, -1}}},
-    {"winograd4",
+    {RULE_WINOGRAD4,
      4,
      6,
      {{4, 0, -5, 0, 1, 0},
@@ -465,7 +465,7 @@ static void weigh_item(void *data, Block *b, Item *it) {
         double direct = cost_direct(&v), saved = direct - cost_tiles(&v);
         lower_note(ch->lo, it->def->origin,
                    str_f(ch->lo->ctx, "%s would cost %.3g, directly %.3g (must be %g times less)",
-                         v.f->name, direct - saved, direct, GAIN_MIN));
+                         rule_word(v.f->rule), direct - saved, direct, GAIN_MIN));
         double grown = 4 * axis_extent(&v, v.c) * axis_extent(&v, v.m) * (v.f->in * v.f->in - 9);
         if (direct > GAIN_MIN * (direct - saved) && (c.n == 0 || saved > c.of[c.n - 1].saved))
             c.of[c.n++] = (Choice){v.f, saved, grown};
@@ -514,7 +514,7 @@ static void note_chosen(const Choosing *ch, const Map *chosen) {
         const Candidate *c = &ch->of.at[i];
         const Filter *f = map_get(chosen, c->def);
         lower_note(ch->lo, c->def->origin,
-                   f ? str_f(ch->lo->ctx, "%s chosen", f->name)
+                   f ? str_f(ch->lo->ctx, "%s chosen", rule_word(f->rule))
                      : str(ch->lo->ctx, "no room for its weights (--weights-growth)"));
     }
 }
@@ -527,25 +527,19 @@ static void force_item(void *data, Block *b, Item *it) {
         vec_push(ch->lo->ctx, &ch->of, ((Candidate){.def = it->def}));
 }
 
-static const Filter *filter_named(const char *rule) {
+static const Filter *filter_forced(const Lower *lo) {
     for (int i = 0; i < NFILTER; i++)
-        if (rule && !strcmp(rule, FILTERS[i].name))
+        if (FILTERS[i].rule == lo->rule)
             return &FILTERS[i];
     return NULL;
 }
 
-bool winograd_named(const char *rule) {
-    return filter_named(rule) != NULL;
-}
-
 /* Without --rule: where it pays, on machines with vectors. */
 bool kernel_winograd(Lower *lo) {
-    const Options *opt = lo->ctx->opt;
-    const Filter *forced = filter_named(opt ? opt->rule : NULL);
+    const Filter *forced = filter_forced(lo);
     Choosing ch = {.lo = lo};
     Map *chosen = map_new(lo->ctx);
-    if (lo->strict ||
-        (!forced && (lo->o0 || lo->min_ram || (opt && opt->rule) || lo->machine->vec == 0)))
+    if (lo->strict || (!forced && (lo->o0 || lo->min_ram || lo->rule || lo->machine->vec == 0)))
         return true;
     block_walk(lo->prog->main, forced ? force_item : weigh_item, &ch);
     for (int i = 0; forced && i < ch.of.len; i++)

@@ -838,7 +838,7 @@ static void order_sum(Ctx *ctx, Def *d) {
 bool layout_choose(Lower *lo) {
     Ctx *ctx = lo->ctx;
     Layouts l = {lo, map_new(ctx), map_new(ctx), map_new(ctx)};
-    if (lo->o0 || (lo->min_ram && lo->ctx->opt && lo->ctx->opt->rule))
+    if (lo->o0 || (lo->min_ram && lo->rule))
         return true;
     block_walk(lo->prog->main, note_calls, &l);
     for (int i = 0; i < lo->module->kernels.len; i++) {

@@ -75,6 +75,31 @@ typedef struct Options {
     const char *flags; /* the command's flags as one text, for the header comment */
 } Options;
 
+/* ---- --rule ------------------------------------------------------------------------------------- */
+
+/* What --rule asks for: nothing, a schedule rule of the target, or a word of rule_words.def. */
+typedef enum RuleAsked {
+    RULE_FREE,
+    RULE_OF_TARGET,
+#define REWRITE(constant, word, help) RULE_##constant,
+#define BUILTIN(constant, word, help) RULE_##constant,
+#include "lower/rule_words.def"
+#undef REWRITE
+#undef BUILTIN
+} RuleAsked;
+typedef struct RuleWord {
+    RuleAsked asked;
+    bool rewrite; /* else a schedule that is built in */
+    const char *word, *help;
+} RuleWord;
+const RuleWord *rule_words(int *count);
+const char *rule_word(RuleAsked asked); /* one of the table's */
+RuleAsked rule_asked(const Options *opt);
+/* The schedule that --rule asks for, of the target or built in; NULL: none, or it asks for a rewrite. */
+const char *rule_schedule(const Options *opt);
+/* sched_rules.c: names of the target's rules, with a blank behind each. */
+void rule_names(Text *t, const Target *target);
+
 /* ---- the pipeline ------------------------------------------------------------------------------- */
 
 /* Runs every pass; honours opt->dump, stop_after, time. NULL after an error. */
@@ -91,6 +116,7 @@ typedef struct Lower {
     const Machine *machine;
     Program *prog;
     Module *module; /* from kernel_partition on */
+    RuleAsked rule;
     bool strict, o0;
     bool
         min_ram; /* the arena counts more than time: no Winograd, no Strassen, no slots, halos only for rows */
@@ -124,9 +150,6 @@ double growth_room(Lower *lo);
 bool kernel_lift(Lower *lo); /* maxima before what keeps their order */
 bool kernel_concat(Lower *lo);
 bool kernel_online(Lower *lo);
-bool online_named(const char *rule);   /* is it --rule=online? */
-bool winograd_named(const char *rule); /* does --rule name one of its algorithms? */
-bool strassen_named(const char *rule);
 bool kernel_inline(Lower *lo); /* maps and views go into their readers where that pays */
 bool kernel_partition(
     Lower *lo); /* Items → kernels: a root and what is computed inside its loops */
@@ -136,9 +159,7 @@ bool sched_choose(Lower *lo);
 bool sched_rows(Lower *lo); /* neighbouring kernels become one, a few rows between them */
 /* Before there are schedules: will sched_rows make one of a and b with --min-ram? */
 bool rows_likely(Lower *lo, const Kernel *a, const Kernel *b);
-bool slide_named(const char *rule); /* is it --rule=slide? */
-bool sched_copies(Lower *lo);       /* a large copy becomes a part of the kernel that reads it */
-bool copy_named(const char *rule);  /* is it --rule=copy? */
+bool sched_copies(Lower *lo); /* a large copy becomes a part of the kernel that reads it */
 /* kernel_join.c, for passes that make one kernel of two. Is b one of at[0..n)? */
 bool bufs_hold(Buf *const *at, int n, const Buf *b);
 /* Applies one step to k's loops and adds it to its schedule; false: it is refused. */

@@ -118,6 +118,7 @@ Module *lower_from(Ctx *ctx, const char *pass, Program *p, Module *m, const Targ
     lo->module = m;
     lo->plan = m ? m->plan : NULL;
     lo->nkernel = m ? m->kernels.len : 0;
+    lo->rule = rule_asked(opt);
     lo->strict = opt && opt->strict;
     lo->o0 = opt && opt->o0;
     lo->min_ram = opt && opt->min_ram;

@@ -62,14 +62,6 @@ static bool try_schedule(Ctx *ctx, Kernel *k, Sched *s, Str rule, Str *why) {
     return false;
 }
 
-/* The schedule rule that --rule forces; NULL: none, or it names a rewrite of equations. */
-static const char *forced_rule(const Ctx *ctx) {
-    const char *rule = ctx->opt ? ctx->opt->rule : NULL;
-    bool rewrite = winograd_named(rule) || strassen_named(rule) || online_named(rule) ||
-                   slide_named(rule) || copy_named(rule);
-    return rewrite ? NULL : rule;
-}
-
 /* Matches one rule and runs its steps. False: t->why says what does not fit, or an error was reported. */
 static bool try_rule(Lower *lo, Kernel *k, const Rule *r, const Tile *tile, RuleTry *t) {
     Sched *s = ctx_new(lo->ctx, Sched);
@@ -86,9 +78,8 @@ static bool try_rule(Lower *lo, Kernel *k, const Rule *r, const Tile *tile, Rule
 static bool choose_builtin(Lower *lo, Kernel *k) {
     Ctx *ctx = lo->ctx;
     Str why = NULL;
-    const char *only = forced_rule(ctx);
-    bool naive = lo->o0 || (only && !strcmp(only, "naive"));
-    bool plain = naive || (only && !strcmp(only, "nested"));
+    bool naive = lo->o0 || lo->rule == RULE_NAIVE;
+    bool plain = naive || lo->rule == RULE_NESTED;
     Sched *lanes = plain ? NULL : schedule_lanes(lo, k);
     if (lanes && try_schedule(ctx, k, lanes, str(ctx, "nested_lanes"), &why))
         return true;
@@ -121,7 +112,7 @@ static bool choose_tuned(Lower *lo, const RuleList *rules, Kernel *k, const Tune
 
 /* The first rule that fits; with a record, those behind it are tried, too, and undone. */
 static bool choose_rule(Lower *lo, const RuleList *rules, Kernel *k, SchedChoice *record) {
-    const char *only = forced_rule(lo->ctx);
+    const char *only = rule_schedule(lo->ctx->opt);
     Kernel before = *k, done = *k;
     bool found = false;
     for (int i = 0; i < rules->len && !lo->o0; i++) {
@@ -172,7 +163,7 @@ static bool choose(Lower *lo, const RuleList *rules, const TuneList *tuned, Kern
     SchedChoice *record = NULL;
     const TuneLine *line = NULL;
     Str key = tuned->len || lo->module->choices ? func_key(ctx, loop_build(ctx, k)) : NULL;
-    if (tuned->len && !lo->o0 && !forced_rule(ctx))
+    if (tuned->len && !lo->o0 && !rule_schedule(ctx->opt))
         line = tune_find(tuned, key);
     if (lo->module->choices) {
         record = choice_new(lo, k, key);
@@ -201,28 +192,30 @@ static bool choose(Lower *lo, const RuleList *rules, const TuneList *tuned, Kern
     return !record || choose_candidate(lo, rules, k, record);
 }
 
-/* --rule names one of them, or what is built in. */
-static bool rule_known(Ctx *ctx, const RuleList *rules) {
-    const char *only = forced_rule(ctx);
-    bool known =
-        !only || !strcmp(only, "nested") || !strcmp(only, "naive") || !strcmp(only, "nested_lanes");
-    Text names = text_new(ctx);
-    for (int i = 0; i < rules->len; i++) {
-        known |= only && !strcmp(only, rules->at[i].name);
-        text_f(&names, "%s ", rules->at[i].name);
-    }
+/* --rule names a rule of the target or a word of rule_words.def. */
+static bool rule_known(Lower *lo, const RuleList *rules) {
+    Ctx *ctx = lo->ctx;
+    bool known = lo->rule != RULE_OF_TARGET;
+    for (int i = 0; i < rules->len && !known; i++)
+        known = !strcmp(ctx->opt->rule, rules->at[i].name);
     if (known)
         return true;
-    diag_error(ctx, EXIT_USAGE, NULL, "--rule=%s: the target has no such rule", only);
-    diag_note(ctx, "it has %snested_lanes nested naive winograd2 winograd4 strassen slide copy",
-              names.at ? names.at : "");
+    Text names = text_new(ctx), others = text_new(ctx);
+    rule_names(&names, lo->target);
+    int n;
+    const RuleWord *words = rule_words(&n);
+    for (int i = 0; i < n; i++)
+        text_f(&others, " %s", words[i].word);
+    diag_error(ctx, EXIT_USAGE, NULL, "--rule=%s: the target has no such rule", ctx->opt->rule);
+    diag_note(ctx, "it has %s", names.at);
+    diag_note(ctx, "beside them --rule takes%s", others.at);
     return false;
 }
 
 bool sched_choose(Lower *lo) {
     RuleList rules = rules_parse(lo->ctx, lo->target->rules ? lo->target->rules : "");
     TuneList tuned = {0};
-    if (!rule_known(lo->ctx, &rules) || !tune_read(lo, &tuned))
+    if (!rule_known(lo, &rules) || !tune_read(lo, &tuned))
         return false;
     if (lo->ctx->opt && lo->ctx->opt->explain)
         lo->module->choices = map_new(lo->ctx);

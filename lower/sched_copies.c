@@ -21,10 +21,6 @@ typedef struct Copies {
     bool forced;
 } Copies;
 
-bool copy_named(const char *rule) {
-    return rule && !strcmp(rule, "copy");
-}
-
 /* ---- is it a copy? ------------------------------------------------------------------------------------- */
 
 static void value_node(void *data, const Expr *e) {
@@ -259,9 +255,8 @@ static void copies_plan(const Copies *c, Plan *plan) {
 }
 
 bool sched_copies(Lower *lo) {
-    const Options *opt = lo->ctx->opt;
-    Copies c = {.lo = lo, .forced = opt && copy_named(opt->rule)};
-    if (lo->o0 || lo->min_ram || (opt && opt->rule && !c.forced))
+    Copies c = {.lo = lo, .forced = lo->rule == RULE_COPY};
+    if (lo->o0 || lo->min_ram || (lo->rule && !c.forced))
         return true;
     c.uses = uses_build(lo->ctx, lo->prog);
     copies_plan(&c, lo->plan);

@@ -25,10 +25,6 @@ typedef struct Rows {
     int chunks; /* of rows, for threads to share; 1: rows run in turn */
 } Rows;
 
-bool slide_named(const char *rule) {
-    return rule && !strcmp(rule, "slide");
-}
-
 /* ---- bytes --------------------------------------------------------------------------------------------- */
 
 static double arena_bytes(Ctx *ctx, Buf *const *at, int n, const Kernel *but, const Buf *except) {
@@ -328,9 +324,8 @@ static int count_chunks(const Lower *lo) {
 }
 
 bool sched_rows(Lower *lo) {
-    const Options *opt = lo->ctx->opt;
-    Rows r = {.lo = lo, .forced = opt && slide_named(opt->rule), .chunks = count_chunks(lo)};
-    if (lo->o0 || (opt && opt->rule && !r.forced))
+    Rows r = {.lo = lo, .forced = lo->rule == RULE_SLIDE, .chunks = count_chunks(lo)};
+    if (lo->o0 || (lo->rule && !r.forced))
         return true;
     r.uses = uses_build(lo->ctx, lo->prog);
     rows_plan(&r, lo->plan);

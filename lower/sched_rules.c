@@ -681,3 +681,9 @@ RuleList rules_parse(Ctx *ctx, const char *text) {
     }
     return rules;
 }
+
+void rule_names(Text *t, const Target *target) {
+    RuleList rules = rules_parse(t->ctx, target->rules ? target->rules : "");
+    for (int i = 0; i < rules.len; i++)
+        text_f(t, "%s ", rules.at[i].name);
+}

@@ -36,6 +36,10 @@ for page in docs/*.md; do
 done
 sh docs/ops.sh "$LCC" - | cmp -s - docs/ops.md
 ok "docs/ops.md is current (sh docs/ops.sh rewrites it)" $?
+for word in $(sed -n 's/^[A-Z]*([A-Z0-9_]*, "\([a-z0-9_]*\)".*/\1/p' lower/rule_words.def); do
+    grep -qF "\`$word\`" docs/schedules.md
+    ok "docs/schedules.md names --rule=$word" $?
+done
 
 # A copy of the sources, with the Python of the tests where the documents say it is.
 copy() {

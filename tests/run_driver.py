@@ -160,7 +160,7 @@ def usage(c):
             (["m.onnx", "--shape", "x=1x1x1x1x1x1x1x1x1"], ["at most 8"]),
             (["m.onnx", "--shape", "nix=2x3"], ["no such input", "its inputs: x"]),
             (["m.onnx", "--dim", "N=2"], ["--dim N: no input has such a dimension"]),
-            (["m.onnx", "--rule=none"], ["--rule=none: the target has no such rule", "nested naive"]),
+            (["m.onnx", "--rule=none"], ["--rule=none: the target has no such rule", "nested_lanes nested naive"]),
             (["m.onnx", "--target=sve"], ["--target=sve is not built yet"]),
             (["chek", "m.onnx"], ["chek is neither a verb nor a file", "did you mean lcc check?"]),
             (["-v"], ["no model is given"]),
@@ -207,8 +207,16 @@ def help_text(c):
         c.ok(f"the manual page names {name}", f"-{name}".replace("-", "\\-") + "\\fR" in manual["man"], name)
         for form in ("bash", "zsh", "fish"):
             c.ok(f"{form} completes {name}", re.search(rf"[- ]{name}[ =\['\"]", manual[form]), name)
+    with open(os.path.join(ROOT, "lower", "rule_words.def"), encoding="utf-8") as f:
+        rule_words = re.findall(r'^[A-Z]+\([A-Z0-9_]+, "(\w+)"', f.read(), re.M)
+    c.ok("there are words of --rule", "online" in rule_words and "naive" in rule_words, rule_words)
+    c.write("m.onnx", add_model())
+    for word in rule_words:
+        c.ok(f"--help explains --rule={word}", re.search(rf"^  {word} +\w", text, re.M))
+        c.says(["m.onnx", "-q", "-o", "x.c", f"--rule={word}"], OK)
+    c.says(["m.onnx", "--rule=none"], USAGE, " ".join(rule_words))
     with_bash = [shutil.which("bash")] if shutil.which("bash") else []
-    for line, word in ((["--targ"], "--target"), (["--target", "=", "av"], "avx2"), (["--jit", "t"], "tcc"),
+    for line, word in ((["--targ"], "--target"), (["--target", "=", "av"], "avx2"), (["--jit", "t"], "tcc"), (["--rule", "=", "str"], "strassen"),
                        (["ch"], "check"), (["m.onnx", "-M"], "-MD"), (["--stop-after", "=", "memory"], "memory_plan")):
         for bash in with_bash:
             quoted = " ".join(f"'{w}'" for w in ["lcc", *line])

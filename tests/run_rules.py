@@ -71,7 +71,7 @@ def rules_named():
             f.write(net.model().SerializeToString())
         done = subprocess.run([lepton.lcc_path(), path, "--rule=?", "--target=avx2", "-o", "-"], capture_output=True,
                               text=True, check=False)
-    return re.search(r"note: it has (.*)", done.stderr)[1].split()
+    return " ".join(re.findall(r"note: (?:it has|beside them --rule takes) (.*)", done.stderr)).split()
 
 
 # ---- one model ---------------------------------------------------------------------------------------
