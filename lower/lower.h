@@ -116,7 +116,7 @@ typedef struct Lower {
     const Machine *machine;
     Program *prog;
     Module *module; /* from kernel_partition on */
-    RuleAsked rule;
+    RuleAsked rule; /* of opt, like the next three */
     bool strict, o0;
     bool
         min_ram; /* the arena counts more than time: no Winograd, no Strassen, no slots, halos only for rows */
@@ -126,6 +126,8 @@ typedef struct Lower {
     Map *notes;        /* opt->explain: Node → Str, what rewrites of equations decided about it */
     LccText *instrs;   /* loop_tile.c: the target's instructions, once read */
 } Lower;
+/* With what ctx->opt says, before any program. */
+Lower lower_start(Ctx *ctx, const Target *target, const Machine *machine);
 
 typedef struct Pass {
     const char *level, *name, *holds; /* what holds afterwards */

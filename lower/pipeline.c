@@ -103,6 +103,17 @@ static const char *missing(const Lower *lo, int i) {
     return NULL;
 }
 
+Lower lower_start(Ctx *ctx, const Target *target, const Machine *machine) {
+    const Options *opt = ctx->opt;
+    return (Lower){.ctx = ctx,
+                   .target = target,
+                   .machine = machine,
+                   .rule = rule_asked(opt),
+                   .strict = opt && opt->strict,
+                   .o0 = opt && opt->o0,
+                   .min_ram = opt && opt->min_ram};
+}
+
 Module *lower_program(Ctx *ctx, Program *p, const Target *target, const Machine *machine) {
     return lower_from(ctx, PASSES[0].name, p, NULL, target, machine);
 }
@@ -111,17 +122,11 @@ Module *lower_from(Ctx *ctx, const char *pass, Program *p, Module *m, const Targ
                    const Machine *machine) {
     const Options *opt = ctx->opt;
     Lower *lo = ctx_new(ctx, Lower);
-    lo->ctx = ctx;
-    lo->target = target;
-    lo->machine = machine;
+    *lo = lower_start(ctx, target, machine);
     lo->prog = p;
     lo->module = m;
     lo->plan = m ? m->plan : NULL;
     lo->nkernel = m ? m->kernels.len : 0;
-    lo->rule = rule_asked(opt);
-    lo->strict = opt && opt->strict;
-    lo->o0 = opt && opt->o0;
-    lo->min_ram = opt && opt->min_ram;
     int first = pass_index(pass), last = pass_index("const_pack"); /* packed data is in no text */
     first = first > last ? last : first;
     const char *lacks = missing(lo, first);

@@ -420,9 +420,9 @@ static bool read_option(State *s, const char *word, const char **target) {
     Options *opt = &s->args.opt;
     const char *value;
     if (!strcmp(word, "-O0"))
-        s->lo.o0 = true;
+        opt->o0 = true;
     else if (!strcmp(word, "--strict"))
-        opt->strict = s->lo.strict = true;
+        opt->strict = true;
     else if ((value = after_prefix(word, "--target=")))
         *target = value;
     else if (!strcmp(word, "--threads=2"))
@@ -448,8 +448,10 @@ static bool read_run(Golden *g, State *s) {
         else if (!read_option(s, g->run.at[i], &target))
             return false;
     }
-    s->lo.target = target_find(target, &s->lo.machine);
-    return s->lo.target || diag_error(g->ctx, EXIT_USAGE, NULL, "unknown target %s", target);
+    const Machine *machine;
+    const Target *found = target_find(target, &machine);
+    s->lo = lower_start(g->ctx, found, machine);
+    return found || diag_error(g->ctx, EXIT_USAGE, NULL, "unknown target %s", target);
 }
 
 /* The state's text where it has changed: what comes before the loops is not repeated. */
@@ -476,7 +478,7 @@ static bool run_passes(Golden *g, State *s) {
 
 static bool golden_run(Golden *g) {
     State *s = ctx_new(g->ctx, State);
-    s->ctx = s->lo.ctx = g->ctx;
+    s->ctx = g->ctx;
     if (!read_run(g, s) || !state_read(s, strrchr(g->path, '/') + 1, g->input.at) ||
         (!s->text && !state_verify(s, "reading")))
         return false;

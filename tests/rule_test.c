@@ -31,13 +31,8 @@ static bool run_start(Trial *r, int argc, char **argv) {
         !compile_target(a, &r->c, NULL) || !compile_import(a, a->words.at[0], &r->c) ||
         !compile_define(a, &r->c))
         return false;
-    r->lo = (Lower){.ctx = r->ctx,
-                    .target = r->c.target,
-                    .machine = r->c.machine,
-                    .prog = r->c.prog,
-                    .strict = a->opt.strict,
-                    .o0 = a->opt.o0,
-                    .min_ram = a->opt.min_ram};
+    r->lo = lower_start(r->ctx, r->c.target, r->c.machine);
+    r->lo.prog = r->c.prog;
     for (int i = 0; i < n && strcmp(pass[i].name, "sched_choose") != 0; i++) {
         r->ctx->pass = pass[i].name;
         if (!pass[i].run(&r->lo))

@@ -307,8 +307,9 @@ static void note_sizes(Trial *t, Eval *ev) {
 
 static void lower_for(Trial *t, Lower *lo) {
     static const char *const targets[] = {"c", "avx2", "avx512", "avx512-vnni"};
-    *lo = (Lower){.ctx = t->ctx, .strict = !t->exact};
-    lo->target = target_find(targets[t->seed % 4], &lo->machine);
+    const Machine *machine;
+    const Target *target = target_find(targets[t->seed % 4], &machine);
+    *lo = lower_start(t->ctx, target, machine);
     t->k->name = str(t->ctx, "k0");
     kernel_normalise(t->ctx, t->k);
     kernel_close(t->ctx, t->k);
