@@ -149,9 +149,10 @@ static void test_chain(uint64_t seed, bool strict) {
         fill_consts(&g, p[i]);
     }
     const Machine *m;
-    Lower lo = {.ctx = ctx, .prog = p[1], .strict = strict};
-    lo.target = target_find("c", &m);
-    lo.machine = m;
+    const Target *target = target_find("c", &m);
+    Lower lo = lower_start(ctx, target, m);
+    lo.prog = p[1];
+    lo.strict = strict;
     Eval *before = evaluate(&g, p[0], seed);
     bool ok = graph_rewrite(&lo) && graph_prune(&lo);
     Eval *after = evaluate(&g, p[1], seed);
@@ -215,7 +216,8 @@ static bool run_window(Gen *g, Eval *ev, Program *p, int way, uint64_t seed) {
     const Machine *machine;
     const Target *target = target_find(targets[seed / 2 % 3], &machine);
     int items = p->main->items.len;
-    Lower lo = {.ctx = g->ctx, .prog = p};
+    Lower lo = lower_start(g->ctx, target, machine);
+    lo.prog = p;
     if (way == LOWERED) {
         Module *m = lower_program(g->ctx, p, target, machine);
         return m && eval_module(ev, m);
