@@ -4,6 +4,8 @@
  *   exp(a) = 2^n * e^r with n = rint(a / ln 2), |r| <= ln 2 / 2; n is the low bits of a/ln 2 + 1.5 * 2^23 */
 #include "codegen/c/vector.h"
 
+#include <math.h>
+
 typedef struct Math {
     Printer *p;
     Text body;
@@ -122,6 +124,51 @@ static const Expr *formula_exp(Math *m, const Expr *a) {
     return op2(m, OP_MUL, y, power_of_two(m, op2(m, OP_SUB, i, half)));
 }
 
+/* ---- the natural logarithm ------------------------------------------------------------------------ */
+
+#define ROOT_HALF 0x3f3504f3 /* sqrt(1/2) */
+#define ONE_BITS 0x3f800000
+
+static const Expr *less(const Math *m, const Expr *a, const Expr *b) {
+    const Expr *kid[2] = {a, b};
+    return expr_op(m->p->ctx, OP_LT, math_type(m, T_BOOL), 2, kid);
+}
+
+/* a = 2^n * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)): n ln 2 + f - f*f/2 + f^3 p(f). The sum of its two largest
+ * parts is exact, the rest in `t`. */
+static const Expr *formula_log(Math *m, const Expr *a) {
+    static const double c[] = {0.06746635586, -0.1167565063, 0.1188816354,
+                               -0.1240558922, 0.1421955228,  -0.1666799635,
+                               0.2000211924,  -0.2500000894, 0.3333331347};
+    Ctx *ctx = m->p->ctx;
+    const Expr *zero = number(m, T_F32, 0);
+    const Expr *tiny = let(m, "tiny", less(m, a, number(m, T_F32, 0x1p-126)));
+    const Expr *x = let(m, "x", expr_select(ctx, tiny, with_f32(m, OP_MUL, a, 0x1p23), a));
+    const Expr *i = let(m, "i", with_i32(m, OP_ADD, bits_as(m, T_I32, x), ONE_BITS - ROOT_HALF));
+    const Expr *n = with_i32(m, OP_ADD, with_i32(m, OP_SHR, i, 23), TO_INT_BITS);
+    n = let(m, "k", with_f32(m, OP_SUB, bits_as(m, T_F32, n), TO_INT));
+    const Expr *bias = expr_select(ctx, tiny, number(m, T_F32, 150), number(m, T_F32, 127));
+    n = let(m, "n", op2(m, OP_SUB, n, bias));
+    const Expr *part = with_i32(m, OP_ADD, with_i32(m, OP_BAND, i, 0x7fffff), ROOT_HALF);
+    const Expr *f = let(m, "f", with_f32(m, OP_SUB, bits_as(m, T_F32, part), 1));
+    const Expr *ff = let(m, "ff", op2(m, OP_MUL, f, f)), *p = number(m, T_F32, c[0]);
+    for (int k = 1; k < 9; k += 2) { /* in pairs: less of a chain */
+        const Expr *pair = with_f32(m, OP_ADD, with_f32(m, OP_MUL, f, c[k]), c[k + 1]);
+        p = let(m, str_f(ctx, "p%d", k), op2(m, OP_ADD, op2(m, OP_MUL, p, ff), pair));
+    }
+    const Expr *cube = op2(m, OP_MUL, op2(m, OP_MUL, f, ff), p);
+    const Expr *high = let(m, "high", with_f32(m, OP_MUL, n, 0.693359375)); /* exact */
+    const Expr *s = let(m, "s", op2(m, OP_ADD, high, f));
+    const Expr *t = let(m, "t", op2(m, OP_SUB, f, op2(m, OP_SUB, s, high)));
+    const Expr *low = op2(m, OP_ADD, t, with_f32(m, OP_MUL, n, -2.12194440e-4));
+    low = op2(m, OP_ADD, op2(m, OP_SUB, cube, with_f32(m, OP_MUL, ff, 0.5)), low);
+    const Expr *y = let(m, "y", op2(m, OP_ADD, s, low));
+    const Expr *none =
+        expr_select(ctx, less(m, a, zero), number(m, T_F32, NAN), number(m, T_F32, -INFINITY));
+    y = expr_select(ctx, less(m, zero, a), y, none);
+    return expr_select(ctx, less(m, a, number(m, T_F32, INFINITY)), y, a);
+}
+
 /* ---- odd functions that end at 1, by pieces ---------------------------------------------------- */
 
 enum { PIECES = 16 };
@@ -228,8 +275,7 @@ static const Expr *formula_pieces(Math *m, const Expr *a, const Pieces *f) {
     q = let(m, "q", with_f32(m, OP_ADD, q, TO_INT));
     let_place(m, q);
     const Expr *r = let(m, "r", op2(m, OP_SUB, u, piece(m, table, 0, PIECES, "x")));
-    const Expr *limits[2] = {q, number(m, T_F32, TO_INT + 2)};
-    const Expr *first = let(m, "f", expr_op(ctx, OP_LT, math_type(m, T_BOOL), 2, limits));
+    const Expr *first = let(m, "f", less(m, q, number(m, T_F32, TO_INT + 2)));
     const Expr *s = let(m, "s", expr_select(ctx, first, op2(m, OP_MUL, u, u), r));
     const Expr *p = piece(m, table, f->rows - 1, PIECES, "c");
     for (int i = f->rows - 2; i > 1; i--) {
@@ -287,6 +333,7 @@ static const struct {
     const char *name;
     const Expr *(*formula)(Math *m, const Expr *a);
 } FORMULAS[] = {{OP_EXP, "exp", formula_exp},
+                {OP_LOG, "log", formula_log},
                 {OP_TANH, "tanh", formula_tanh},
                 {OP_ERF, "erf", formula_erf},
                 {OP_SIGMOID, "sigmoid", formula_sigmoid}};

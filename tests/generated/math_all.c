@@ -20,11 +20,19 @@ typedef struct Found {
 } Found;
 
 static double exact(int op, double x) {
-    return op == 0 ? exp(x) : op == 1 ? tanh(x) : op == 2 ? erf(x) : 1 / (1 + exp(-x));
+    return op == 0   ? exp(x)
+           : op == 1 ? tanh(x)
+           : op == 2 ? erf(x)
+           : op == 3 ? log(x)
+                     : 1 / (1 + exp(-x));
 }
 
 static long double exact_long(int op, long double x) {
-    return op == 0 ? expl(x) : op == 1 ? tanhl(x) : op == 2 ? erfl(x) : 1 / (1 + expl(-x));
+    return op == 0   ? expl(x)
+           : op == 1 ? tanhl(x)
+           : op == 2 ? erfl(x)
+           : op == 3 ? logl(x)
+                     : 1 / (1 + expl(-x));
 }
 
 static uint32_t bits_of(float x) {
