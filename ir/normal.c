@@ -161,6 +161,8 @@ static const Expr *unary(Ctx *ctx, Op op, const Expr *a) {
         return a->kid[0];
     if (op == OP_ABS && is_integer(a) && expr_range(ctx, a).min >= 0)
         return a;
+    if (op == OP_ABS && is_index(a) && expr_range(ctx, a).max <= 0)
+        return linear_mul(ctx, a, expr_i(ctx, -1));
     return NULL;
 }
 

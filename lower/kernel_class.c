@@ -255,6 +255,41 @@ static void choose_pairs(Ctx *ctx, Roles *r, const Loads *loads) {
     r->pairs = true;
 }
 
+/* How many elements along an axis' piece go along all loads, or are the same in it; 0: not all loads do. */
+static int64_t piece_plain(Ctx *ctx, const Expr *value, Sym *piece) {
+    Loads loads = {.ctx = ctx};
+    const Expr *coef, *rest;
+    int64_t n = 0;
+    expr_walk(ctx, value, collect_load, &loads);
+    for (int i = 0; i < loads.at.len; i++) {
+        const Expr *at = buf_offset(ctx, loads.at.at[i]->u.buf, loads.at.at[i]->kid);
+        if (!expr_linear(ctx, at, 1, &piece, &coef, &rest) ||
+            !(expr_is(coef, 1) || expr_is(coef, 0)))
+            return 0;
+    }
+    expr_is_int(piece->extent, &n);
+    return n;
+}
+
+/* A map most of whose lanes lie side by side once their axis is cut where indices take another form (the middle of
+ * a padded row). */
+static void choose_pieces(Ctx *ctx, Roles *r) {
+    const Def *d = r->root;
+    int inner = buf_inner_axis(ctx, d->buf);
+    int64_t n, plain = 0;
+    Cuts cuts = {.n = 0};
+    if (inner < 0 || !expr_is_int(d->buf->dim[inner], &n))
+        return;
+    Sym *var = d->axis[inner].var, *piece;
+    expr_cuts(ctx, d->value, var, n, &cuts);
+    for (int i = 0; i <= cuts.n && !cuts.many && cuts.n; i++) {
+        const Expr *value = expr_piece(ctx, d->value, var, &cuts, i, n, &piece);
+        plain += piece_plain(ctx, value, piece);
+    }
+    r->pieces = plain > n / 2;
+    r->n = r->pieces ? inner : r->n;
+}
+
 /* Rows: an output axis that a load along the lanes does not use, so that it is read once for all of them; the
  * innermost in storage with room. With `beside` one that only another load does not use: sums side by side still
  * hide each other's latency, and share that load. */
@@ -462,6 +497,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
         choose_across(ctx, r, &loads);
     if (!r->acc && r->n < 0)
         choose_pairs(ctx, r, &loads);
+    if (!r->acc && r->n < 0 && !r->root->at)
+        choose_pieces(ctx, r);
     if (r->acc) {
         r->kind = CLASS_REDUCTION;
         if (def_is_contraction(ctx, r->acc) && r->acc->value->op == OP_MUL) {

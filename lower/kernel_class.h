@@ -36,6 +36,7 @@ typedef struct Roles {
     bool whole; /* the periods divide the extents */
     bool pairs; /* of a map: its lanes are even and odd ones, each contiguous somewhere */
     int64_t period[CASES_MAX];
+    bool pieces;  /* of a map: lanes lie side by side once their axis is cut (partition) */
     int nflat;    /* of a map: so many of the last of `outer` are one axis with the lanes */
     int64_t flat; /* of so many elements; 0: none does */
     int64_t part; /* of a map: lanes lie side by side within parts of this many; 0: all do */
@@ -57,6 +58,19 @@ typedef struct Roles {
     DefList tiles, dots; /* the maps of its sums, and those */
 } Roles;
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r);
+
+/* sched_partition.c: the places within an axis of n from which on integer indices and conditions in an
+ * expression take another form. */
+enum { CUTS_MAX = 8 };
+typedef struct Cuts {
+    int64_t at[CUTS_MAX]; /* ascending */
+    int n;
+    bool many; /* there are more */
+} Cuts;
+void expr_cuts(Ctx *ctx, const Expr *e, Sym *var, int64_t n, Cuts *c); /* adds those of e */
+/* e on part i, from one cut to the next, counted from 0 by the new axis. */
+const Expr *expr_piece(Ctx *ctx, const Expr *e, Sym *var, const Cuts *c, int i, int64_t n,
+                       Sym **piece);
 
 /* kernel_flat.c. Lanes of a map's vectors by the widest type it computes with, along n or also `flat`; 0: no faster
  * than a loop. */

@@ -49,6 +49,8 @@ static void width_node(void *data, const Expr *e) {
     bool small = type_bytes(t) == 1 && (type_is_narrow(t) || type_bits(t) < 8) && t != T_BOOL;
     if (!e->nkid || !has_lanes(w, e) || (t == T_I64 && !expr_uses_buf(e, NULL)))
         return; /* a scalar, or an index */
+    if (w->r->pieces && t == T_BOOL && !expr_uses_buf(e, NULL))
+        return; /* decided by the piece */
     w->truths |= t == T_BOOL;
     w->bytes = t != T_BOOL && bytes > w->bytes ? bytes : w->bytes;
     w->ok &= w->lo->target->spells(w->lo->machine, e->op, TYPE_VEC(t, 4)) && (moved || !small);

@@ -9,7 +9,7 @@ static StepFn *const APPLY[STEP_COUNT] = {
     [STEP_CHUNK] = sched_chunk,           [STEP_STORE_AT] = sched_store_at,
     [STEP_STAGE] = sched_stage,           [STEP_PACK] = sched_pack,
     [STEP_STREAM] = sched_stream,         [STEP_INTERLEAVE] = sched_pack,
-    [STEP_TENSORIZE] = sched_tensorize,
+    [STEP_TENSORIZE] = sched_tensorize,   [STEP_PARTITION] = sched_partition,
 };
 
 /* A step that finds none of its loops would pass unnoticed. */

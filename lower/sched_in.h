@@ -14,6 +14,8 @@ LoopList loops_find(Ctx *ctx, const Func *f, const LoopRef *ref);
 /* Sets *why; returns false. */
 bool step_fails(Ctx *ctx, Str *why, const char *fmt, ...) LCC_PRINTF(3, 4);
 
+/* sched_loops.c: iterations base … base+extent-1 of a loop as one of its own, from 0; the body is copied. */
+Stmt *loop_piece(Ctx *ctx, const Stmt *s, Str label, const Expr *extent, const Expr *base);
 /* The kernel's Def of that name; NULL. */
 Def *kernel_def(const Kernel *k, Str name);
 /* sched_place.c: the box of b that a body reads, in each dimension from lo to hi, all loops inside run through.
@@ -30,7 +32,7 @@ bool nests_slide(const Stmt *s);
 typedef bool StepFn(Ctx *ctx, Func *f, const Step *step, Str *why);
 StepFn sched_split, sched_fuse, sched_reorder, sched_unroll, sched_vectorize, sched_parallel,
     sched_compute_at, sched_store_at, sched_stream, sched_slide, sched_chunk, sched_stage,
-    sched_pack, sched_tensorize;
+    sched_pack, sched_tensorize, sched_partition;
 /* May a loop run past its extent up to a multiple of `by`, since what it adds there is zero? */
 bool loop_may_overrun(Ctx *ctx, const Stmt *loop, int64_t by);
 /* Marks the loop of `group` products inside a loop of lanes; false with *why when there is none. */

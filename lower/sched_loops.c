@@ -45,8 +45,7 @@ bool step_fails(Ctx *ctx, Str *why, const char *fmt, ...) {
 
 /* ---- split ------------------------------------------------------------------------------------------- */
 
-/* body with s's variable replaced, under a new loop of `extent` iterations; the body is copied. */
-static Stmt *loop_over(Ctx *ctx, const Stmt *s, Str label, const Expr *extent, const Expr *base) {
+Stmt *loop_piece(Ctx *ctx, const Stmt *s, Str label, const Expr *extent, const Expr *base) {
     Sym *v = sym_axis(ctx, label, extent);
     const Expr *value = expr_add(ctx, base, expr_sym(ctx, v));
     Stmt *body = stmt_copy(ctx, s->body);
@@ -71,7 +70,7 @@ static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *ba
     int64_t n, by = step->num[0], top = 1;
     if (expr_is_int(rest, &n)) {
         Sym *once = sym_axis(ctx, step->word[0], expr_i(ctx, 1));
-        Stmt *tile = n > 0 ? loop_over(ctx, s, step->word[1], rest, base) : NULL;
+        Stmt *tile = n > 0 ? loop_piece(ctx, s, step->word[1], rest, base) : NULL;
         return tile ? outer_loop(ctx, s, step->word[0], once, tile) : NULL;
     }
     Stmt *all = NULL;
@@ -81,7 +80,7 @@ static Stmt *peel_rest(Ctx *ctx, const Stmt *s, const Step *step, const Expr *ba
         const Expr *size = expr_i(ctx, top), *times = expr_fdiv(ctx, rest, size);
         Sym *v = sym_axis(ctx, step->word[0], times);
         const Expr *start = expr_add(ctx, base, expr_mul(ctx, expr_sym(ctx, v), size));
-        Stmt *tile = loop_over(ctx, s, step->word[1], size, start);
+        Stmt *tile = loop_piece(ctx, s, step->word[1], size, start);
         all = stmt_join(all, outer_loop(ctx, s, step->word[0], v, tile));
         base = expr_add(ctx, base, expr_mul(ctx, times, size));
         rest = expr_mod(ctx, rest, size);
@@ -109,7 +108,7 @@ static bool split_one(Ctx *ctx, Stmt *s, const Step *step, Str *why) {
                      : peel_rest(ctx, s, step, base, expr_mod(ctx, extent, factor));
     Sym *outer = sym_axis(ctx, step->word[0], times);
     const Expr *start = expr_mul(ctx, expr_sym(ctx, outer), factor);
-    Stmt *inner = loop_over(ctx, s, step->word[1], factor, start);
+    Stmt *inner = loop_piece(ctx, s, step->word[1], factor, start);
     if (guard) {
         const Expr *at = expr_add(ctx, start, expr_sym(ctx, inner->var));
         inner->body = stmt_if(ctx, expr_lt(ctx, at, extent), inner->body, NULL);

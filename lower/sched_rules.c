@@ -17,10 +17,10 @@
  * read), crowded (what they read lies in a few sets of L1),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
- * rows), dear (a map of functions like exp), PART (a map's lanes lie side by side within parts of this
- * many; 0: all of them do), L (lanes of a map by the widest type it computes with; 0: it has no vectors), LF (the
- * same along `flat` and n fused, where whole vectors do not fill n; 0: no), LT (lanes and rows of a block that is
- * transposed), and for a candidate tile
+ * rows), pieces (a map whose lanes lie side by side once `partition` has cut their axis), dear (a map of functions
+ * like exp), PART (a map's lanes lie side by side within parts of this many; 0: all of them do), L (lanes of a map
+ * by the widest type it computes with; 0: it has no vectors), LF (the same along `flat` and n fused, where whole
+ * vectors do not fill n; 0: no), LT (lanes and rows of a block that is transposed), and for a candidate tile
  * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
  * of the axis `high` at a time) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
@@ -154,6 +154,7 @@ static void bind_facts(Matching *mt) {
     bind(mt, "cases", r->ncases);
     bind_flag(mt, "whole", r->whole);
     bind_flag(mt, "pairs", r->pairs);
+    bind_flag(mt, "pieces", r->pieces);
     bool dear = false;
     expr_walk(mt->ctx, r->root->value, find_dear, &dear);
     bind_flag(mt, "dear", dear);

@@ -162,7 +162,7 @@ static Step random_step(Trial *t, const Loops *l) {
                                   STEP_VECTORIZE,  STEP_PARALLEL,   STEP_STAGE,      STEP_STAGE,
                                   STEP_TENSORIZE,  STEP_COMPUTE_AT, STEP_COMPUTE_AT, STEP_PACK,
                                   STEP_INTERLEAVE, STEP_TENSORIZE,  STEP_SLIDE,      STEP_SLIDE,
-                                  STEP_CHUNK};
+                                  STEP_CHUNK,      STEP_PARTITION,  STEP_PARTITION};
     static const uint8_t tails[] = {TAIL_NONE, TAIL_PEEL, TAIL_PEEL, TAIL_GUARD, TAIL_ROUNDUP};
     Ctx *ctx = t->ctx;
     Gen *g = t->g;

@@ -348,6 +348,22 @@ def _map_across(net):
     net.out(net.add("Add", x, net.ints([a], dtype=kind)) if add else x, len(shape), kind)
 
 
+@case("map_pieces", VECTORS)
+def _map_pieces(net):
+    kind, form = kinds(net), net.pick("edge", "wrap", "reflect", "mirror")
+    shape = [net.size(1, 5), net.size(2, 7), net.size(16, 67)]
+    x = net.input(shape, 99, dtype=kind)
+    if form == "mirror":
+        back = [net.add("Slice", x, np.array([-1]), np.array([-5]), np.array([2]), np.array([-1]))]
+        x = net.add("Concat", *(net.pick([x, *back], [*back, x])), axis=2)
+    else:
+        rows, columns = net.rng.integers(0, shape[1], 2), net.rng.integers(0, 8, 2)
+        columns[net.rng.integers(2)] += 1
+        x = net.add("Pad", x, np.array([0, rows[0], columns[0], 0, rows[1], columns[1]]), mode=form)
+    add = kind in (np.float32, np.int64) and net.chance()
+    net.out(net.add("Add", x, np.array(3, kind)) if add else x, 3, kind)
+
+
 @case("map_pairs", VECTORS)
 def _map_pairs(net):
     c, h, w = net.size(4, 33), net.size(2, 7), net.size(2, 13)
