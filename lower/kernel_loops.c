@@ -47,6 +47,6 @@ static bool add_borders(Lower *lo, Func *f) {
 bool loop_lower(Lower *lo, Func *f) {
     return loop_unshare(lo->ctx, f) && loop_flatten(lo->ctx, f) && add_borders(lo, f) &&
            loop_vector(lo, f) && loop_unroll(lo->ctx, f) && loop_order(lo->ctx, f) &&
-           loop_prefetch(lo, f) && loop_let(lo->ctx, f) &&
+           loop_round(lo, f) && loop_prefetch(lo, f) && loop_let(lo->ctx, f) &&
            func_verify(lo->ctx, f, "loop_lower", true);
 }

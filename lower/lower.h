@@ -206,7 +206,11 @@ bool loop_tails(Ctx *ctx, Func *f);
 bool loop_unshare(Ctx *ctx, Func *f);
 bool loop_vector(Lower *lo, Func *f);
 bool loop_unroll(Ctx *ctx, Func *f);
-bool loop_order(Ctx *ctx, Func *f);     /* sums written out by what they read */
+bool loop_order(Ctx *ctx, Func *f); /* sums written out by what they read */
+bool loop_round(Lower *lo,
+                Func *f); /* quotients that are rounded, without divisions; bounds once */
+/* Parts of 1/by such that rint(fma(x, high, x*low)) is rint(x/by) for every float x; false: none were found. */
+bool divide_parts(double by, float *high, float *low);
 bool loop_prefetch(Lower *lo, Func *f); /* weights of the next panel */
 bool loop_flatten(Ctx *ctx, Func *f);
 /* layout_choose.c: writes the fill around a buffer that has a halo, each element once. */

@@ -213,6 +213,9 @@ static bool one_unroll(State *s, Func *f) {
 static bool one_order(State *s, Func *f) {
     return loop_order(s->ctx, f);
 }
+static bool one_round(State *s, Func *f) {
+    return loop_round(&s->lo, f);
+}
 static bool one_prefetch(State *s, Func *f) {
     return loop_prefetch(&s->lo, f);
 }
@@ -233,6 +236,9 @@ static bool run_unroll(State *s) {
 }
 static bool run_order(State *s) {
     return each_func(s, one_order);
+}
+static bool run_round(State *s) {
+    return each_func(s, one_round);
 }
 static bool run_prefetch(State *s) {
     return each_func(s, one_prefetch);
@@ -313,6 +319,7 @@ static const struct Extra {
     {"loop_vector", run_vector},
     {"loop_unroll", run_unroll},
     {"loop_order", run_order},
+    {"loop_round", run_round},
     {"loop_prefetch", run_prefetch},
     {"loop_let", run_let},
     {"loop_lower", run_lower},

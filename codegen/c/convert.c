@@ -1,7 +1,7 @@
 /* codegen/c/convert.c — conversions of vectors, as helpers.
  *
  * Between types that hold every value, and where integers wrap, the compiler converts. Floats to integers
- * saturate: lanes out of range are zeroed before and get their bound after.
+ * saturate: lanes out of range are zeroed before and get their bound after (f32 to 8 or 16 bits on x86: bounded before).
  *
  *   i8(x) for x f32x16 →  over = x >= 127, under = x < -128, none = x != x;
  *                         r = (int)(x & ~(over | under | none)) | (over & 127) | (under & -128) */
@@ -13,8 +13,31 @@ static bool is_sub_byte(Dtype t) {
     return t == T_I4 || t == T_I2 || t == T_U4 || t == T_U2;
 }
 
+/* "_mm512" for a register of these bytes. */
+static Str intrinsic(Printer *p, const char *bits) {
+    return str_f(p->ctx, "_mm%s", bits);
+}
+
+/* f32 to 8 or 16 bits by instruction: bounds that leave a NaN, which becomes the least i32, whose low half is 0. */
+static void bounded(Printer *p, Text *body, Dtype to, int lanes) {
+    Str mm = intrinsic(p, register_bits(p, 4 * lanes));
+    need_intrinsics(p);
+    text_f(body,
+           "    const %s in = %s_max_ps(%s_set1_ps(%lld.0f), %s_min_ps(%s_set1_ps(%lld.0f), a));\n",
+           vector_type(p, T_F32, lanes), mm, mm, (long long)type_min(to), mm, mm,
+           (long long)type_max(to));
+    text_f(body, "    const %s r = (%s)%s_cvttps_epi32(in);\n", vector_type(p, T_I32, lanes),
+           vector_type(p, T_I32, lanes), mm);
+    text_f(body, "    return %s(%s);\n", vec_cast(p, OP_CAST, T_I32, to, lanes),
+           vec_arg(p, T_I32, lanes, "r"));
+}
+
 /* From the first value that is too large for the conversion on, and below the smallest, the result is the bound. */
 static void saturating(Printer *p, Text *body, Dtype from, Dtype to, int lanes) {
+    if (from == T_F32 && type_bytes(to) < 4 && register_bits(p, 4 * lanes)) {
+        bounded(p, body, to, lanes);
+        return;
+    }
     const char *f = from == T_F32 ? "f" : "";
     Dtype mid = type_bytes(from) == 4 && (type_bytes(to) < 4 || to == T_I32) ? T_I32 : T_I64;
     Str ints = vector_type(p, bits_type(from, true), lanes), real = vector_type(p, from, lanes);
@@ -67,11 +90,6 @@ static bool half_floats(Printer *p, Text *body, Dtype from, Dtype to, int lanes)
         return false;
     }
     return true;
-}
-
-/* "_mm512" for a register of these bytes. */
-static Str intrinsic(Printer *p, const char *bits) {
-    return str_f(p->ctx, "_mm%s", bits);
 }
 
 /* The vector `a` of at most 16 bytes as a whole register. */
