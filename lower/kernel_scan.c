@@ -6,6 +6,8 @@
  * hr_r is read at its own step only, so that it never needs storage for more than a tile. */
 #include "lower/kernel_class.h"
 
+#include <string.h>
+
 /* The factor that is a constant of its own order and runs along an axis; NULL. */
 static const Expr *constant_factor(const Def *d, int axis) {
     for (int side = 0; side < 2; side++) {
@@ -67,7 +69,7 @@ static bool index_box(Ctx *ctx, const Def *d, const Expr *index, int64_t *first,
 }
 
 /* A constant of the elements that the load reads, in their order; NULL when they are no box of an f32. */
-static const Expr *constant_box(Lower *lo, const Def *d, const Expr *load) {
+static const Expr *constant_box(Lower *lo, const Def *d, const Expr *load, Str suffix) {
     Ctx *ctx = lo->ctx;
     const Buf *b = load->u.buf;
     int64_t first[RANK_MAX], extent[RANK_MAX], dim[RANK_MAX], count = 1;
@@ -91,7 +93,7 @@ static const Expr *constant_box(Lower *lo, const Def *d, const Expr *load) {
             from += (first[a] + left % extent[a]) * step;
         fresh[i] = old[from];
     }
-    Str name = str_f(ctx, "%s.%s", b->name, d->name);
+    Str name = str_f(ctx, "%s.%s%s", b->name, d->name, suffix);
     Buf *box = buf_const(ctx, name, const_new(ctx, T_F32, count, fresh), b->rank, extent);
     vec_push(ctx, &lo->prog->consts, box);
     return buf_load(ctx, box, at);
@@ -107,7 +109,12 @@ static void part_constants(Lower *lo, const Kernel *k) {
                                        sum_lanes(k->inner.at[i]->def)->u.buf;
     for (int i = 0; i < k->inner.len; i++) {
         Def *d = k->inner.at[i]->def;
-        const Expr *load = sum_lanes(d), *box = shared[i] ? constant_box(lo, d, load) : NULL;
+        Str suffix = "";
+        for (int j = 0; j < i; j++)
+            if (!strcmp(k->inner.at[j]->def->name, d->name))
+                suffix = str_f(lo->ctx, "_%d", i);
+        const Expr *load = sum_lanes(d);
+        const Expr *box = shared[i] ? constant_box(lo, d, load, suffix) : NULL;
         if (box)
             d->value = expr_mul(lo->ctx, box, d->value->kid[d->value->kid[0] == load]);
     }

@@ -152,6 +152,7 @@ double growth_room(Lower *lo);
 bool kernel_lift(Lower *lo); /* maxima before what keeps their order */
 bool kernel_concat(Lower *lo);
 bool kernel_online(Lower *lo);
+bool kernel_twins(Lower *lo);
 bool kernel_inline(Lower *lo); /* maps and views go into their readers where that pays */
 bool kernel_partition(
     Lower *lo); /* Items → kernels: a root and what is computed inside its loops */
