@@ -532,13 +532,15 @@ def _strassen(net):
 @case("slide", ("c", *VECTORS), steps=False)
 def _slide(net):
     """Two to four stages by rows: windows of any stride and border, a projection, a shortcut over some of them. An even
-    number of rows at the end: a rest of blocks of two does not slide."""
+    number of rows at the end, since a rest of blocks of two does not slide, and at least four: two chunks."""
     n, c, h, w = net.pick(1, 1, 2), net.size(16, 40), net.size(7, 17), net.size(7, 17)
     x = shortcut = net.add("Relu", net.add("Conv", net.input([n, 3, h, w], 2), net.ints([c, 3, 1, 1], 2)))
     for stage in range(net.pick(1, 2, 3)):
         k, s = net.pick(2, 3, 3, 5), net.pick(1, 1, 2)
         pads = [int(p) for p in net.rng.integers(0, k, 4)] if stage == 0 and net.chance() else [k // 2] * 4
         kind = net.pick("depthwise", "depthwise", "conv", "pool")
+        if (h + pads[0] + pads[2] - k) // s < 3 or (h - 1) // s < 3:
+            s, pads = 1, [k // 2] * 4
         if kind == "depthwise":
             x = net.add("Conv", x, net.ints([c, 1, k, k], 1), group=c, pads=pads, strides=[s, s])
             h = (h + pads[0] + pads[2] - k) // s + 1
