@@ -255,7 +255,8 @@ static bool write_files(Args *a, const Compiled *c, Job *job, Str path) {
     Str folder = path_folder(ctx, path), header = str_f(ctx, "%s%s.h", folder, o->stem);
     if (job->c && !strcmp(header, path))
         return diag_error(ctx, EXIT_USAGE, NULL, "-o %s is the header's name too; use .c", path);
-    Span head = {o->header.at, o->header.len}, body = {o->source.at, o->source.len};
+    Span head = {.at = o->header.at, .len = o->header.len};
+    Span body = {.at = o->source.at, .len = o->source.len};
     Spans one = {&head, 1, 1}, two = {&body, 1, 1};
     FileOut file[3];
     int n = 0;

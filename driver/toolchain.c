@@ -115,6 +115,8 @@ static Words command(Args *a, const Machine *m, const Out *out, const char *kind
         vec_push(ctx, &w, str_f(ctx, "./%s", out->blob_name));
     add_words(ctx, &w, "-o result");
     add_words(ctx, &w, so ? "-lm" : "");
+    /* a hash of all weights that nobody asks for; tcc does not know the option */
+    add_words(ctx, &w, so && object && !strstr(w.at[0], "tcc") ? "-Wl,--build-id=none" : "");
     add_words(ctx, &w, so && (a->opt.threads > 1 || a->opt.threads < 0) ? "-pthread" : "");
     return w;
 }

@@ -152,10 +152,18 @@ _Noreturn void internal_error(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 /* All bytes of a regular file, or of standard input when `path` is "-". An empty file, a folder, a
  * FIFO, a device … are errors. */
 bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n);
+/* Bytes that nobody keeps: made whenever they are written or read, as often as that is, on any thread. So
+ * `make` allocates nothing, changes nothing but out[0 … len) and room[0 … room), and always makes the same. */
+typedef struct Maker {
+    void (*make)(const void *data, unsigned char *out, unsigned char *room);
+    const void *data;
+    size_t len, room; /* bytes made; bytes it needs meanwhile */
+} Maker;
 /* Bytes of a file that lie in several places. */
 typedef struct Span {
-    const void *at;
+    const void *at; /* NULL: `by` makes them */
     size_t len;
+    const Maker *by;
 } Span;
 typedef struct Spans { /* a VEC(Span) */
     Span *at;

@@ -181,7 +181,8 @@ static Tensor *const_tensor(Eval *ev, const Buf *b, const int64_t *dim) {
     t->rank = b->rank;
     t->count = b->data->count;
     memcpy(t->dim, dim, (size_t)b->rank * sizeof *dim);
-    t->data = (void *)(uintptr_t)b->data->data; /* never written: constants have no Defs */
+    t->data =
+        (void *)(uintptr_t)const_data(ev->ctx, b->data); /* never written: constants have no Defs */
     return t;
 }
 

@@ -86,7 +86,8 @@ static Tensor *storage_new(Eval *ev, const Buf *b) {
         t->type = type_dtype(b->type);
         t->rank = 1;
         t->count = t->dim[0] = b->packed->count;
-        t->data = (void *)(uintptr_t)b->packed->data; /* never written: constants have no Defs */
+        /* never written: constants have no Defs */
+        t->data = (void *)(uintptr_t)const_data(ev->ctx, b->packed);
         return t;
     }
     Tensor *logical = eval_tensor(ev, b), *t = tensor_place(ev, b, 1, &count);

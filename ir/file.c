@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ enum {
     IO_MOST = 1 << 30,    /* bytes of one read() or write() */
     TEMP_TRIES = 100,
     JOIN_ALIGN = 64,
-    COMPARE_PART = 1 << 16
+    COMPARE_PART = 1 << 16,
+    SHARE_MIN = 1 << 20 /* bytes from which on a second thread makes and writes */
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -119,6 +121,29 @@ bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n) {
     return ok;
 }
 
+/* ---- bytes that are made --------------------------------------------------------------------- */
+
+/* What a piece needs to be made in: itself, and behind it what its maker asks for. */
+static size_t span_room(const Span *s) {
+    size_t own = (s->len + JOIN_ALIGN - 1) / JOIN_ALIGN * JOIN_ALIGN;
+    return s->at || !s->by ? 0 : own + s->by->room;
+}
+
+/* Of the piece that needs most. */
+static size_t spans_room(const Spans *p) {
+    size_t most = 0;
+    for (int i = 0; i < p->len; i++)
+        most = span_room(&p->at[i]) > most ? span_room(&p->at[i]) : most;
+    return most;
+}
+
+static const unsigned char *span_bytes(const Span *s, unsigned char *room) {
+    if (s->at || !s->by)
+        return s->at;
+    s->by->make(s->by->data, room, room + span_room(s) - s->by->room);
+    return room;
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 unsigned char *spans_join(Ctx *ctx, const Spans *p, size_t *n) {
@@ -129,30 +154,88 @@ unsigned char *spans_join(Ctx *ctx, const Spans *p, size_t *n) {
     unsigned char *all = (unsigned char *)((at + JOIN_ALIGN - 1) / JOIN_ALIGN * JOIN_ALIGN),
                   *to = all;
     for (int i = 0; i < p->len; i++) {
-        memcpy(to, p->at[i].at, p->at[i].len);
+        const Maker *by = p->at[i].at ? NULL : p->at[i].by;
+        if (by)
+            by->make(by->data, to, by->room ? ctx_alloc(ctx, by->room) : NULL);
+        else if (p->at[i].len)
+            memcpy(to, p->at[i].at, p->at[i].len);
         to += p->at[i].len;
     }
     return all;
 }
 
-/* 0 or errno. */
-static int write_all(int fd, const Spans *p) {
-    for (int i = 0; i < p->len; i++) {
-        const char *at = p->at[i].at;
-        for (size_t n = p->at[i].len; n;) {
-            ssize_t k = write(fd, at, n < IO_MOST ? n : IO_MOST);
-            if (k < 0 && errno != EINTR)
-                return errno;
-            at += k > 0 ? k : 0;
-            n -= k > 0 ? (size_t)k : 0;
-        }
+/* At an offset; -1: where the file stands. 0 or errno. */
+static int write_bytes(int fd, const unsigned char *at, size_t n, off_t offset) {
+    while (n) {
+        size_t part = n < IO_MOST ? n : IO_MOST;
+        ssize_t k = offset < 0 ? write(fd, at, part) : pwrite(fd, at, part, offset);
+        if (k < 0 && errno != EINTR)
+            return errno;
+        k = k > 0 ? k : 0;
+        at += k;
+        n -= (size_t)k;
+        offset += offset < 0 ? 0 : k;
     }
     return 0;
 }
 
+/* 0 or errno. */
+static int write_all(int fd, const Spans *p) {
+    size_t room = spans_room(p);
+    unsigned char *made = room ? malloc(room) : NULL;
+    int err = room && !made ? ENOMEM : 0;
+    for (int i = 0; !err && i < p->len; i++)
+        err = write_bytes(fd, span_bytes(&p->at[i], made), p->at[i].len, -1);
+    free(made);
+    return err;
+}
+
+/* A file that two threads write, a piece at a time. */
+typedef struct Sharing {
+    int fd;
+    const Spans *p;
+    size_t room;
+    pthread_mutex_t lock; /* of what follows */
+    int next, err;
+    off_t at; /* of the next piece */
+} Sharing;
+
+/* The next piece and its place; NULL: there is none. err: of the one before. */
+static const Span *piece_take(Sharing *s, int err, off_t *at) {
+    pthread_mutex_lock(&s->lock);
+    s->err = s->err ? s->err : err;
+    const Span *piece = s->err || s->next == s->p->len ? NULL : &s->p->at[s->next++];
+    *at = s->at;
+    s->at += piece ? (off_t)piece->len : 0;
+    pthread_mutex_unlock(&s->lock);
+    return piece;
+}
+
+static void *write_pieces(void *data) {
+    Sharing *s = data;
+    unsigned char *made = malloc(s->room);
+    off_t at;
+    const Span *piece = piece_take(s, made ? 0 : ENOMEM, &at);
+    while (piece)
+        piece = piece_take(s, write_bytes(s->fd, span_bytes(piece, made), piece->len, at), &at);
+    free(made);
+    return NULL;
+}
+
+/* A regular file: what has to be made is made by two threads. 0 or errno. */
+static int write_shared(int fd, const Spans *p) {
+    Sharing s = {.fd = fd, .p = p, .room = spans_room(p), .lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t helper;
+    if (s.room < SHARE_MIN || pthread_create(&helper, NULL, write_pieces, &s) != 0)
+        return write_all(fd, p);
+    write_pieces(&s);
+    pthread_join(helper, NULL);
+    return s.err;
+}
+
 /* Are the next bytes of the file those of the piece? */
-static bool same_span(int fd, const Span *p, unsigned char *part) {
-    const unsigned char *at = p->at;
+static bool same_span(int fd, const Span *p, unsigned char *part, unsigned char *made) {
+    const unsigned char *at = span_bytes(p, made);
     for (size_t done = 0; done < p->len;) {
         size_t want = p->len - done < COMPARE_PART ? p->len - done : COMPARE_PART;
         if (read_all(fd, part, want) != (int64_t)want || memcmp(part, at + done, want))
@@ -165,10 +248,13 @@ static bool same_span(int fd, const Span *p, unsigned char *part) {
 /* The file's length is known to be right. */
 static bool same_bytes(const char *path, const Spans *p) {
     unsigned char part[COMPARE_PART];
+    size_t room = spans_room(p);
+    unsigned char *made = room ? malloc(room) : NULL;
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    bool same = fd >= 0;
+    bool same = fd >= 0 && (made || !room);
     for (int i = 0; same && i < p->len; i++)
-        same = same_span(fd, &p->at[i], part);
+        same = same_span(fd, &p->at[i], part, made);
+    free(made);
     if (fd >= 0)
         close(fd);
     return same;
@@ -183,7 +269,7 @@ static int write_temp(Ctx *ctx, const char *path, const Spans *p, Str *temp) {
         if (fd < 0 && errno != EEXIST)
             break;
     }
-    int err = fd < 0 ? errno : write_all(fd, p);
+    int err = fd < 0 ? errno : write_shared(fd, p);
     if (fd >= 0 && close(fd) != 0 && !err)
         err = errno;
     if (fd >= 0 && err)
@@ -261,7 +347,7 @@ bool file_write_spans(Ctx *ctx, const char *path, const Spans *p) {
 }
 
 bool file_write(Ctx *ctx, const char *path, const char *at, size_t n) {
-    Span piece = {at, n};
+    Span piece = {.at = at, .len = n};
     Spans p = {&piece, 1, 1};
     return file_write_spans(ctx, path, &p);
 }

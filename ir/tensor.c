@@ -21,6 +21,23 @@ Const *const_new(Ctx *ctx, Dtype type, int64_t count, const void *data) {
     return const_make(ctx, type, count, false, data);
 }
 
+Const *const_made(Ctx *ctx, Dtype type, int64_t count, Maker by) {
+    Const *c = const_make(ctx, type, count, false, NULL);
+    c->by = ctx_copy(ctx, &by, sizeof by);
+    return c;
+}
+
+const void *const_data(Ctx *ctx, const Const *c) {
+    if (c->data || !c->by)
+        return c->data;
+    Arena *a = ctx->home; /* outlives a trial's scratch arena, as the constant does */
+    unsigned char *room = c->by->room ? arena_alloc(a, c->by->room) : NULL;
+    unsigned char *data = arena_alloc(a, c->by->len);
+    c->by->make(c->by->data, data, room);
+    ((Const *)(uintptr_t)c)->data = data; /* as if it had always been there */
+    return data;
+}
+
 Const *const_splat(Ctx *ctx, Dtype type, int64_t count, const void *element) {
     size_t n = type == T_STR ? sizeof(ConstStr) : (size_t)type_bytes(type);
     return const_make(ctx, type, count, true, ctx_copy(ctx, element, n));
@@ -89,7 +106,8 @@ static uint64_t bits_of_float(Dtype t, double v) {
 const Expr *const_at(Ctx *ctx, const Const *c, int64_t i) {
     Dtype t = c->type;
     int n = type_bytes(t);
-    uint64_t bits = bytes_get((const unsigned char *)c->data + (c->splat ? 0 : i * n), n);
+    const unsigned char *data = const_data(ctx, c);
+    uint64_t bits = bytes_get(data + (c->splat ? 0 : i * n), n);
     if (type_is_float(t))
         return expr_flt(ctx, t, float_of_bits(t, bits));
     if (type_kind(t) == 'I' && n < 8 && bits >> (8 * n - 1))

@@ -18,7 +18,8 @@ typedef struct Node Node; /* ir/graph.h */
 
 /* Constant data: row-major, one element = type_bytes(type) bytes, sub-byte types unpacked. Points into
  * the unpacked model, the mapped external file, or the arena. A splat has every element equal: data
- * holds one element. Strings: data is an array of ConstStr. */
+ * holds one element. Strings: data is an array of ConstStr. What passes compute from large weights has a
+ * maker instead, so that all of it need not be held at once: read data through const_data where it may be so. */
 typedef struct ConstStr {
     const char *at;
     int64_t len;
@@ -28,8 +29,12 @@ typedef struct Const {
     int64_t count; /* elements */
     bool splat;
     const void *data;
+    const Maker *by; /* data NULL: makes it */
 } Const;
 Const *const_new(Ctx *ctx, Dtype type, int64_t count, const void *data);
+Const *const_made(Ctx *ctx, Dtype type, int64_t count, Maker by);
+/* The data, made and kept when it is not there. */
+const void *const_data(Ctx *ctx, const Const *c);
 Const *const_splat(Ctx *ctx, Dtype type, int64_t count, const void *element);
 /* Element i as an INT or FLT expression (any type but strings). */
 const Expr *const_at(Ctx *ctx, const Const *c, int64_t i);

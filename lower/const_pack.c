@@ -1,4 +1,4 @@
-/* The data of constants whose storage order a schedule chose: moved here, once, at compile time.
+/* The data of constants whose storage order a schedule chose: how to move it, which is done when it is written.
  *
  *   before  w const f32[2,3] where i1*2 + i0        after  packed data in that order, gaps filled */
 #include "lower/lower.h"
@@ -59,40 +59,65 @@ static int64_t *run_lengths(Ctx *ctx, const int64_t *table, int64_t n) {
     return run;
 }
 
+typedef struct Packing {
+    const Const *from;
+    const Expr *fill; /* what gaps hold; NULL: 0 */
+    int rank;
+    int64_t dim[RANK_MAX], count, size; /* elements: of the data, with gaps */
+    int64_t **table, *run;
+} Packing;
+
 /* One row along the last dimension. */
-static void pack_row(const Const *data, size_t bytes, const int64_t *table, const int64_t *run,
-                     int64_t n, char *out, const char *in) {
-    for (int64_t i = 0; i < n;) {
-        int64_t k = data->splat ? 1 : run[i];
+static void pack_row(const Packing *p, size_t bytes, char *out, const char *in) {
+    const int64_t *table = p->table[p->rank - 1];
+    for (int64_t i = 0; i < p->dim[p->rank - 1];) {
+        int64_t k = p->from->splat ? 1 : p->run[i];
         memcpy(out + (size_t)table[i] * bytes, in, (size_t)k * bytes);
-        in += data->splat ? 0 : (size_t)k * bytes;
+        in += p->from->splat ? 0 : (size_t)k * bytes;
         i += k;
     }
 }
 
-static const Const *pack_const(Ctx *ctx, const Buf *b) {
-    int64_t dim[RANK_MAX], count, size, index[RANK_MAX] = {0};
-    if (b->rank == 0 || !buf_dims(b, dim) || !buf_static(b, &count) || !expr_is_int(b->size, &size))
-        internal_error(ctx, "constant %s has no constant shape", b->name);
-    int64_t **table = offset_tables(ctx, b, dim);
-    Dtype t = type_dtype(b->type);
-    size_t bytes = (size_t)type_bytes(t);
-    char *out = ctx_allocn(ctx, (size_t)size, bytes);
-    const char *in = b->data->data;
-    for (int64_t i = 0; i < size && b->fill && !expr_is(b->fill, 0); i++)
-        const_put(t, out, i, b->fill);
-    int last = b->rank - 1;
-    int64_t n = dim[last], *run = run_lengths(ctx, table[last], n);
-    for (int64_t done = 0; done < count; done += n) {
+static void pack(const void *data, unsigned char *out, unsigned char *room) {
+    const Packing *p = data;
+    const Const *from = p->from;
+    int64_t index[RANK_MAX] = {0};
+    int last = p->rank - 1;
+    size_t bytes = (size_t)type_bytes(from->type), row = (size_t)p->dim[last] * bytes;
+    const char *in = from->data;
+    if (!in) { /* its own bytes stand at the end of the room */
+        in = (const char *)room + from->by->room;
+        from->by->make(from->by->data, room + from->by->room, room);
+    }
+    if (p->size > p->count)
+        memset(out, 0, (size_t)p->size * bytes);
+    for (int64_t i = 0; i < p->size && p->fill; i++)
+        const_put(from->type, out, i, p->fill);
+    for (int64_t done = 0; done < p->count; done += p->dim[last]) {
         size_t at = 0;
         for (int d = 0; d < last; d++)
-            at += (size_t)table[d][index[d]];
-        pack_row(b->data, bytes, table[last], run, n, out + at * bytes, in);
-        in += b->data->splat ? 0 : (size_t)n * bytes;
-        for (int d = last - 1; d >= 0 && ++index[d] == dim[d]; d--)
+            at += (size_t)p->table[d][index[d]];
+        pack_row(p, bytes, (char *)out + at * bytes, in);
+        in += from->splat ? 0 : row;
+        for (int d = last - 1; d >= 0 && ++index[d] == p->dim[d]; d--)
             index[d] = 0;
     }
-    return const_new(ctx, t, size, out);
+}
+
+static const Const *pack_const(Ctx *ctx, const Buf *b) {
+    Packing p = {.from = b->data, .rank = b->rank};
+    Maker by = {.make = pack};
+    if (b->rank == 0 || !buf_dims(b, p.dim) || !buf_static(b, &p.count) ||
+        !expr_is_int(b->size, &p.size) || p.size > INT64_MAX / type_bytes(b->data->type))
+        internal_error(ctx, "constant %s has no constant shape", b->name);
+    p.fill = b->fill && !expr_is(b->fill, 0) ? b->fill : NULL;
+    p.table = offset_tables(ctx, b, p.dim);
+    p.run = run_lengths(ctx, p.table[b->rank - 1], p.dim[b->rank - 1]);
+    by.data = ctx_copy(ctx, &p, sizeof p);
+    by.len = (size_t)p.size * (size_t)type_bytes(b->data->type);
+    if (!p.from->data)
+        by.room = p.from->by->room + p.from->by->len;
+    return const_made(ctx, b->data->type, p.size, by);
 }
 
 static void collect(Lower *lo, Map *seen, Buf *b) {

@@ -85,7 +85,7 @@ static const Expr *constant_box(Lower *lo, const Def *d, const Expr *load, Str s
     }
     if (!b->data || b->data->splat || b->type != T_F32 || count == 0)
         return NULL;
-    const float *old = b->data->data;
+    const float *old = const_data(ctx, b->data);
     float *fresh = ctx_allocn(ctx, (size_t)count, sizeof *fresh);
     for (int64_t i = 0; i < count; i++) {
         int64_t from = 0, step = 1, left = i;

@@ -250,7 +250,7 @@ static const float *matrix_of(const Product *v, int64_t *term, int64_t *column) 
         if (i != v->wk && i != v->wn && expr_is_int(v->w->kid[i], &index))
             start += index * at;
     }
-    return (const float *)b->data->data + start;
+    return (const float *)const_data(v->lo->ctx, b->data) + start;
 }
 
 /* Two columns meet in a sum, too: is none ALIKE times larger than the other? With an infinity or NaN: no. */
@@ -274,25 +274,41 @@ static bool columns_alike(const Product *v) {
     return true;
 }
 
-/* u[e, k, n]. NULL: too large. */
-static Buf *transform_weights(const Product *v) {
-    Ctx *ctx = v->lo->ctx;
-    int64_t term = 0, column = 0, part, count, half[2] = {v->nk / 2, v->nn / 2};
-    const float *w = matrix_of(v, &term, &column);
-    if (!mul_ok(half[0], half[1], &part) || !mul_ok(part, PRODUCTS, &count) ||
-        count > INT64_MAX / 8)
-        return NULL;
-    float *u = ctx_allocn(ctx, (size_t)count, sizeof *u);
-    for (int64_t k = 0; k < half[0]; k++)
-        for (int64_t n = 0; n < half[1]; n++) {
+/* A matrix in a constant's data, whose quarters' sums are the weights of the products. */
+typedef struct Matrix {
+    const float *at;
+    int64_t term, column; /* how far apart they lie */
+    int64_t half[2];      /* terms and columns of a quarter */
+} Matrix;
+
+/* u[e, k, n]. */
+static void make_weights(const void *data, unsigned char *out, unsigned char *room) {
+    const Matrix *m = data;
+    float *u = (float *)(void *)out;
+    (void)room;
+    for (int64_t k = 0; k < m->half[0]; k++)
+        for (int64_t n = 0; n < m->half[1]; n++) {
             double quarter[2][2];
             for (int i = 0; i < 4; i++)
-                quarter[i / 2][i % 2] =
-                    (double)w[(k + i / 2 * half[0]) * term + (n + i % 2 * half[1]) * column];
-            transform_quarters((const double(*)[2])quarter, u + k * half[1] + n, part);
+                quarter[i / 2][i % 2] = (double)m->at[(k + i / 2 * m->half[0]) * m->term +
+                                                      (n + i % 2 * m->half[1]) * m->column];
+            transform_quarters((const double(*)[2])quarter, u + k * m->half[1] + n,
+                               m->half[0] * m->half[1]);
         }
-    const int64_t out[3] = {PRODUCTS, half[0], half[1]};
-    Buf *ub = buf_const(ctx, v->w->u.buf->name, const_new(ctx, T_F32, count, u), 3, out);
+}
+
+/* NULL: too large. */
+static Buf *transform_weights(const Product *v) {
+    Ctx *ctx = v->lo->ctx;
+    int64_t part, count;
+    Matrix m = {.half = {v->nk / 2, v->nn / 2}};
+    m.at = matrix_of(v, &m.term, &m.column);
+    if (!mul_ok(m.half[0], m.half[1], &part) || !mul_ok(part, PRODUCTS, &count) ||
+        count > INT64_MAX / 8)
+        return NULL;
+    const int64_t out[3] = {PRODUCTS, m.half[0], m.half[1]};
+    Maker by = {make_weights, ctx_copy(ctx, &m, sizeof m), (size_t)count * sizeof(float), 0};
+    Buf *ub = buf_const(ctx, v->w->u.buf->name, const_made(ctx, T_F32, count, by), 3, out);
     vec_push(ctx, &v->lo->prog->consts, ub);
     return ub;
 }

@@ -82,7 +82,7 @@ static const Expr *put_last(Lower *lo, const Expr *load, const Sym *axis) {
     for (int i = from + 1; i <= last; i++)
         inner *= dim[i];
     of = dim[from];
-    const float *old = b->data->data;
+    const float *old = const_data(ctx, b->data);
     float *fresh = ctx_allocn(ctx, (size_t)count, sizeof *fresh);
     for (int64_t i = 0; i < count; i++) /* i = (outer*of + k)*inner + j */
         fresh[(i / (inner * of) * inner + i % inner) * of + i / inner % of] = old[i];

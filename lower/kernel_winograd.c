@@ -312,7 +312,7 @@ static Buf *transform_weights(const Window *v) {
     Ctx *ctx = v->lo->ctx;
     const Buf *b = v->w->u.buf;
     int64_t dim[4], stride[4], n = v->f->in * v->f->in, count, at = 1;
-    const float *w = b->data->data;
+    const float *w = const_data(ctx, b->data);
     buf_dims(b, dim);
     for (int i = 4; i-- > 0; at *= dim[i])
         stride[i] = at;

@@ -118,9 +118,9 @@ static bool terms_bound(Ctx *ctx, const Expr *when, const Expr *load) {
     return false;
 }
 
-static bool const_finite(const Buf *b) {
+static bool const_finite(Ctx *ctx, const Buf *b) {
     int64_t n = b->data->splat ? 1 : b->data->count;
-    const float *v = b->data->data;
+    const float *v = const_data(ctx, b->data);
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(v[i]))
             return false;
@@ -152,7 +152,7 @@ static const Expr *zero_window(Ctx *ctx, const Def *d) {
         const Expr *load = b.loads.at[i], *other = product ? b.loads.at[1 - i] : NULL;
         if (load->u.buf->type == T_F32 && load->u.buf->space != SPACE_CONST &&
             terms_bound(ctx, d->when, load) &&
-            (!other || (other->u.buf->space == SPACE_CONST && const_finite(other->u.buf) &&
+            (!other || (other->u.buf->space == SPACE_CONST && const_finite(ctx, other->u.buf) &&
                         always_inside(ctx, other))))
             return load;
     }

@@ -55,7 +55,8 @@ static inline bool eval_input(Ctx *ctx, Eval *ev, const Buf *b, int number) {
 static inline bool tensor_near(Ctx *ctx, const Tensor *a, const Tensor *b) {
     if (!a || !b || a->type != b->type || a->count != b->count)
         return false;
-    const Const x = {a->type, a->count, false, a->data}, y = {b->type, b->count, false, b->data};
+    const Const x = {a->type, a->count, false, a->data, NULL},
+                y = {b->type, b->count, false, b->data, NULL};
     for (int64_t i = 0; i < a->count; i++) {
         const Expr *p = const_at(ctx, &x, i), *q = const_at(ctx, &y, i);
         bool near = p == q;

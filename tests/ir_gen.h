@@ -412,7 +412,8 @@ static inline bool same(Dtype t, Scalar a, Scalar b) {
 static inline bool same_tensor(const Tensor *a, const Tensor *b) {
     if (!a || !b || a->count != b->count || a->type != b->type)
         return false;
-    const Const x = {a->type, a->count, false, a->data}, y = {b->type, b->count, false, b->data};
+    const Const x = {a->type, a->count, false, a->data, NULL},
+                y = {b->type, b->count, false, b->data, NULL};
     Ctx *ctx = ctx_create(0);
     bool eq = true;
     for (int64_t i = 0; eq && i < a->count; i++)

@@ -29,7 +29,7 @@ static Scalar walk_load(Walk *w, const Expr *e) {
         }
         off = off * t->dim[i] + k;
     }
-    Const c = {t->type, t->count, false, t->data};
+    Const c = {t->type, t->count, false, t->data, NULL};
     return scalar_of(const_at(w->g->ctx, &c, off));
 }
 
@@ -132,7 +132,7 @@ static bool walk_def(Gen *g, const Def *d, Scalar *out) {
 }
 
 static bool tensor_is(Ctx *ctx, const Tensor *t, const Scalar *want) {
-    Const c = {t->type, t->count, false, t->data};
+    Const c = {t->type, t->count, false, t->data, NULL};
     for (int64_t i = 0; i < t->count; i++)
         if (!same(t->type, scalar_of(const_at(ctx, &c, i)), want[i])) {
             return false;

@@ -139,6 +139,8 @@ static void print_made_by(Emit *em, Text *t, const char *suffix) {
     text_f(t, ". Do not edit.\n * build: %s\n", safe_comment(em->ctx, o->build_line, 300));
     if (o->blob_name && em->mode == WEIGHTS_OBJ && em->weight_bytes > 0)
         text_f(t, " * link with %s\n", safe_comment(em->ctx, o->blob_name, 200));
+    if (em->parts.len > 1)
+        text_s(t, " * (-Wl,--build-id=none: the linker then reads it once only)\n");
     text_s(t, " *\n"
               " * This file belongs to whoever has it, without conditions (0BSD): permission to "
               "use, copy,\n"

@@ -17,8 +17,14 @@ typedef enum WeightsMode {
 typedef struct WeightRef {
     Str name;       /* unique in the file: w_conv1_weight */
     Str expr;       /* C expression of the pointer to its elements */
-    int64_t offset; /* in the blob, in bytes */
+    int64_t offset; /* in the blob, in bytes; as an object: in its section */
 } WeightRef;
+
+/* A section of the object of weights: its symbol, the bytes of its data. */
+typedef struct WeightPart {
+    Str symbol;
+    int64_t bytes;
+} WeightPart;
 
 typedef struct Emit {
     Ctx *ctx;
@@ -31,10 +37,11 @@ typedef struct Emit {
     Map *weights; /* Buf → WeightRef */
     WeightsMode mode;
     int64_t weight_bytes;
-    Str upper;      /* PREFIX in capitals, for macros */
-    Map *open;      /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
-    Map *opened;    /* Buf → itself: its extents are written on every path so far */
-    VEC(Str) timed; /* --profile: a row of the table a call */
+    VEC(WeightPart) parts; /* of the blob; one but for an object */
+    Str upper;             /* PREFIX in capitals, for macros */
+    Map *open;             /* Buf → OpenPort (entry.c): outputs whose extents depend on data */
+    Map *opened;           /* Buf → itself: its extents are written on every path so far */
+    VEC(Str) timed;        /* --profile: a row of the table a call */
     bool uses_arena, uses_weights, uses_pool; /* of the entry, found while printing */
     bool threads;                             /* the entry takes a pool */
 } Emit;
@@ -50,9 +57,9 @@ typedef struct FuncInfo {
 bool weights_plan(Emit *em);            /* mode, offsets; exit 5 when text would be too long */
 void weights_define(Emit *em, Text *t); /* what stands in the source */
 void weights_blob(Emit *em);            /* out->blob */
-/* elf.c: what stands before and behind `len` bytes of data in an object file that makes them a read-only
- * section with one hidden symbol. */
-void elf_wrap(Ctx *ctx, const Machine *mach, Str symbol, size_t len, Span *head, Span *tail);
+/* elf.c: what stands before and behind the data in an object file that makes its n parts, each a multiple
+ * of 64 bytes, read-only sections with a hidden symbol each. */
+void elf_wrap(Ctx *ctx, const Machine *mach, int n, const WeightPart *part, Span *head, Span *tail);
 
 /* entry.c */
 void entry_reserve(Emit *em);        /* no function gets a name the entry needs */

@@ -6,7 +6,13 @@
 
 #include <string.h>
 
-enum { ALIGN = 64, AUTO_TEXT = 64 << 10, DECIMAL_MAX = 1024 };
+enum {
+    ALIGN = 64,
+    AUTO_TEXT = 64 << 10,
+    DECIMAL_MAX = 1024,
+    PART_MIN = 4 << 20, /* a section of an object ends behind the tensor that reaches it */
+    PARTS_MAX = 60000   /* ELF has 16 bits for their number */
+};
 
 static const Const *data_of(const Buf *b) {
     return b->packed ? b->packed : b->data;
@@ -70,9 +76,22 @@ static Str weight_expr(Emit *em, const Buf *b, const WeightRef *w) {
     if (em->mode == WEIGHTS_STRING)
         return str_f(em->ctx, "%s.v", w->name);
     const char *base = em->mode == WEIGHTS_FILE ? "(const uint8_t *)weights"
-                                                : str_f(em->ctx, "%s_weights", em->out->prefix);
+                                                : em->parts.at[em->parts.len - 1].symbol;
     return str_f(em->ctx, "((const %s *)(const void *)(%s + %lld))", type_c(c->type), base,
                  (long long)w->offset);
+}
+
+/* The next tensor lies at the end of the last part, or begins one. */
+static int64_t part_next(Emit *em) {
+    int n = em->parts.len;
+    WeightPart *last = n ? &em->parts.at[n - 1] : NULL;
+    bool full = n && em->mode == WEIGHTS_OBJ && last->bytes >= PART_MIN && n < PARTS_MAX;
+    if (n && !full)
+        return last->bytes;
+    Str name = str_f(em->ctx, "%s_weights", em->out->prefix);
+    WeightPart part = {n ? str_f(em->ctx, "%s_%d", name, n) : name, 0};
+    vec_push(em->ctx, &em->parts, part);
+    return 0;
 }
 
 bool weights_plan(Emit *em) {
@@ -96,21 +115,25 @@ bool weights_plan(Emit *em) {
     if (total == 0 && em->mode != WEIGHTS_FILE) /* nothing to put elsewhere */
         em->mode = WEIGHTS_TEXT;
     bool apart = em->mode != WEIGHTS_TEXT && em->mode != WEIGHTS_STRING;
-    int64_t offset = 0;
+    em->weight_bytes = apart ? 0 : total;
     for (int i = 0; i < m->consts.len; i++) {
         const Buf *b = m->consts.at[i];
         const Const *c = data_of(b);
+        if (!apart || c->type == T_STR)
+            const_data(em->ctx, c); /* text is written from it */
         WeightRef *w = ctx_new(em->ctx, WeightRef);
         w->name = names_of(em->names, b, str_f(em->ctx, "w_%s", safe_ident(em->ctx, b->name)));
-        w->offset = offset;
+        w->offset = apart && c->type != T_STR ? part_next(em) : 0;
         w->expr = weight_expr(em, b, w);
-        if (c->type == T_STR)
+        if (c->type == T_STR) {
             paste_need(em->pr.paste, "lcc_str");
-        else if (apart)
-            offset = (offset + bytes_of(c) + ALIGN - 1) / ALIGN * ALIGN;
+        } else if (apart) {
+            int64_t bytes = (bytes_of(c) + ALIGN - 1) / ALIGN * ALIGN;
+            em->parts.at[em->parts.len - 1].bytes += bytes;
+            em->weight_bytes += bytes;
+        }
         map_put(em->weights, b, w);
     }
-    em->weight_bytes = apart ? offset : total;
     if (apart)
         em->out->blob_name =
             str_f(em->ctx, "%s_weights.%s", em->out->stem, em->mode == WEIGHTS_OBJ ? "o" : "bin");
@@ -145,7 +168,7 @@ static void define_numbers(Text *t, const Const *c, Str name) {
                8 * type_bytes(part), (long long)(n * parts), type_c(c->type), (long long)n, name);
     else
         text_f(t, "static const %s %s[%lld] = {", type_c(c->type), name, (long long)n);
-    Const flat = {part, c->count * parts, c->splat && parts == 1, c->data};
+    Const flat = {part, c->count * parts, c->splat && parts == 1, c->data, NULL};
     for (int64_t i = 0; i < flat.count; i++) {
         text_s(t, i % A_LINE == 0 ? "\n    " : " ");
         text_s(t, pairs && i % 2 == 0 ? "{" : "");
@@ -194,10 +217,13 @@ static void define_blob(Emit *em, Text *t) {
                "        \".hidden %s_weights\\n%s_weights:\\n.incbin "
                "\\\"%s\\\"\\n.popsection\\n\");\n",
                prefix, prefix, prefix, em->out->blob_name);
-    if (em->mode != WEIGHTS_JIT)
-        text_s(t, "#if defined(__GNUC__)\n__attribute__((visibility(\"hidden\")))\n#endif\n");
-    text_f(t, "extern const uint8_t %s_weights[]; /* %s */\n\n", prefix,
-           em->mode == WEIGHTS_JIT ? "set by whoever compiles this" : em->out->blob_name);
+    for (int i = 0; i < em->parts.len; i++) {
+        if (em->mode != WEIGHTS_JIT)
+            text_s(t, "#if defined(__GNUC__)\n__attribute__((visibility(\"hidden\")))\n#endif\n");
+        text_f(t, "extern const uint8_t %s[]; /* %s */\n", em->parts.at[i].symbol,
+               em->mode == WEIGHTS_JIT ? "set by whoever compiles this" : em->out->blob_name);
+    }
+    text_c(t, '\n');
 }
 
 void weights_define(Emit *em, Text *t) {
@@ -224,11 +250,11 @@ void weights_define(Emit *em, Text *t) {
 static Span span_of(Emit *em, const Const *c) {
     size_t size = (size_t)type_bytes(c->type), n = (size_t)bytes_of(c);
     if (!c->splat)
-        return (Span){c->data, n};
+        return (Span){c->data, n, c->by};
     unsigned char *all = ctx_alloc(em->ctx, n);
     for (int64_t k = 0; k < c->count; k++)
         memcpy(all + (size_t)k * size, c->data, size);
-    return (Span){all, n};
+    return (Span){.at = all, .len = n};
 }
 
 void weights_blob(Emit *em) {
@@ -241,15 +267,14 @@ void weights_blob(Emit *em) {
         return;
     bool object = em->mode == WEIGHTS_OBJ;
     if (object)
-        elf_wrap(em->ctx, em->mach, str_f(em->ctx, "%s_weights", em->out->prefix),
-                 (size_t)em->weight_bytes, &head, &tail);
+        elf_wrap(em->ctx, em->mach, em->parts.len, em->parts.at, &head, &tail);
     if (object)
         vec_push(em->ctx, blob, head);
     for (int i = 0; i < m->consts.len; i++) {
         const Const *c = data_of(m->consts.at[i]);
         if (c->type == T_STR)
             continue;
-        Span p = span_of(em, c), pad = {zeros, (ALIGN - p.len % ALIGN) % ALIGN};
+        Span p = span_of(em, c), pad = {.at = zeros, .len = (ALIGN - p.len % ALIGN) % ALIGN};
         vec_push(em->ctx, blob, p);
         vec_push(em->ctx, blob, pad);
     }
