@@ -43,19 +43,12 @@ static void product_of(Ctx *ctx, Product *p, const Expr *e, Factor f) {
     vec_push(ctx, &p->of, f);
 }
 
-static int axis_of(const Def *d, const Expr *e) {
-    for (int i = 0; i < d->naxis && e->op == OP_SYM; i++)
-        if (d->axis[i].var == e->u.sym)
-            return i;
-    return -1;
-}
-
 /* A load of a constant with one whole axis, or the only element, for each of its dimensions. */
 static bool is_weights(const Def *d, const Expr *e) {
     if (e->op != OP_LOAD || e->u.buf->space != SPACE_CONST || !e->u.buf->data || e->type != T_F32)
         return false;
     for (int i = 0; i < e->nkid; i++) {
-        int a = axis_of(d, e->kid[i]);
+        int a = def_axis_of(d, e->kid[i]);
         if (a >= 0 ? d->axis[a].var->extent != e->u.buf->dim[i] : !expr_is(e->u.buf->dim[i], 1))
             return false;
         for (int k = 0; k < i; k++)
@@ -142,7 +135,7 @@ static Buf *scaled_weights(Factors *fs, const Def *d, const Expr *w, const Expr 
     Sym *axis[RANK_MAX];
     int dim_of[RANK_MAX], n = 0;
     for (int i = 0; i < w->nkid; i++)
-        if (axis_of(d, w->kid[i]) >= 0 && expr_uses_sym(by, w->kid[i]->u.sym)) {
+        if (def_axis_of(d, w->kid[i]) >= 0 && expr_uses_sym(by, w->kid[i]->u.sym)) {
             axis[n] = w->kid[i]->u.sym;
             dim_of[n++] = i;
         }

@@ -183,13 +183,6 @@ static void name_channels(const Phases *ph, Names *s, const Expr *m) {
     }
 }
 
-static Def *new_def(const Phases *ph, const char *what, int rank, const Expr *const *dim) {
-    Def *d = def_new(ph->ctx, str_f(ph->ctx, "%s.%s", ph->d->name, what), T_F32, rank, dim);
-    d->origin = ph->d->origin;
-    d->loc = ph->d->loc;
-    return d;
-}
-
 /* The weights by channel with phase and by the summed axes; NULL when they need a place besides. */
 static Def *sort_weights(Phases *ph) {
     Ctx *ctx = ph->ctx;
@@ -202,7 +195,7 @@ static Def *sort_weights(Phases *ph) {
     dim[0] = expr_i(ctx, ph->each ? ph->channels : ph->channels * ph->phases);
     for (int i = 1; i < n; i++)
         dim[i] = ph->extent[rank + i - 1];
-    Def *v = new_def(ph, "weights", n, dim);
+    Def *v = def_beside(ph->ctx, ph->d, ".weights", T_F32, n, dim);
     for (int i = 1; i < n; i++)
         name_as(&s, def_var(ctx, d, rank + i - 1), def_var(ctx, v, i));
     name_channels(ph, &s, def_var(ctx, v, 0));
@@ -229,7 +222,7 @@ static Def *sum_steps(Phases *ph, const Def *v) {
         if (t->step)
             dim[i] = expr_add(ctx, expr_fdiv(ctx, last, expr_i(ctx, t->step)), expr_i(ctx, 1));
     }
-    Def *z = new_def(ph, "phases", rank, dim);
+    Def *z = def_beside(ph->ctx, ph->d, ".phases", T_F32, rank, dim);
     z->combine = OP_ADD;
     name_channels(ph, &s, def_var(ctx, z, 1));
     for (int i = 0; i < rank; i++)

@@ -9,6 +9,7 @@
  *   after   t[m,n] = add(k) (i32(x[m,k]) - 3)*i32(w[k,n]) ; y[m,n] = f32(t[m,n])*(0.5*s[n])
  * A zero point of the weights leaves the sum as well: add(k) x*(w - z) = add(k) x*w - z*add(k) x. */
 #include "lower/kernel_class.h"
+#include "lower/uses.h"
 
 #include <string.h>
 
@@ -134,7 +135,7 @@ static Def *reduction_like(Raising *r, const Def *d, const char *name, const Exp
             dim[rank] = d->axis[i].var->extent;
             index[rank++] = def_var(ctx, d, i);
         }
-    Def *sum = def_new(ctx, str_f(ctx, "%s.%s", d->name, name), T_I32, rank, dim);
+    Def *sum = def_beside(ctx, d, name, T_I32, rank, dim);
     for (int i = 0, at = 0; i < d->naxis; i++) {
         from[i] = d->axis[i].var;
         to[i] = expr_sym(ctx, from[i]);
@@ -147,8 +148,6 @@ static Def *reduction_like(Raising *r, const Def *d, const char *name, const Exp
     sum->combine = OP_ADD;
     sum->value = expr_subst(ctx, value, d->naxis, from, to);
     sum->when = d->when ? expr_subst(ctx, d->when, d->naxis, from, to) : NULL;
-    sum->origin = d->origin;
-    sum->loc = d->loc;
     Item *it = ctx_new(ctx, Item);
     it->kind = ITEM_DEF;
     it->def = sum;
@@ -197,7 +196,7 @@ static Def *raise_sum(Raising *r, Def *d) {
     const Expr *scale, *load, *product = integer_product(r->ctx, d, &scale);
     if (!product)
         return d;
-    Def *sum = reduction_like(r, d, "int", product, NULL, &load);
+    Def *sum = reduction_like(r, d, ".int", product, NULL, &load);
     become_map(r->ctx, d, expr_mul(r->ctx, expr_cast(r->ctx, T_F32, load), scale));
     return sum;
 }
@@ -215,8 +214,8 @@ static void split_sum(Raising *r, Def *d) {
     const Expr *x = expr_add(ctx, expr_cast(ctx, T_I32, n.x), expr_int(ctx, T_I32, n.cx));
     const Expr *w = expr_add(ctx, expr_cast(ctx, T_I32, n.w), expr_int(ctx, T_I32, plain));
     const Expr *keep = d->when ? expr_select(ctx, d->when, x, expr_int(ctx, T_I32, 0)) : x;
-    reduction_like(r, d, "x", x, keep, &other); /* first: it is a kernel of its own */
-    reduction_like(r, d, "xw", expr_mul(ctx, x, w), NULL, &main);
+    reduction_like(r, d, ".x", x, keep, &other); /* first: it is a kernel of its own */
+    reduction_like(r, d, ".xw", expr_mul(ctx, x, w), NULL, &main);
     other = expr_mul(ctx, other, expr_int(ctx, T_I32, n.cw - plain));
     become_map(ctx, d, expr_add(ctx, main, other));
 }
@@ -270,7 +269,7 @@ static void move_integers(Raising *r, Def *d) {
         !(load = same_quanta(ctx, followed(ctx, max->value), t, scale, zero)))
         return;
     const Expr *unused;
-    Def *of = reduction_like(r, max, "int", load, NULL, &unused);
+    Def *of = reduction_like(r, max, ".int", load, NULL, &unused);
     of->combine = OP_MAX;
     of->buf->type = t;
     d->value = buf_load(ctx, of->buf, v->kid);

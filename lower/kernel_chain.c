@@ -174,12 +174,8 @@ static void search_from(Search *s, const Block *b, int item) {
 
 static void search_item(void *data, Block *b, Item *it) {
     Search *s = data;
-    if (it->kind != ITEM_DEF)
-        return;
-    int at = b->items.len;
-    while (at-- > 0 && b->items.at[at] != it)
-        continue;
-    search_from(s, b, at);
+    if (it->kind == ITEM_DEF)
+        search_from(s, b, block_index(b, it));
 }
 
 Map *chain_find(Lower *lo, Uses *uses) {
@@ -277,10 +273,8 @@ static bool score_begin(Score *s, const Def *reader) {
     const Expr *to[RANK_MAX];
     if (!def_is_reduction(reader) || !reader_column(s, reader) || s->at->op != OP_SYM)
         return false;
-    s->map = def_new(s->ctx, str_f(s->ctx, "%s_score", s->dot->name), type_dtype(s->dot->buf->type),
-                     rank, s->dot->buf->dim);
-    s->map->origin = s->dot->origin;
-    s->map->loc = s->dot->loc;
+    s->map =
+        def_beside(s->ctx, s->dot, "_score", type_dtype(s->dot->buf->type), rank, s->dot->buf->dim);
     for (int i = 0; i < rank; i++) {
         from[i] = i < rank - 1 ? reader->axis[i].var : s->at->u.sym;
         to[i] = def_var(s->ctx, s->map, i);

@@ -64,9 +64,7 @@ static Def *split_ways(Ctx *ctx, Def *d, int w) {
     for (int i = 0; i < rank; i++)
         dim[i] = d->buf->dim[i];
     dim[rank] = expr_i(ctx, ways);
-    Def *part = def_new(ctx, str_f(ctx, "%s_w", d->name), type_dtype(d->buf->type), rank + 1, dim);
-    part->origin = d->origin;
-    part->loc = d->loc;
+    Def *part = def_beside(ctx, d, "_w", type_dtype(d->buf->type), rank + 1, dim);
     part->combine = d->combine;
     Sym **from = ctx_newn(ctx, Sym *, d->naxis);
     const Expr **to = ctx_newn(ctx, const Expr *, d->naxis);

@@ -112,17 +112,6 @@ static void find_source(void *data, Buf *b) {
                 def_prefix(s->c->uses->ctx, s->part, b) == b->rank;
 }
 
-static void insert_def(Ctx *ctx, Block *b, const Item *before, Def *d) {
-    Item *fresh = item_new(ctx, b, ITEM_DEF);
-    int i = b->items.len - 1;
-    fresh->def = d;
-    fresh->origin = d->origin;
-    for (; b->items.at[i - 1] != before; i--)
-        b->items.at[i] = b->items.at[i - 1];
-    b->items.at[i] = b->items.at[i - 1];
-    b->items.at[i - 1] = fresh;
-}
-
 static void split_concat(Concat *c, Block *b, const Item *at) {
     Ctx *ctx = c->uses->ctx;
     Def *def[PARTS_MAX];
@@ -146,7 +135,7 @@ static void split_concat(Concat *c, Block *b, const Item *at) {
         Part *p = &c->part[i];
         if (!p->buf) {
             p->buf = def[i]->buf;
-            insert_def(ctx, b, at, def[i]);
+            block_insert(ctx, b, block_index(b, at), def[i]);
         }
         p->buf->whole = y;
         p->buf->start = expr_i(ctx, p->from);

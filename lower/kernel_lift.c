@@ -104,9 +104,7 @@ static Def *lift(Ctx *ctx, Def *d, const Expr *core) {
     const Expr *to[2 * RANK_MAX], *at[RANK_MAX];
     Sym *from[2 * RANK_MAX];
     int rank = d->buf->rank;
-    Def *max = def_new(ctx, str_f(ctx, "%s.max", d->name), core->type, rank, d->buf->dim);
-    max->origin = d->origin;
-    max->loc = d->loc;
+    Def *max = def_beside(ctx, d, ".max", core->type, rank, d->buf->dim);
     for (int i = 0; i < d->naxis; i++) {
         const Sym *s = d->axis[i].var;
         from[i] = d->axis[i].var;

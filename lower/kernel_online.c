@@ -124,9 +124,7 @@ static Def *block_def(Online *o, const char *name, bool blocks, const Expr *last
     dim[n++] = o->dot->buf->dim[outer];
     if (last)
         dim[n++] = last;
-    Def *d = def_new(o->ctx, str_f(o->ctx, "%s.%s", o->end->name, name), T_F32, n, dim);
-    d->origin = o->end->origin;
-    d->loc = o->end->loc;
+    Def *d = def_beside(o->ctx, o->end, name, T_F32, n, dim);
     for (int i = 0; i < n; i++)
         o->v[i + (i >= outer && !blocks)] = def_var(o->ctx, d, i);
     return d;
@@ -175,24 +173,24 @@ static int define_blocks(Online *o, Def **out, Def **m, Def **l) {
     Ctx *ctx = o->ctx;
     int rank = o->rank, n = 0;
     const Expr *columns = expr_i(ctx, o->columns), *old = def_var(ctx, o->dot, rank);
-    Def *d = out[n++] = o->dot2 = block_def(o, "s", true, columns);
+    Def *d = out[n++] = o->dot2 = block_def(o, ".s", true, columns);
     d->combine = OP_ADD;
     const Expr *term = def_axis(ctx, d, str(ctx, "d"), AXIS_RED, o->dot->axis[rank].var->extent);
     d->value = expr_subst(ctx, over_blocks(o, o->dot, rank - 1, o->dot->value), 1,
                           (Sym *const *)&old->u.sym, &term);
-    *m = out[n++] = block_def(o, "m", true, NULL);
+    *m = out[n++] = block_def(o, ".m", true, NULL);
     reduce_over(o, *m, OP_MAX, rank, columns, COLUMNS_MIN);
     (*m)->value = score(o);
-    Def *e = out[n++] = block_def(o, "e", true, columns);
+    Def *e = out[n++] = block_def(o, ".e", true, columns);
     const Expr *shift = unless(ctx, buf_load(ctx, (*m)->buf, o->v), -INFINITY, 0);
     e->value = expr_1(ctx, OP_EXP, expr_2(ctx, OP_SUB, score(o), shift));
-    *l = out[n++] = block_def(o, "l", true, NULL);
+    *l = out[n++] = block_def(o, ".l", true, NULL);
     reduce_over(o, *l, OP_ADD, rank, columns, COLUMNS_MIN);
     (*l)->value = buf_load(ctx, e->buf, o->v);
-    Def *p = out[n++] = block_def(o, "p", true, columns);
+    Def *p = out[n++] = block_def(o, ".p", true, columns);
     const Expr *by = unless(ctx, buf_load(ctx, (*l)->buf, o->v), 0, 1);
     p->value = expr_2(ctx, OP_DIV, buf_load(ctx, e->buf, o->v), by);
-    Def *part = out[n++] = block_def(o, "o", true, o->end->buf->dim[rank - 1]);
+    Def *part = out[n++] = block_def(o, ".o", true, o->end->buf->dim[rank - 1]);
     const Expr *c = o->v[rank], *width = def_var(ctx, o->end, rank - 1);
     reduce_over(o, part, OP_ADD, rank, columns, 0);
     int side = o->end->value->kid[0]->u.buf == o->soft->buf;
@@ -207,22 +205,22 @@ static int define_whole(Online *o, Def **out, const Def *m, const Def *l, const 
     Ctx *ctx = o->ctx;
     int rank = o->rank, n = 0;
     const Expr *blocks = m->buf->dim[rank - 2], *at[RANK_MAX];
-    Def *most = out[n++] = block_def(o, "max", false, NULL);
+    Def *most = out[n++] = block_def(o, ".max", false, NULL);
     reduce_over(o, most, OP_MAX, rank - 2, blocks, 0);
     most->value = buf_load(ctx, m->buf, o->v);
-    Def *w = out[n++] = block_def(o, "w", false, blocks);
+    Def *w = out[n++] = block_def(o, ".w", false, blocks);
     o->v[rank - 2] = o->v[rank];
     for (int i = 0; i < rank - 1; i++)
         at[i] = def_var(ctx, w, i);
     const Expr *below =
         expr_2(ctx, OP_SUB, buf_load(ctx, m->buf, o->v), buf_load(ctx, most->buf, at));
     w->value = expr_2(ctx, OP_MUL, buf_load(ctx, l->buf, o->v), expr_1(ctx, OP_EXP, below));
-    Def *all = out[n++] = block_def(o, "all", false, NULL);
+    Def *all = out[n++] = block_def(o, ".all", false, NULL);
     reduce_over(o, all, OP_ADD, rank - 2, blocks, 0);
     for (int i = 0; i < rank; i++)
         at[i] = i < rank - 1 ? def_var(ctx, all, i) : o->v[rank - 2];
     all->value = buf_load(ctx, w->buf, at);
-    Def *sum = out[n++] = block_def(o, "sum", false, o->end->buf->dim[rank - 1]);
+    Def *sum = out[n++] = block_def(o, ".sum", false, o->end->buf->dim[rank - 1]);
     reduce_over(o, sum, OP_ADD, rank - 2, blocks, 0);
     for (int i = 0; i < rank; i++)
         at[i] = i < rank - 1 ? def_var(ctx, sum, i) : o->v[rank - 2];

@@ -26,20 +26,13 @@ typedef struct Product {
     Def *d;
     const Expr *x, *w;
     int k, n, half;       /* axes of d: terms, columns, the rows that take turns */
+    int xaxis[RANK_MAX];  /* which axis of d each index of x is; -1: none */
     int wk, wn;           /* dimensions of w for k and n */
     int64_t rows, nk, nn; /* all rows, with one more where half is odd; terms and columns */
     bool odd;             /* the extent of half is */
 } Product;
 
 /* ---- recognising -------------------------------------------------------------------------------- */
-
-/* Which axis of d is e: the output's or, behind them, the terms; -1: none. */
-static int axis_of(const Def *d, const Expr *e) {
-    for (int i = 0; i <= d->buf->rank && e->op == OP_SYM; i++)
-        if (d->axis[i].var == e->u.sym)
-            return i;
-    return -1;
-}
 
 /* w[…] with one index k, one the last output axis, and constants else. */
 static bool match_weights(Product *v) {
@@ -50,7 +43,7 @@ static bool match_weights(Product *v) {
         !buf_static(b, &n))
         return false;
     for (int i = 0; i < v->w->nkid; i++) {
-        int a = axis_of(v->d, v->w->kid[i]);
+        int a = def_axis_of(v->d, v->w->kid[i]);
         if (a == v->k && v->wk < 0) {
             v->wk = i;
         } else if (a >= 0 && v->wn < 0 && b->dim[i] == v->d->axis[a].var->extent) {
@@ -65,11 +58,11 @@ static bool match_weights(Product *v) {
 }
 
 /* x[…] with k one of the indices, and n in none. */
-static bool match_input(const Product *v) {
+static bool match_input(Product *v) {
     int terms = 0;
     for (int i = 0; i < v->x->nkid; i++) {
         const Expr *e = v->x->kid[i];
-        bool is_k = axis_of(v->d, e) == v->k;
+        bool is_k = (v->xaxis[i] = def_axis_of(v->d, e)) == v->k;
         terms += is_k;
         if ((!is_k && expr_uses_sym(e, v->d->axis[v->k].var)) ||
             expr_uses_sym(e, v->d->axis[v->n].var))
@@ -127,10 +120,7 @@ static Def *new_def(const Product *v, const char *what, int rank, const int64_t 
     const Expr *dim[3];
     for (int i = 0; i < rank; i++)
         dim[i] = expr_i(ctx, dims[i]);
-    Def *d = def_new(ctx, str_f(ctx, "%s.%s", v->d->name, what), T_F32, rank, dim);
-    d->origin = v->d->origin;
-    d->loc = v->d->loc;
-    return d;
+    return def_beside(ctx, v->d, what, T_F32, rank, dim);
 }
 
 /* value[e] for e from 0. */
@@ -175,7 +165,7 @@ static const Expr *input_at(const Product *v, const Expr *t, const Expr *i, cons
 /* most[t, i]: the largest number of each row. */
 static Def *largest(const Product *v) {
     Ctx *ctx = v->lo->ctx;
-    Def *most = new_def(v, "most", 2, (int64_t[2]){v->rows / 2, 2});
+    Def *most = new_def(v, ".most", 2, (int64_t[2]){v->rows / 2, 2});
     const Expr *t = def_var(ctx, most, 0), *i = def_var(ctx, most, 1);
     const Expr *k = def_axis(ctx, most, str(ctx, "k"), AXIS_RED, v->d->axis[v->k].var->extent);
     most->combine = OP_MAX;
@@ -188,7 +178,7 @@ static Def *largest(const Product *v) {
 static Def *scales(const Product *v, const Def *most) {
     enum { EXPONENT = 0x7F800000 }; /* of an f32 */
     Ctx *ctx = v->lo->ctx;
-    Def *scale = new_def(v, "scale", 3, (int64_t[3]){v->rows / 2, 2, 2});
+    Def *scale = new_def(v, ".scale", 3, (int64_t[3]){v->rows / 2, 2, 2});
     const Expr *at[2] = {def_var(ctx, scale, 0), def_var(ctx, scale, 1)};
     const Expr *load = buf_load(ctx, most->buf, at), *zero = expr_flt(ctx, T_F32, 0);
     const Expr *bits = expr_op(ctx, OP_BITCAST, T_I32, 1, &load);
@@ -217,7 +207,7 @@ static const Expr *quarter_of_input(const Product *v, const Def *scale, const Ex
 /* in[e, t, k]: the first factors of the seven products. */
 static Def *transform_input(const Product *v, const Def *scale) {
     Ctx *ctx = v->lo->ctx;
-    Def *in = new_def(v, "in", 3, (int64_t[3]){PRODUCTS, v->rows / 2, v->nk / 2});
+    Def *in = new_def(v, ".in", 3, (int64_t[3]){PRODUCTS, v->rows / 2, v->nk / 2});
     const Expr *t = def_var(ctx, in, 1), *k = def_var(ctx, in, 2), *x[2][2];
     for (int i = 0; i < 4; i++)
         x[i / 2][i % 2] = quarter_of_input(v, scale, t, k, i / 2, i % 2);
@@ -316,7 +306,7 @@ static Buf *transform_weights(const Product *v) {
 /* mul[e, t, n] = add(k) in[e, t, k]*u[e, k, n]. */
 static Def *multiply(const Product *v, const Def *in, Buf *u) {
     Ctx *ctx = v->lo->ctx;
-    Def *mul = new_def(v, "mul", 3, (int64_t[3]){PRODUCTS, v->rows / 2, v->nn / 2});
+    Def *mul = new_def(v, ".mul", 3, (int64_t[3]){PRODUCTS, v->rows / 2, v->nn / 2});
     const Expr *e = def_var(ctx, mul, 0), *t = def_var(ctx, mul, 1), *n = def_var(ctx, mul, 2);
     const Expr *k = def_axis(ctx, mul, str(ctx, "k"), AXIS_RED, in->buf->dim[2]);
     const Expr *at[3] = {e, t, k}, *by[3] = {e, k, n};
@@ -412,7 +402,7 @@ typedef struct Made {
     Def *scale, *in;
 } Made;
 
-/* Do a and b read the same rows of the same tensor in the same way? a is rewritten, its axes are still there. */
+/* Do a and b read the same rows of the same tensor in the same way? a is rewritten already. */
 static bool same_input(const Product *a, const Product *b) {
     if (a->x->u.buf != b->x->u.buf || a->d->buf->rank != b->d->buf->rank || a->half != b->half ||
         a->nk != b->nk)
@@ -420,12 +410,10 @@ static bool same_input(const Product *a, const Product *b) {
     for (int i = 0; i < a->n; i++)
         if (a->d->axis[i].var->extent != b->d->axis[i].var->extent)
             return false;
-    for (int i = 0; i < a->x->nkid; i++) {
-        int axis = axis_of(a->d, a->x->kid[i]);
-        if (axis < 0 ? a->x->kid[i] != b->x->kid[i] || !expr_is_int(a->x->kid[i], NULL)
-                     : axis != axis_of(b->d, b->x->kid[i]))
+    for (int i = 0; i < a->x->nkid; i++)
+        if (a->xaxis[i] != b->xaxis[i] ||
+            (a->xaxis[i] < 0 && (a->x->kid[i] != b->x->kid[i] || !expr_is_int(a->x->kid[i], NULL))))
             return false;
-    }
     return true;
 }
 

@@ -61,13 +61,6 @@ typedef struct Window {
 
 /* ---- recognising -------------------------------------------------------------------------------- */
 
-static int axis_of(const Def *d, const Expr *e) {
-    for (int i = 0; i < d->naxis && e->op == OP_SYM; i++)
-        if (d->axis[i].var == e->u.sym)
-            return i;
-    return -1;
-}
-
 static bool is_red(const Def *d, int axis) {
     return axis >= 0 && d->axis[axis].kind == AXIS_RED;
 }
@@ -99,7 +92,7 @@ static bool match_input(Window *v) {
     v->xc = -1;
     for (int i = 0; i < v->x->nkid; i++) {
         const Expr *e = v->x->kid[i];
-        int a = axis_of(v->d, e);
+        int a = def_axis_of(v->d, e);
         if (is_red(v->d, a) && v->xc < 0) {
             v->xc = i;
             v->c = a;
@@ -124,7 +117,7 @@ static bool match_weights(Window *v) {
     for (int i = 0; i < 4; i++)
         dim[i] = -1;
     for (int i = 0; i < 4; i++) {
-        int a = axis_of(v->d, v->w->kid[i]);
+        int a = def_axis_of(v->d, v->w->kid[i]);
         int what = a == v->c ? 1 : a == v->side[0] ? 2 : a == v->side[1] ? 3 : a >= 0 ? 0 : -1;
         if (what < 0 || dim[what] >= 0 || b->dim[i] != v->d->axis[a].var->extent)
             return false;
@@ -231,13 +224,6 @@ static const Expr *square(Ctx *ctx, int rows, int n, const double (*matrix)[IN_M
     return chosen(ctx, side[1], rows, n, matrix, along);
 }
 
-static Def *new_def(const Window *v, const char *what, int rank, const Expr *const *dim) {
-    Def *d = def_new(v->lo->ctx, str_f(v->lo->ctx, "%s.%s", v->d->name, what), T_F32, rank, dim);
-    d->origin = v->d->origin;
-    d->loc = v->d->loc;
-    return d;
-}
-
 /* x[…] at place (i, j) of a tile, 0 outside: `corner` is where the tile starts, n counts the rest. */
 static const Expr *tile_element(const Window *v, const Expr *n, const Expr *c,
                                 const Expr *const corner[2], int i, int j) {
@@ -245,7 +231,7 @@ static const Expr *tile_element(const Window *v, const Expr *n, const Expr *c,
     const Expr *at[RANK_MAX], *inside = NULL;
     const int place[2] = {i, j};
     for (int k = v->x->nkid; k-- > 0;) {
-        int a = axis_of(v->d, v->x->kid[k]);
+        int a = def_axis_of(v->d, v->x->kid[k]);
         at[k] = expr_i(ctx, 0);
         if (k == v->xc) {
             at[k] = c;
@@ -267,7 +253,7 @@ static const Expr *tile_element(const Window *v, const Expr *n, const Expr *c,
 static const Expr *batch_count(const Window *v) {
     const Expr *n = expr_i(v->lo->ctx, 1);
     for (int i = 0; i < v->x->nkid; i++) {
-        int a = axis_of(v->d, v->x->kid[i]);
+        int a = def_axis_of(v->d, v->x->kid[i]);
         if (i != v->xc && a >= 0)
             n = expr_mul(v->lo->ctx, n, v->d->axis[a].var->extent);
     }
@@ -280,7 +266,7 @@ static Def *transform_input(const Window *v) {
     const Expr *per = expr_mul(ctx, v->tiles[0], v->tiles[1]);
     const Expr *dim[3] = {expr_i(ctx, v->f->in * v->f->in), expr_mul(ctx, batch_count(v), per),
                           v->d->axis[v->c].var->extent};
-    Def *in = new_def(v, "in", 3, dim);
+    Def *in = def_beside(ctx, v->d, ".in", T_F32, 3, dim);
     const Expr *e = def_var(ctx, in, 0), *t = def_var(ctx, in, 1);
     const Expr *width = expr_i(ctx, v->f->in), *step = expr_i(ctx, v->f->out);
     const Expr *side[2] = {expr_fdiv(ctx, e, width), expr_mod(ctx, e, width)};
@@ -341,7 +327,7 @@ static Buf *transform_weights(const Window *v) {
 static Def *multiply(const Window *v, const Def *in, Buf *u) {
     Ctx *ctx = v->lo->ctx;
     const Expr *dim[3] = {in->buf->dim[0], in->buf->dim[1], u->dim[2]};
-    Def *mul = new_def(v, "mul", 3, dim);
+    Def *mul = def_beside(ctx, v->d, ".mul", T_F32, 3, dim);
     const Expr *e = def_var(ctx, mul, 0), *t = def_var(ctx, mul, 1), *m = def_var(ctx, mul, 2);
     const Expr *c = def_axis(ctx, mul, str(ctx, "c"), AXIS_RED, in->buf->dim[2]);
     const Expr *at[3] = {e, t, c}, *by[3] = {e, c, m};
@@ -357,7 +343,7 @@ static void transform_output(const Window *v, const Def *mul) {
     const Expr *n = expr_i(ctx, 0), *element[IN_MAX][IN_MAX], *side[2], *tile[2];
     const Expr *step = expr_i(ctx, v->f->out);
     for (int i = 0; i < v->x->nkid; i++) {
-        int a = axis_of(d, v->x->kid[i]);
+        int a = def_axis_of(d, v->x->kid[i]);
         if (i != v->xc && a >= 0)
             n = expr_add(ctx, expr_mul(ctx, n, d->axis[a].var->extent), def_var(ctx, d, a));
     }

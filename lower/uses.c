@@ -84,6 +84,21 @@ void def_loads(Ctx *ctx, const Def *d, void (*fn)(void *data, Buf *b), void *dat
     def_exprs(d, load_expr, &w);
 }
 
+int def_axis_of(const Def *d, const Expr *e) {
+    for (int i = 0; i < d->naxis && e->op == OP_SYM; i++)
+        if (d->axis[i].var == e->u.sym)
+            return i;
+    return -1;
+}
+
+Def *def_beside(Ctx *ctx, const Def *of, const char *suffix, Dtype type, int rank,
+                const Expr *const *dim) {
+    Def *d = def_new(ctx, str_f(ctx, "%s%s", of->name, suffix), type, rank, dim);
+    d->origin = of->origin;
+    d->loc = of->loc;
+    return d;
+}
+
 typedef struct Reading {
     const Buf *buf;
     bool found;
@@ -200,6 +215,13 @@ double buf_volume(Ctx *ctx, const Buf *b) {
 
 double buf_bytes(Ctx *ctx, const Buf *b) {
     return buf_volume(ctx, b) * type_bytes(type_dtype(b->type));
+}
+
+int block_index(const Block *b, const Item *it) {
+    int i = b->items.len - 1;
+    while (i >= 0 && b->items.at[i] != it)
+        i--;
+    return i;
 }
 
 void block_insert(Ctx *ctx, Block *b, int at, Def *d) {

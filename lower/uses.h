@@ -33,6 +33,11 @@ const Place *uses_place(const Uses *u, const Def *d);
 void uses_reader_add(Uses *u, const Buf *b, Def *d);
 void uses_reader_drop(Uses *u, const Buf *b, const Def *d);
 
+/* Which axis of d is e, a symbol alone? -1: none. */
+int def_axis_of(const Def *d, const Expr *e);
+/* A Def with a name and a buffer of its own and the node and the place in the source of another. */
+Def *def_beside(Ctx *ctx, const Def *of, const char *suffix, Dtype type, int rank,
+                const Expr *const *dim);
 /* Calls fn for every expression of the Def (value, when, init, at). */
 void def_exprs(const Def *d, void (*fn)(void *data, const Expr *e), void *data);
 /* Rewrites every expression of the Def. */
@@ -48,6 +53,8 @@ void expr_loads(Ctx *ctx, const Expr *e, void (*fn)(void *data, Buf *b), void *d
  * one, as a reduction would ask for them, they do not. */
 bool def_has_cases(Ctx *ctx, const Def *d);
 
+/* Where the item stands in the block; -1: elsewhere. */
+int block_index(const Block *b, const Item *it);
 /* Puts d before the item at position `at`. */
 void block_insert(Ctx *ctx, Block *b, int at, Def *d);
 
