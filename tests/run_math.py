@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Our own exp, log, tanh, erf and sigmoid: the error in units in the last place, and the same bits on every target.
+"""Our own exp, log, tanh, erf, sigmoid and sin to atanh: their errors in units of the last place,
+and the same bits on every target.
 
-usage: LCC=build/lcc tests/run_math.py [quick|normal|full] [-k exp|log|tanh|erf|sigmoid]
+usage: LCC=build/lcc tests/run_math.py [quick|normal|full] [-k NAME]
 
 Floats of every exponent, evenly spread over their bits, 4 or 64 million of them; `full`: every float there is,
 by scalars and by vectors of 4, 8 and 16, on every target of this machine (generated/math_all.c; two threads).
@@ -43,7 +44,11 @@ def sigmoid(x):
 
 # Units in the last place; of which exponent at least (a sigmoid that is no normal number may be 0).
 BOUNDS = {"Exp": (np.exp, 1.0, -149), "Tanh": (np.tanh, 1.0, -149), "Erf": (erf, 1.0, -149),
-          "Log": (np.log, 1.0, -149), "Sigmoid": (sigmoid, 2.9, -126)}
+          "Log": (np.log, 1.0, -149), "Sigmoid": (sigmoid, 2.9, -126),
+          **{name: (function, 0.51, -149) for name, function in
+             {"Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin, "Acos": np.arccos, "Atan": np.arctan,
+              "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh,
+              "Atanh": np.arctanh}.items()}}
 # Where `full` found the largest errors: part of every run.
 WORST = {"Log": [0.7071, 1.4142, 1e-40, 0.0, 1.0], "Exp": [70.37191009521484, -5.160946846008301], "Tanh": [7.964386940002441], "Erf": [0.3751140534877777], "Sigmoid": [-16.6932]}
 
@@ -72,7 +77,8 @@ def check(op, parts):
     for part in range(parts):
         bits = np.arange(SIZE, dtype=np.uint32) * np.uint32(4096) + np.uint32(part * (4096 // parts))
         x = bits.view(np.float32)
-        x[:len(WORST[op])] = WORST[op]
+        worst_at = WORST.get(op, [])
+        x[:len(worst_at)] = worst_at
         y = [m.run([x])[0] for m in models]
         with np.errstate(all="ignore"):
             e = error(y[0], exact(x.astype(np.float64)), least)

@@ -1,56 +1,59 @@
 /* codegen/c/math.c — elementary functions of our own on f32, one formula for scalars and vectors, without
- * contraction: the same bits on every machine, within 1 ULP for every input (sigmoid: 2.9).
+ * contraction: the same bits on every machine, within 1 ULP for every input (sigmoid: 2.9);
+ * the others: math_wide.c.
  *
  *   exp(a) = 2^n * e^r with n = rint(a / ln 2), |r| <= ln 2 / 2; n is the low bits of a/ln 2 + 1.5 * 2^23 */
-#include "codegen/c/vector.h"
+#include "codegen/c/math.h"
 
 #include <math.h>
 
-typedef struct Math {
-    Printer *p;
-    Text body;
-    Map *names;
-    int lanes;
-} Math;
+Math math_new(Printer *p, int lanes) {
+    return (Math){p, text_new(p->ctx), map_new(p->ctx), lanes};
+}
 
 static Type math_type(const Math *m, Dtype t) {
     return m->lanes > 1 ? TYPE_VEC(t, m->lanes) : (Type)t;
 }
 
-static Str math_ctype(const Math *m, Dtype t) {
+Str math_ctype(const Math *m, Dtype t) {
     return m->lanes > 1 ? vector_type(m->p, t, m->lanes) : str(m->p->ctx, type_c(t));
 }
 
-static const Expr *number(const Math *m, Dtype t, double v) {
+const Expr *math_number(const Math *m, Dtype t, double v) {
     const Expr *c = expr_const(m->p->ctx, t, v);
     return m->lanes > 1 ? expr_bcast(m->p->ctx, c, m->lanes) : c;
 }
 
-static const Expr *op2(const Math *m, Op op, const Expr *a, const Expr *b) {
+const Expr *math_op1(const Math *m, Op op, const Expr *a) {
+    return expr_op(m->p->ctx, op, a->type, 1, &a);
+}
+
+const Expr *math_op2(const Math *m, Op op, const Expr *a, const Expr *b) {
     const Expr *kid[2] = {a, b};
     return expr_op(m->p->ctx, op, a->type, 2, kid);
 }
 
-static const Expr *with_f32(const Math *m, Op op, const Expr *a, double v) {
-    return op2(m, op, a, number(m, T_F32, v));
+const Expr *math_with(const Math *m, Op op, const Expr *a, double v) {
+    return math_op2(m, op, a, math_number(m, type_dtype(a->type), v));
 }
 
-static const Expr *with_i32(const Math *m, Op op, const Expr *a, int32_t v) {
-    return op2(m, op, a, number(m, T_I32, v));
+const Expr *math_compare(const Math *m, Op op, const Expr *a, const Expr *b) {
+    const Expr *kid[2] = {a, b};
+    return expr_op(m->p->ctx, op, math_type(m, T_BOOL), 2, kid);
 }
 
-static const Expr *bits_as(const Math *m, Dtype t, const Expr *a) {
+const Expr *math_bits(const Math *m, Dtype t, const Expr *a) {
     return expr_op(m->p->ctx, OP_BITCAST, math_type(m, t), 1, &a);
 }
 
-static const Expr *variable(Math *m, Dtype t, const char *name) {
+const Expr *math_variable(Math *m, Dtype t, const char *name) {
     Sym *s = sym_new(m->p->ctx, SYM_LET, str(m->p->ctx, name), INT64_MIN, INT64_MAX);
     s->type = math_type(m, t);
     map_put(m->names, s, (void *)(uintptr_t)s->name);
     return expr_sym(m->p->ctx, s);
 }
 
-static void line(Math *m, const char *start, const Expr *e) {
+void math_line(Math *m, const char *start, const Expr *e) {
     Printer inner = *m->p;
     inner.names = m->names;
     inner.plain = map_new(m->p->ctx);
@@ -60,32 +63,27 @@ static void line(Math *m, const char *start, const Expr *e) {
     text_s(&m->body, ";\n");
 }
 
-/* `const T name = e;` and the name from then on. */
-static const Expr *let(Math *m, const char *name, const Expr *e) {
+const Expr *math_let(Math *m, const char *name, const Expr *e) {
     Dtype t = type_dtype(e->type);
-    line(m, str_f(m->p->ctx, "const %s %s =", math_ctype(m, t), name), e);
-    return variable(m, t, name);
+    math_line(m, str_f(m->p->ctx, "const %s %s =", math_ctype(m, t), name), e);
+    return math_variable(m, t, name);
 }
 
 #define TO_INT                                                                                     \
     12582912.0 /* 1.5 * 2^23: adding it rounds to an integer, which is then in the low bits */
 #define TO_INT_BITS 0x4b400000
 
-static const Expr *op1(const Math *m, Op op, const Expr *a) {
-    return expr_op(m->p->ctx, op, a->type, 1, &a);
-}
-
 /* a + b*c where b*c is exact: by one instruction where there is one, the bits are the same. */
 static const Expr *with_product(const Math *m, const Expr *a, const Expr *b, const Expr *c) {
     const Expr *kid[3] = {b, c, a};
     if (m->lanes > 1 && m->p->mach->fma && register_bits(m->p, 4 * m->lanes))
         return expr_op(m->p->ctx, OP_FMA, a->type, 3, kid);
-    return op2(m, OP_ADD, a, op2(m, OP_MUL, b, c));
+    return math_op2(m, OP_ADD, a, math_op2(m, OP_MUL, b, c));
 }
 
 /* 2^n for -127 < n < 128 */
 static const Expr *power_of_two(const Math *m, const Expr *n) {
-    return bits_as(m, T_F32, with_i32(m, OP_SHL, with_i32(m, OP_ADD, n, 127), 23));
+    return math_bits(m, T_F32, math_with(m, OP_SHL, math_with(m, OP_ADD, n, 127), 23));
 }
 
 /* Beyond the bounds the two scalings overflow or vanish as they should. Both factors are 0 from the lower one on:
@@ -93,46 +91,41 @@ static const Expr *power_of_two(const Math *m, const Expr *n) {
 static const Expr *formula_exp(Math *m, const Expr *a) {
     static const double c[] = {1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3,
                                4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1};
-    const Expr *x = let(m, "x", op2(m, OP_MIN, number(m, T_F32, 89), a));
-    x = let(m, "y", op2(m, OP_MAX, number(m, T_F32, -176), x));
+    const Expr *x = math_let(m, "x", math_op2(m, OP_MIN, math_number(m, T_F32, 89), a));
+    x = math_let(m, "y", math_op2(m, OP_MAX, math_number(m, T_F32, -176), x));
     const char *bits = m->lanes > 1 ? register_bits(m->p, 4 * m->lanes) : NULL;
     bool scales = bits && has_bit_masks(m->p);
-    const Expr *t = with_f32(m, OP_MUL, x, 1.44269504);
-    t = scales ? op1(m, OP_RINT, t) : let(m, "t", with_f32(m, OP_ADD, t, TO_INT));
-    const Expr *n = let(m, "n", scales ? t : with_f32(m, OP_SUB, t, TO_INT));
+    const Expr *t = math_with(m, OP_MUL, x, 1.44269504);
+    t = scales ? math_op1(m, OP_RINT, t) : math_let(m, "t", math_with(m, OP_ADD, t, TO_INT));
+    const Expr *n = math_let(m, "n", scales ? t : math_with(m, OP_SUB, t, TO_INT));
     const Expr *high =
-        let(m, "high", with_product(m, x, n, number(m, T_F32, -0.693359375))); /* exact */
-    const Expr *low = let(m, "low", with_f32(m, OP_MUL, n, 2.12194440e-4));
-    const Expr *r = let(m, "r", op2(m, OP_ADD, high, low));
-    const Expr *rr = let(m, "rr", op2(m, OP_MUL, r, r)), *p = NULL;
+        math_let(m, "high", with_product(m, x, n, math_number(m, T_F32, -0.693359375))); /* exact */
+    const Expr *low = math_let(m, "low", math_with(m, OP_MUL, n, 2.12194440e-4));
+    const Expr *r = math_let(m, "r", math_op2(m, OP_ADD, high, low));
+    const Expr *rr = math_let(m, "rr", math_op2(m, OP_MUL, r, r)), *p = NULL;
     for (int i = 0; i < 6; i += 2) { /* in pairs: less of a chain */
-        const Expr *pair = with_f32(m, OP_ADD, with_f32(m, OP_MUL, r, c[i]), c[i + 1]);
-        p = p ? op2(m, OP_ADD, op2(m, OP_MUL, p, rr), pair) : pair;
+        const Expr *pair = math_with(m, OP_ADD, math_with(m, OP_MUL, r, c[i]), c[i + 1]);
+        p = p ? math_op2(m, OP_ADD, math_op2(m, OP_MUL, p, rr), pair) : pair;
     }
     /* r is rounded: in the sum its parts stand instead, or the result is up to 1.004 ULP off. */
-    const Expr *sum = op2(m, OP_ADD, op2(m, OP_MUL, let(m, "p", p), rr), low);
-    sum = op2(m, OP_ADD, sum, high);
-    const Expr *y = let(m, "e", with_f32(m, OP_ADD, sum, 1));
+    const Expr *sum = math_op2(m, OP_ADD, math_op2(m, OP_MUL, math_let(m, "p", p), rr), low);
+    sum = math_op2(m, OP_ADD, sum, high);
+    const Expr *y = math_let(m, "e", math_with(m, OP_ADD, sum, 1));
     if (scales) { /* e * 2^n, rounded once, as below */
         need_intrinsics(m->p);
         text_f(&m->body, "    const %s s = _mm%s_scalef_ps(e, n);\n", math_ctype(m, T_F32), bits);
-        return variable(m, T_F32, "s");
+        return math_variable(m, T_F32, "s");
     }
-    const Expr *i = let(m, "i", with_i32(m, OP_SUB, bits_as(m, T_I32, t), TO_INT_BITS));
-    const Expr *half = let(m, "h", with_i32(m, OP_SHR, i, 1));
-    y = op2(m, OP_MUL, y, power_of_two(m, half));
-    return op2(m, OP_MUL, y, power_of_two(m, op2(m, OP_SUB, i, half)));
+    const Expr *i = math_let(m, "i", math_with(m, OP_SUB, math_bits(m, T_I32, t), TO_INT_BITS));
+    const Expr *half = math_let(m, "h", math_with(m, OP_SHR, i, 1));
+    y = math_op2(m, OP_MUL, y, power_of_two(m, half));
+    return math_op2(m, OP_MUL, y, power_of_two(m, math_op2(m, OP_SUB, i, half)));
 }
 
 /* ---- the natural logarithm ------------------------------------------------------------------------ */
 
 #define ROOT_HALF 0x3f3504f3 /* sqrt(1/2) */
 #define ONE_BITS 0x3f800000
-
-static const Expr *less(const Math *m, const Expr *a, const Expr *b) {
-    const Expr *kid[2] = {a, b};
-    return expr_op(m->p->ctx, OP_LT, math_type(m, T_BOOL), 2, kid);
-}
 
 /* a = 2^n * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)): n ln 2 + f - f*f/2 + f^3 p(f). The sum of its two largest
  * parts is exact, the rest in `t`. */
@@ -141,32 +134,36 @@ static const Expr *formula_log(Math *m, const Expr *a) {
                                -0.1240558922, 0.1421955228,  -0.1666799635,
                                0.2000211924,  -0.2500000894, 0.3333331347};
     Ctx *ctx = m->p->ctx;
-    const Expr *zero = number(m, T_F32, 0);
-    const Expr *tiny = let(m, "tiny", less(m, a, number(m, T_F32, 0x1p-126)));
-    const Expr *x = let(m, "x", expr_select(ctx, tiny, with_f32(m, OP_MUL, a, 0x1p23), a));
-    const Expr *i = let(m, "i", with_i32(m, OP_ADD, bits_as(m, T_I32, x), ONE_BITS - ROOT_HALF));
-    const Expr *n = with_i32(m, OP_ADD, with_i32(m, OP_SHR, i, 23), TO_INT_BITS);
-    n = let(m, "k", with_f32(m, OP_SUB, bits_as(m, T_F32, n), TO_INT));
-    const Expr *bias = expr_select(ctx, tiny, number(m, T_F32, 150), number(m, T_F32, 127));
-    n = let(m, "n", op2(m, OP_SUB, n, bias));
-    const Expr *part = with_i32(m, OP_ADD, with_i32(m, OP_BAND, i, 0x7fffff), ROOT_HALF);
-    const Expr *f = let(m, "f", with_f32(m, OP_SUB, bits_as(m, T_F32, part), 1));
-    const Expr *ff = let(m, "ff", op2(m, OP_MUL, f, f)), *p = number(m, T_F32, c[0]);
+    const Expr *zero = math_number(m, T_F32, 0);
+    const Expr *tiny =
+        math_let(m, "tiny", math_compare(m, OP_LT, a, math_number(m, T_F32, 0x1p-126)));
+    const Expr *x = math_let(m, "x", expr_select(ctx, tiny, math_with(m, OP_MUL, a, 0x1p23), a));
+    const Expr *i =
+        math_let(m, "i", math_with(m, OP_ADD, math_bits(m, T_I32, x), ONE_BITS - ROOT_HALF));
+    const Expr *n = math_with(m, OP_ADD, math_with(m, OP_SHR, i, 23), TO_INT_BITS);
+    n = math_let(m, "k", math_with(m, OP_SUB, math_bits(m, T_F32, n), TO_INT));
+    const Expr *bias =
+        expr_select(ctx, tiny, math_number(m, T_F32, 150), math_number(m, T_F32, 127));
+    n = math_let(m, "n", math_op2(m, OP_SUB, n, bias));
+    const Expr *part = math_with(m, OP_ADD, math_with(m, OP_BAND, i, 0x7fffff), ROOT_HALF);
+    const Expr *f = math_let(m, "f", math_with(m, OP_SUB, math_bits(m, T_F32, part), 1));
+    const Expr *ff = math_let(m, "ff", math_op2(m, OP_MUL, f, f)), *p = math_number(m, T_F32, c[0]);
     for (int k = 1; k < 9; k += 2) { /* in pairs: less of a chain */
-        const Expr *pair = with_f32(m, OP_ADD, with_f32(m, OP_MUL, f, c[k]), c[k + 1]);
-        p = let(m, str_f(ctx, "p%d", k), op2(m, OP_ADD, op2(m, OP_MUL, p, ff), pair));
+        const Expr *pair = math_with(m, OP_ADD, math_with(m, OP_MUL, f, c[k]), c[k + 1]);
+        p = math_let(m, str_f(ctx, "p%d", k),
+                     math_op2(m, OP_ADD, math_op2(m, OP_MUL, p, ff), pair));
     }
-    const Expr *cube = op2(m, OP_MUL, op2(m, OP_MUL, f, ff), p);
-    const Expr *high = let(m, "high", with_f32(m, OP_MUL, n, 0.693359375)); /* exact */
-    const Expr *s = let(m, "s", op2(m, OP_ADD, high, f));
-    const Expr *t = let(m, "t", op2(m, OP_SUB, f, op2(m, OP_SUB, s, high)));
-    const Expr *low = op2(m, OP_ADD, t, with_f32(m, OP_MUL, n, -2.12194440e-4));
-    low = op2(m, OP_ADD, op2(m, OP_SUB, cube, with_f32(m, OP_MUL, ff, 0.5)), low);
-    const Expr *y = let(m, "y", op2(m, OP_ADD, s, low));
-    const Expr *none =
-        expr_select(ctx, less(m, a, zero), number(m, T_F32, NAN), number(m, T_F32, -INFINITY));
-    y = expr_select(ctx, less(m, zero, a), y, none);
-    return expr_select(ctx, less(m, a, number(m, T_F32, INFINITY)), y, a);
+    const Expr *cube = math_op2(m, OP_MUL, math_op2(m, OP_MUL, f, ff), p);
+    const Expr *high = math_let(m, "high", math_with(m, OP_MUL, n, 0.693359375)); /* exact */
+    const Expr *s = math_let(m, "s", math_op2(m, OP_ADD, high, f));
+    const Expr *t = math_let(m, "t", math_op2(m, OP_SUB, f, math_op2(m, OP_SUB, s, high)));
+    const Expr *low = math_op2(m, OP_ADD, t, math_with(m, OP_MUL, n, -2.12194440e-4));
+    low = math_op2(m, OP_ADD, math_op2(m, OP_SUB, cube, math_with(m, OP_MUL, ff, 0.5)), low);
+    const Expr *y = math_let(m, "y", math_op2(m, OP_ADD, s, low));
+    const Expr *none = expr_select(ctx, math_compare(m, OP_LT, a, zero), math_number(m, T_F32, NAN),
+                                   math_number(m, T_F32, -INFINITY));
+    y = expr_select(ctx, math_compare(m, OP_LT, zero, a), y, none);
+    return expr_select(ctx, math_compare(m, OP_LT, a, math_number(m, T_F32, INFINITY)), y, a);
 }
 
 /* ---- odd functions that end at 1, by pieces ---------------------------------------------------- */
@@ -248,8 +245,8 @@ static Str pieces_table(Math *m, const Pieces *f) {
 
 /* `k`: the place in a row of a table, the low bits of f. */
 static void let_place(Math *m, const Expr *f) {
-    const Expr *i = bits_as(m, T_I32, f);
-    let(m, "k", m->lanes > 1 ? i : with_i32(m, OP_BAND, i, PIECES - 1));
+    const Expr *i = math_bits(m, T_I32, f);
+    math_let(m, "k", m->lanes > 1 ? i : math_with(m, OP_BAND, i, PIECES - 1));
 }
 
 /* One row of the table at the pieces of all lanes; it repeats after `period`. */
@@ -260,32 +257,33 @@ static const Expr *piece(Math *m, Str table, int row, int period, const char *na
                                  vec_arg(m->p, T_I32, m->lanes, "k"))
                          : str_f(ctx, "%s[k]", value);
     text_f(&m->body, "    const %s %s = %s;\n", math_ctype(m, T_F32), name, value);
-    return variable(m, T_F32, name);
+    return math_variable(m, T_F32, name);
 }
 
 static const Expr *formula_pieces(Math *m, const Expr *a, const Pieces *f) {
     Ctx *ctx = m->p->ctx;
     Str table = pieces_table(m, f);
-    const Expr *t = let(m, "t", op1(m, OP_ABS, a));
-    const Expr *u = let(m, "u", op2(m, OP_MIN, number(m, T_F32, f->top), t));
-    const Expr *v = let(m, "v", op2(m, OP_MAX, number(m, T_F32, f->width), u));
+    const Expr *t = math_let(m, "t", math_op1(m, OP_ABS, a));
+    const Expr *u = math_let(m, "u", math_op2(m, OP_MIN, math_number(m, T_F32, f->top), t));
+    const Expr *v = math_let(m, "v", math_op2(m, OP_MAX, math_number(m, T_F32, f->width), u));
     if (PIECES * f->width < f->top)
-        v = let(m, "w", op2(m, OP_MIN, number(m, T_F32, PIECES * f->width), v));
-    const Expr *q = with_f32(m, OP_MUL, v, 1 / f->width);
-    q = let(m, "q", with_f32(m, OP_ADD, q, TO_INT));
+        v = math_let(m, "w", math_op2(m, OP_MIN, math_number(m, T_F32, PIECES * f->width), v));
+    const Expr *q = math_with(m, OP_MUL, v, 1 / f->width);
+    q = math_let(m, "q", math_with(m, OP_ADD, q, TO_INT));
     let_place(m, q);
-    const Expr *r = let(m, "r", op2(m, OP_SUB, u, piece(m, table, 0, PIECES, "x")));
-    const Expr *first = let(m, "f", less(m, q, number(m, T_F32, TO_INT + 2)));
-    const Expr *s = let(m, "s", expr_select(ctx, first, op2(m, OP_MUL, u, u), r));
+    const Expr *r = math_let(m, "r", math_op2(m, OP_SUB, u, piece(m, table, 0, PIECES, "x")));
+    const Expr *first =
+        math_let(m, "f", math_compare(m, OP_LT, q, math_number(m, T_F32, TO_INT + 2)));
+    const Expr *s = math_let(m, "s", expr_select(ctx, first, math_op2(m, OP_MUL, u, u), r));
     const Expr *p = piece(m, table, f->rows - 1, PIECES, "c");
     for (int i = f->rows - 2; i > 1; i--) {
         const Expr *c = piece(m, table, i, PIECES, str_f(ctx, "c%d", i));
-        p = let(m, str_f(ctx, "p%d", i), op2(m, OP_ADD, op2(m, OP_MUL, p, s), c));
+        p = math_let(m, str_f(ctx, "p%d", i), math_op2(m, OP_ADD, math_op2(m, OP_MUL, p, s), c));
     }
     const Expr *base = expr_select(ctx, first, u, piece(m, table, 1, PIECES, "b"));
-    const Expr *y = let(m, "y", op2(m, OP_ADD, base, op2(m, OP_MUL, p, r)));
-    const Expr *sign = with_i32(m, OP_BAND, bits_as(m, T_I32, a), INT32_MIN);
-    return bits_as(m, T_F32, op2(m, OP_BOR, bits_as(m, T_I32, y), sign));
+    const Expr *y = math_let(m, "y", math_op2(m, OP_ADD, base, math_op2(m, OP_MUL, p, r)));
+    const Expr *sign = math_with(m, OP_BAND, math_bits(m, T_I32, a), INT32_MIN);
+    return math_bits(m, T_F32, math_op2(m, OP_BOR, math_bits(m, T_I32, y), sign));
 }
 
 static const Expr *formula_erf(Math *m, const Expr *a) {
@@ -310,22 +308,24 @@ static const double POWER_TABLE[1][PIECES] = {
  * result, by then no normal number, is 0. At most 2.88 ULP where it is one. */
 static const Expr *formula_sigmoid(Math *m, const Expr *a) {
     const Pieces powers = {"power", 0, 0, 1, POWER_TABLE};
-    const Expr *x = let(m, "x", op2(m, OP_MIN, number(m, T_F32, 87.3), a));
-    x = let(m, "y", op2(m, OP_MAX, number(m, T_F32, -89), x));
-    const Expr *t = with_f32(m, OP_MUL, x, -1.44269504);
-    t = let(m, "t", with_f32(m, OP_ADD, t, TO_EIGHTHS));
+    const Expr *x = math_let(m, "x", math_op2(m, OP_MIN, math_number(m, T_F32, 87.3), a));
+    x = math_let(m, "y", math_op2(m, OP_MAX, math_number(m, T_F32, -89), x));
+    const Expr *t = math_with(m, OP_MUL, x, -1.44269504);
+    t = math_let(m, "t", math_with(m, OP_ADD, t, TO_EIGHTHS));
     let_place(m, t);
-    const Expr *n = let(m, "n", with_f32(m, OP_SUB, t, TO_EIGHTHS));
-    const Expr *high = with_product(m, x, n, number(m, T_F32, 0.693359375)); /* exact */
-    const Expr *r = let(m, "r", op2(m, OP_ADD, high, with_f32(m, OP_MUL, n, -2.12194440e-4)));
-    const Expr *p = op2(m, OP_SUB, number(m, T_F32, 0.50006469), with_f32(m, OP_MUL, r, 1.0 / 6));
-    const Expr *s = op2(m, OP_SUB, op2(m, OP_MUL, p, op2(m, OP_MUL, r, r)), r);
+    const Expr *n = math_let(m, "n", math_with(m, OP_SUB, t, TO_EIGHTHS));
+    const Expr *high = with_product(m, x, n, math_number(m, T_F32, 0.693359375)); /* exact */
+    const Expr *r =
+        math_let(m, "r", math_op2(m, OP_ADD, high, math_with(m, OP_MUL, n, -2.12194440e-4)));
+    const Expr *p =
+        math_op2(m, OP_SUB, math_number(m, T_F32, 0.50006469), math_with(m, OP_MUL, r, 1.0 / 6));
+    const Expr *s = math_op2(m, OP_SUB, math_op2(m, OP_MUL, p, math_op2(m, OP_MUL, r, r)), r);
     const Expr *w = piece(m, pieces_table(m, &powers), 0, STEPS, "w");
-    const Expr *e = let(m, "e", op2(m, OP_ADD, w, op2(m, OP_MUL, w, s)));
-    const Expr *bits = with_i32(m, OP_BAND, bits_as(m, T_I32, t), -STEPS);
-    const Expr *scale = bits_as(m, T_F32, with_i32(m, OP_SHL, bits, 20));
-    const Expr *one = number(m, T_F32, 1);
-    return op2(m, OP_DIV, one, let(m, "d", with_product(m, one, e, scale)));
+    const Expr *e = math_let(m, "e", math_op2(m, OP_ADD, w, math_op2(m, OP_MUL, w, s)));
+    const Expr *bits = math_with(m, OP_BAND, math_bits(m, T_I32, t), -STEPS);
+    const Expr *scale = math_bits(m, T_F32, math_with(m, OP_SHL, bits, 20));
+    const Expr *one = math_number(m, T_F32, 1);
+    return math_op2(m, OP_DIV, one, math_let(m, "d", with_product(m, one, e, scale)));
 }
 
 static const struct {
@@ -343,8 +343,8 @@ Str math_function(Printer *p, Op op, int lanes) {
     while (f < sizeof FORMULAS / sizeof *FORMULAS && FORMULAS[f].op != op)
         f++;
     if (f == sizeof FORMULAS / sizeof *FORMULAS)
-        return NULL;
-    Math m = {p, text_new(p->ctx), map_new(p->ctx), lanes};
+        return math_wide(p, op, lanes);
+    Math m = math_new(p, lanes);
     Str name = str_f(p->ctx, lanes > 1 ? "lcc_%s_f32x%d" : "lcc_%s_f32", FORMULAS[f].name, lanes);
     if (paste_has(p->paste, name))
         return name;
@@ -353,7 +353,7 @@ Str math_function(Printer *p, Op op, int lanes) {
         vec_param(p, &params, &m.body, T_F32, lanes, "a");
     else
         text_s(&params, "float a");
-    line(&m, "return", FORMULAS[f].formula(&m, variable(&m, T_F32, "a")));
+    math_line(&m, "return", FORMULAS[f].formula(&m, math_variable(&m, T_F32, "a")));
     if (lanes > 1)
         helper_add_long(p, name, vector_type(p, T_F32, lanes), str(p->ctx, params.at), &m.body);
     else

@@ -19,21 +19,23 @@ typedef struct Found {
     int32_t differs;     /* which version does, -1: none */
 } Found;
 
-static double exact(int op, double x) {
-    return op == 0   ? exp(x)
-           : op == 1 ? tanh(x)
-           : op == 2 ? erf(x)
-           : op == 3 ? log(x)
-                     : 1 / (1 + exp(-x));
+static double sigmoid(double x) {
+    return 1 / (1 + exp(-x));
 }
 
-static long double exact_long(int op, long double x) {
-    return op == 0   ? expl(x)
-           : op == 1 ? tanhl(x)
-           : op == 2 ? erfl(x)
-           : op == 3 ? logl(x)
-                     : 1 / (1 + expl(-x));
+static long double sigmoidl(long double x) {
+    return 1 / (1 + expl(-x));
 }
+
+/* In the order of BOUNDS in run_math.py. */
+#define EACH(F)                                                                                    \
+    F(exp), F(tanh), F(erf), F(log), F(sigmoid), F(sin), F(cos), F(tan), F(asin), F(acos),         \
+        F(atan), F(sinh), F(cosh), F(asinh), F(acosh), F(atanh)
+#define IN_DOUBLE(f) f
+#define IN_LONG(f) f##l
+
+static double (*const EXACT[])(double) = {EACH(IN_DOUBLE)};
+static long double (*const EXACT_LONG[])(long double) = {EACH(IN_LONG)};
 
 static uint32_t bits_of(float x) {
     uint32_t b;
@@ -86,13 +88,13 @@ void all_part(int op, int least, Run *const *run, const int32_t *width, int vers
                 differ(f, x, y, z, v);
         }
         for (int i = 0; i < BLOCK; i++) {
-            double want = exact(op, (double)x[i]), e = error(y[i], want, least);
+            double want = EXACT[op]((double)x[i]), e = error(y[i], want, least);
             if (e > f->worst) {
                 f->worst = e;
                 f->at = bits_of(x[i]);
             }
             if (bits_of(x[i]) % STRIDE == 0 && isfinite(want)) {
-                double by = (double)(fabsl((long double)want - exact_long(op, (long double)x[i])) /
+                double by = (double)(fabsl((long double)want - EXACT_LONG[op]((long double)x[i])) /
                                      (long double)unit(want, least));
                 f->worst_reference = fmax(f->worst_reference, by);
             }
