@@ -365,6 +365,17 @@ static bool is_input(const Program *prog, const Buf *b) {
     return false;
 }
 
+/* Does it only stand for what a function is given? */
+static bool is_formal(const Parse *p, const Buf *b) {
+    for (int i = 0; p->file && i < p->file->kernels.len; i++) {
+        const Kernel *k = p->file->kernels.at[i];
+        for (int j = 0; k->func && j < k->func->params.len; j++)
+            if (k->func->params.at[j] == b)
+                return true;
+    }
+    return false;
+}
+
 bool take_tables(Parse *p, Program *prog) {
     prog->blank = p->blank;
     for (int i = 0; i < p->syms.len; i++)
@@ -374,7 +385,8 @@ bool take_tables(Parse *p, Program *prog) {
         if (p->order.at[i]->space == SPACE_CONST)
             vec_push(p->ctx, &prog->consts, p->order.at[i]);
     for (int i = 0; i < p->order.len; i++)
-        if (p->order.at[i]->space == SPACE_INPUT && !is_input(prog, p->order.at[i]))
+        if (p->order.at[i]->space == SPACE_INPUT && !is_input(prog, p->order.at[i]) &&
+            !is_formal(p, p->order.at[i]))
             return lex_error(&p->lex, "'%s' is an input, but no `in` line names it",
                              p->order.at[i]->name);
     return true;

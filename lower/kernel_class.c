@@ -325,6 +325,14 @@ static void choose_rows(Ctx *ctx, Roles *r, const Loads *loads, bool beside) {
     }
 }
 
+/* The Def of the kernel that copies the lanes' operand for the sum alone. */
+static void choose_panel(Ctx *ctx, const Kernel *k, Roles *r) {
+    for (int i = 0; i < k->defs.len && r->lanes_load; i++)
+        if (k->defs.at[i]->buf == r->lanes_load->u.buf && !def_is_reduction(k->defs.at[i]) &&
+            k->defs.at[i]->value->op == OP_LOAD)
+            vec_push(ctx, &r->panels, k->defs.at[i]);
+}
+
 /* The window of the rows' operand: which output axes meet which RED axis in one of its indices, and the steps. */
 static void choose_window(Ctx *ctx, Roles *r) {
     const Def *d = r->acc;
@@ -508,6 +516,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
                 choose_rows(ctx, r, &loads, true);
             if (r->m >= 0 && r->kind == CLASS_WINDOW)
                 choose_window(ctx, r);
+            if (!chain && r->kind == CLASS_CONTRACTION)
+                choose_panel(ctx, k, r);
             choose_group(ctx, r);
         }
         bool bare = r->n < 0 && r->m < 0 && r->kind != CLASS_REDUCTION && !chain;

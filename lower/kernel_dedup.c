@@ -107,14 +107,27 @@ Str func_key(Ctx *ctx, const Func *f) {
     return str_n(ctx, hex, 16);
 }
 
+/* Kernels that borrow the function of another one go on doing so. */
+static void follow(const Plan *plan, const Map *shared) {
+    for (int i = 0; plan && i < plan->items.len; i++) {
+        const PlanItem *pi = &plan->items.at[i];
+        Func *f = pi->kernel ? map_get(shared, pi->kernel->func) : NULL;
+        if (f)
+            pi->kernel->func = f;
+        follow(pi->body[0], shared);
+        follow(pi->body[1], shared);
+    }
+}
+
 bool kernel_dedup(Lower *lo) {
-    Map *by_text = map_new(lo->ctx);
+    Map *by_text = map_new(lo->ctx), *shared = map_new(lo->ctx);
     int kept = 0;
     for (int i = 0; i < lo->module->kernels.len; i++) {
         Kernel *k = lo->module->kernels.at[i];
         Str text = kernel_canonical(lo->ctx, k->func);
         Kernel *first = map_get(by_text, text);
         if (first) {
+            map_put(shared, k->func, first->func);
             k->func = first->func;
         } else {
             map_put(by_text, text, k);
@@ -122,5 +135,6 @@ bool kernel_dedup(Lower *lo) {
         }
     }
     lo->module->kernels.len = kept;
+    follow(lo->plan, shared);
     return true;
 }

@@ -590,6 +590,8 @@ static void prefer_channels(Layouts *l, Kernel *k) {
     Roles r;
     kernel_roles(l->lo->ctx, k, &r);
     const Expr *x = group_operand(l->lo->ctx, &r);
+    if (kernel_is_pixels(l->lo, k))
+        return;
     if (x && prefer_positions(l, k, &r, x))
         return;
     Buf *out = r.root->buf;

@@ -157,6 +157,13 @@ bool kernel_inline(Lower *lo); /* maps and views go into their readers where tha
 bool kernel_partition(
     Lower *lo); /* Items → kernels: a root and what is computed inside its loops */
 bool layout_choose(Lower *lo);
+/* kernel_pixels.c. Is k a 1x1 convolution between buffers of the caller, to be computed along their pixels? */
+bool kernel_is_pixels(Lower *lo, const Kernel *k);
+/* Such a kernel with one axis of pixels, over flat buffers (*caller: which of the caller's each stands for), under
+ * k's name; NULL: k is none. */
+Kernel *pixels_twin(Lower *lo, Kernel *k, Map **caller);
+/* k calls the function that the twin was given. */
+void pixels_lend(Ctx *ctx, Kernel *k, const Kernel *twin, const Map *caller);
 bool kernel_integer(Lower *lo); /* zero points leave the sums */
 bool sched_choose(Lower *lo);
 bool sched_rows(Lower *lo); /* neighbouring kernels become one, a few rows between them */

@@ -220,9 +220,14 @@ bool sched_choose(Lower *lo) {
     if (lo->ctx->opt && lo->ctx->opt->explain)
         lo->module->choices = map_new(lo->ctx);
     for (int i = 0; i < lo->module->kernels.len; i++) {
+        Map *caller = NULL;
+        Kernel *k = lo->module->kernels.at[i], *twin = pixels_twin(lo, k, &caller);
+        lo->module->kernels.at[i] = twin ? twin : k;
         if (!choose(lo, &rules, &tuned, lo->module->kernels.at[i]))
             return false;
         schedule_parallel(lo, lo->module->kernels.at[i]);
+        if (twin)
+            pixels_lend(lo->ctx, k, twin, caller);
     }
     tune_unused(lo, &tuned);
     return true;

@@ -6,7 +6,8 @@
  *
  * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), W2 and W4 (twice
  * and four times that), KV (whole vectors in k, at least 1), regs, fma, f32, strict, min_ram,
- * lanes_contiguous, lanes_const, has_m, has_n, guarded (the reduction's predicate differs between lanes),
+ * lanes_contiguous, lanes_const, rows_const, paneled (a copy of the lanes' operand is a Def of its own),
+ * has_m, has_n, guarded (the reduction's predicate differs between lanes),
  * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do),
  * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
  * machine for such sums),
@@ -149,6 +150,8 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "lanes_const", r->lanes_load && r->lanes_load->u.buf->space == SPACE_CONST);
     bind_flag(mt, "has_m", r->m >= 0);
     bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
+    bind_flag(mt, "rows_const", r->rows_load && r->rows_load->u.buf->space == SPACE_CONST);
+    bind_flag(mt, "paneled", r->kind == CLASS_CONTRACTION && r->panels.len == 1);
     bind_flag(mt, "has_n", r->n >= 0);
     bind(mt, "PART", r->part);
     bind(mt, "cases", r->ncases);

@@ -182,6 +182,17 @@ def _tile_rounded(net):
     net.out(epilogue(net, y, [1, groups * m, 1, 1], 1) if net.chance() else y, 4)
 
 
+@case("tile_pixels")
+def _tile_pixels(net):
+    """1x1 between buffers of the caller, what is added too; with 32 channels out or more, and no fewer than in."""
+    c, m = net.size(2, 31), net.size(32)
+    shape = [net.size(1, 2), c, *(net.size(3, 23) for _ in range(net.pick(2, 2, 3)))]
+    y = net.add("Conv", net.input(shape), net.ints([m, c] + [1] * (len(shape) - 2)), *[net.ints([m])] * net.pick(0, 1))
+    if net.chance():
+        y = net.add("Add", y, net.input([shape[0], m, *shape[2:]]))
+    net.out(net.add("Relu", y) if net.chance() else y, len(shape))
+
+
 @case("tile")
 def _tile(net):
     product(net, constant=False)
