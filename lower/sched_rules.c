@@ -45,7 +45,7 @@ typedef struct Binding {
 } Binding;
 
 enum {
-    BINDINGS_MAX = 48,
+    BINDINGS_MAX = 64,
     CROWD_BYTES = 512 /* values at multiples of it share a few sets of the L1 cache */
 };
 
