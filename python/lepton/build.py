@@ -1,9 +1,7 @@
 """compile(): runs lcc (and through it the C compiler) into a cache folder and loads the result.
 
-A cache entry is a folder `<key>/` with model.so and its SHA-256; it appears by one rename, so two
-processes may race for it, and a damaged one is made again. The key covers the model's bytes and its
-external files, lcc's own bytes, every option, the environment lcc reads and, because `native` means
-this processor, the machine.
+The key of a cache entry (cache.py) covers the model's bytes and its external files, lcc's own bytes, every option,
+the environment lcc reads and, because `native` means this processor, the machine.
 """
 import hashlib
 import mmap
@@ -14,10 +12,12 @@ import shutil
 import subprocess
 import tempfile
 
+from .cache import cache_folder, cache_max, cache_trim, entry_publish, entry_sign, entry_valid, file_hash
 from .model import Model
 
 ENVIRONMENT = ("CC", "CFLAGS", "LCC_FLAGS")
 NO_TOOL = 7  # exit code of lcc when a tool is missing
+TRIES = 20  # to load an entry that others may remove
 # StringStringEntryProto { key: "location", value: <path> }, which only external tensors hold
 LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])")
 
@@ -43,14 +43,6 @@ def lcc_path():
     return found
 
 
-def cache_folder():
-    named = os.environ.get("LEPTON_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = named or os.path.join(base, "lepton")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    return folder
-
-
 def external_files(data, folder):
     """Paths of the external data files that the model's bytes name."""
     names = set()
@@ -61,14 +53,6 @@ def external_files(data, folder):
         names.add(bytes(data[m.end():m.end() + size]).decode("utf-8", "surrogateescape"))
     paths = [os.path.join(folder, name) for name in sorted(names) if "\0" not in name]
     return [path for path in paths if os.path.isfile(path)]
-
-
-def file_hash(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        for block in iter(lambda: f.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def model_hash(model):
@@ -110,15 +94,6 @@ def lcc_hash(lcc):
     return LCC_HASHES[key]
 
 
-def entry_valid(entry):
-    """Is the cache entry whole?"""
-    try:
-        with open(os.path.join(entry, "sha256"), encoding="ascii") as f:
-            return f.read() == file_hash(os.path.join(entry, "model.so"))
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
 def run_lcc(command):
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -144,17 +119,9 @@ def entry_make(command, model, entry):
             path = model
         ready = os.path.join(scratch, "out")
         os.mkdir(ready)
-        made = os.path.join(ready, "model.so")
-        run_lcc([command[0], path, *command[1:], "-o", made])
-        with open(os.path.join(ready, "sha256"), "w", encoding="ascii") as f:
-            f.write(file_hash(made))
-        if os.path.exists(entry) and not entry_valid(entry):
-            shutil.rmtree(entry, ignore_errors=True)
-        try:
-            os.rename(ready, entry)
-        except OSError:
-            if not entry_valid(entry):  # else another process was first
-                raise
+        run_lcc([command[0], path, *command[1:], "-o", os.path.join(ready, "model.so")])
+        entry_sign(ready)
+        entry_publish(ready, entry)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -181,7 +148,19 @@ def compile(model, target="native", threads=1, dims=None, options=()):
     parts = [lcc_hash(lcc), model_hash(model), machine_text(), *told, *flags]
     parts += [file_hash(o.split("=", 1)[1]) for o in flags if o.startswith("--tune-file=")]
     key = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
-    entry = os.path.join(cache_folder(), key[:32])
-    if not entry_valid(entry):
-        entry_make([lcc, *flags], model, entry)
-    return Model(os.path.join(entry, "model.so"))
+    folder = cache_folder()
+    entry = os.path.join(folder, key[:32])
+    cache_max()  # wrong settings are said before the work
+    for left in range(TRIES)[::-1]:
+        made = not entry_valid(entry)
+        if made:
+            entry_make([lcc, *flags], model, entry)
+        try:
+            result = Model(os.path.join(entry, "model.so"))
+        except OSError:
+            if left and not entry_valid(entry):  # removed meanwhile
+                continue
+            raise
+        if made:
+            cache_trim(folder)
+        return result

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+import unittest.mock
 
 import ml_dtypes
 import numpy as np
@@ -140,6 +142,53 @@ class Compiling(unittest.TestCase):
                                    stdout=subprocess.PIPE, text=True) for _ in range(4)]
         paths = {p.communicate()[0] for p in racing}
         self.assertEqual(([p.returncode for p in racing], len(paths)), ([0] * 4, 1))
+
+    def entries(self):
+        return {n for n in os.listdir(f"{ROOT}/cache") if not n.startswith((".", "new-", "old-"))}
+
+    def age(self, entry, seconds):
+        at = time.time() - seconds
+        os.utime(f"{ROOT}/cache/{entry}/sha256", (at, at))
+
+    def test_bound(self):
+        names = []
+        for i in range(4):
+            m = lepton.compile(b"bound %d\n" % i)
+            names.append(os.path.basename(os.path.dirname(m.path)))
+        size = os.path.getsize(m.path) + 64
+        for e in self.entries():
+            self.age(e, 10000)
+        for i, e in enumerate(names):
+            self.age(e, 5000 - i)
+        lepton.compile(b"bound 0\n")  # used again: now the last to go
+        os.mkdir(f"{ROOT}/cache/new-left")
+        os.utime(f"{ROOT}/cache/new-left", (0, 0))
+        os.mkdir(f"{ROOT}/cache/new-now")
+        with unittest.mock.patch.dict(os.environ, LEPTON_CACHE_MAX=str(3 * size)):
+            last = lepton.compile(b"bound 4\n")
+        self.assertEqual(self.entries(), {names[0], names[3], os.path.basename(os.path.dirname(last.path))})
+        self.assertEqual(sorted(n for n in os.listdir(f"{ROOT}/cache") if "-" in n), ["new-now"])
+        os.rmdir(f"{ROOT}/cache/new-now")
+        m.run(arguments())  # loaded before its file went
+        with unittest.mock.patch.dict(os.environ, LEPTON_CACHE_MAX="0"):
+            lepton.compile(b"bound 5\n")  # those just used stay
+        self.assertIn(names[0], self.entries())
+
+    def test_bound_named_wrongly(self):
+        for text in ("2 GB", "-1", "two"):
+            with unittest.mock.patch.dict(os.environ, LEPTON_CACHE_MAX=text):
+                self.assertRaises(ValueError, lepton.compile, b"bound 6\n")
+
+    def test_race_for_room(self):
+        """Processes that remove each other's entries at once all get theirs."""
+        code = "import sys; sys.path.insert(0, sys.argv[1]); import lepton, lepton.cache; lepton.cache.FRESH = 0\n" \
+               "for i in range(12): assert lepton.compile(b'room %d\\n' % (i % 5)).inputs"
+        racing = [subprocess.Popen([sys.executable, "-c", code, os.path.dirname(HERE)],
+                                   env={**os.environ, "LEPTON_CACHE_MAX": "0", "LEPTON_CACHE": f"{ROOT}/room"},
+                                   stderr=subprocess.PIPE, text=True) for _ in range(4)]
+        said = [p.communicate()[1] for p in racing]
+        self.assertEqual([p.returncode for p in racing], [0] * 4, said)
+        self.assertLessEqual(len(os.listdir(f"{ROOT}/room")), 1)
 
     def test_external_file(self):
         path, before = f"{ROOT}/e.onnx", self.calls()
