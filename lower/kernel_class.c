@@ -147,27 +147,74 @@ static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads
     r->lanes_contiguous = packed == NULL;
 }
 
-/* A map that stores side by side what one load has side by side along another axis (a transposition): that axis
- * is the rows, a square block of both the tile. */
-static void choose_across(Ctx *ctx, Roles *r, const Loads *loads) {
-    const Def *d = r->root;
-    int inner = buf_inner_axis(ctx, d->buf);
-    const Expr *across = NULL;
+/* The axis along which the loads that go across the lanes lie side by side, all of them one; -1 when there is no such
+ * axis or another load goes neither along. *across: one of them; NULL when all go along the lanes. */
+static int across_axis(Ctx *ctx, const Def *d, const Loads *loads, int inner, const Expr **across) {
     int64_t stride;
-    for (int i = 0; i < loads->at.len && inner >= 0; i++) {
+    *across = NULL;
+    for (int i = 0; i < loads->at.len; i++) {
         const Expr *load = loads->at.at[i];
         if (!uses_axis(load, d, inner))
             continue;
-        if (!load_stride(ctx, load, d, inner, &stride) || (stride != 1 && across && across != load))
-            return;
-        across = stride != 1 ? load : across;
+        if (!load_stride(ctx, load, d, inner, &stride) ||
+            (stride != 1 && *across && *across != load))
+            return -1;
+        *across = stride != 1 ? load : *across;
     }
-    for (int a = 0; a < d->buf->rank && across; a++)
-        if (a != inner && load_stride(ctx, across, d, a, &stride) && stride == 1 &&
-            !expr_is(d->axis[a].var->extent, 1)) {
+    int axis = -1;
+    for (int a = 0; a < d->buf->rank && *across; a++)
+        if (a != inner && load_stride(ctx, *across, d, a, &stride) && stride == 1 &&
+            !expr_is(d->axis[a].var->extent, 1))
+            axis = a;
+    return axis;
+}
+
+/* A map that stores side by side what one load has side by side along another axis (a transposition): that axis
+ * is the rows, a square block of both the tile. */
+static void choose_across(Ctx *ctx, Roles *r, const Loads *loads) {
+    const Expr *across = NULL;
+    int inner = buf_inner_axis(ctx, r->root->buf);
+    int m = inner < 0 ? -1 : across_axis(ctx, r->root, loads, inner, &across);
+    if (m < 0)
+        return;
+    r->n = inner;
+    r->m = m;
+    r->lanes_load = across;
+}
+
+/* Is the map one across, or along the lanes, in each piece of an axis? */
+static bool across_in_pieces(Ctx *ctx, Roles *r, int inner, int axis) {
+    const Def *d = r->root;
+    Sym *var = d->axis[axis].var, *piece;
+    Cuts cuts = {.n = 0};
+    int64_t n;
+    int m = -1;
+    if (!expr_is_int(var->extent, &n))
+        return false;
+    expr_cuts(ctx, d->value, var, n, &cuts);
+    for (int i = 0; i <= cuts.n; i++) {
+        Loads loads = {.ctx = ctx};
+        const Expr *across;
+        if (!cuts.n || cuts.many)
+            return false;
+        expr_walk(ctx, expr_piece(ctx, d->value, var, &cuts, i, n, &piece), collect_load, &loads);
+        int rows = across_axis(ctx, d, &loads, inner, &across);
+        if (across ? rows < 0 || rows == axis || (m >= 0 && m != rows) : rows >= 0)
+            return false;
+        m = across ? rows : m;
+        r->lanes_load = across ? across : r->lanes_load;
+    }
+    r->m = m;
+    return m >= 0;
+}
+
+/* The same where each piece of another axis is one (rows of several buffers put together and transposed). */
+static void choose_across_cut(Ctx *ctx, Roles *r) {
+    int inner = buf_inner_axis(ctx, r->root->buf);
+    for (int a = 0; a < r->root->buf->rank && inner >= 0 && r->cut < 0; a++)
+        if (a != inner && across_in_pieces(ctx, r, inner, a)) {
             r->n = inner;
-            r->m = a;
-            r->lanes_load = across;
+            r->cut = a;
         }
 }
 
@@ -488,7 +535,8 @@ static void list_cases(Ctx *ctx, Roles *r) {
 
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
-    *r = (Roles){.root = kernel_root(k), .m = -1, .n = -1, .k = -1, .ways = -1, .high = -1};
+    *r = (Roles){
+        .root = kernel_root(k), .m = -1, .n = -1, .k = -1, .ways = -1, .high = -1, .cut = -1};
     r->across[0] = r->across[1] = -1;
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
     if (r->kind == CLASS_SCAN)
@@ -503,6 +551,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
         choose_part(ctx, r, &loads);
     if (!r->acc && r->n < 0)
         choose_across(ctx, r, &loads);
+    if (!r->acc && r->n < 0 && !r->root->at)
+        choose_across_cut(ctx, r);
     if (!r->acc && r->n < 0)
         choose_pairs(ctx, r, &loads);
     if (!r->acc && r->n < 0 && !r->root->at)

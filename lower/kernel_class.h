@@ -36,7 +36,8 @@ typedef struct Roles {
     bool whole; /* the periods divide the extents */
     bool pairs; /* of a map: its lanes are even and odd ones, each contiguous somewhere */
     int64_t period[CASES_MAX];
-    bool pieces;  /* of a map: lanes lie side by side once their axis is cut (partition) */
+    bool pieces; /* of a map: lanes lie side by side once their axis is cut (partition) */
+    int cut; /* of a map: its rows and lanes are a transposition in each piece of this axis; -1: none */
     int nflat;    /* of a map: so many of the last of `outer` are one axis with the lanes */
     int64_t flat; /* of so many elements; 0: none does */
     int64_t part; /* of a map: lanes lie side by side within parts of this many; 0: all do */

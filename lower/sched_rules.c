@@ -18,8 +18,8 @@
  * read), crowded (what they read lies in a few sets of L1),
  * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
  * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
- * rows), pieces (a map whose lanes lie side by side once `partition` has cut their axis), dear (a map of functions
- * like exp), PART (a map's lanes lie side by side within parts of this many; 0: all of them do), L (lanes of a map
+ * rows), pieces (a map whose lanes lie side by side once `partition` has cut their axis), cut (one whose m and n are
+ * a transposition once it has cut the axis `cut`, one of `outer`), dear (a map of functions like exp), PART (a map's lanes lie side by side within parts of this many; 0: all of them do), L (lanes of a map
  * by the widest type it computes with; 0: it has no vectors), LF (the same along `flat` and n fused, where whole
  * vectors do not fill n; 0: no), LT (lanes and rows of a block that is transposed), and for a candidate tile
  * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
@@ -158,6 +158,7 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "whole", r->whole);
     bind_flag(mt, "pairs", r->pairs);
     bind_flag(mt, "pieces", r->pieces);
+    bind_flag(mt, "cut", r->cut >= 0);
     bool dear = false;
     expr_walk(mt->ctx, r->root->value, find_dear, &dear);
     bind_flag(mt, "dear", dear);
@@ -419,6 +420,7 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
     } lists[] = {{"m", &r->m, r->m >= 0},
                  {"n", &r->n, r->n >= 0},
                  {"high", &r->high, r->high >= 0},
+                 {"cut", &r->cut, r->cut >= 0},
                  {"across", &r->across[1], r->across[1] >= 0},
                  {"outer", r->outer, r->nouter},
                  {"apart", r->outer, r->nouter - r->nflat},

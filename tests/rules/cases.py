@@ -359,6 +359,15 @@ def _map_across(net):
     net.out(net.add("Add", x, net.ints([a], dtype=kind)) if add else x, len(shape), kind)
 
 
+@case("map_across_cut", FUSED)
+def _map_across_cut(net):
+    a, b = net.size(8), net.size(8)
+    parts = [net.input([net.size(1, 5), b, a], 99) for _ in range(2)]
+    x = net.add("Concat", *parts, axis=0)
+    x = net.add("Transpose", x, perm=net.pick([2, 0, 1], [0, 2, 1]))
+    net.out(net.add("Add", x, net.ints([1])) if net.chance() else x, 3)
+
+
 @case("map_pieces", VECTORS)
 def _map_pieces(net):
     kind, form = kinds(net), net.pick("edge", "wrap", "reflect", "mirror")
