@@ -12,12 +12,11 @@ import shutil
 import subprocess
 import tempfile
 
-from .cache import cache_folder, cache_max, cache_trim, entry_publish, entry_sign, entry_valid, file_hash
+from .cache import TRIES, cache_folder, cache_max, cache_trim, entry_publish, entry_sign, entry_valid, file_hash
 from .model import Model
 
 ENVIRONMENT = ("CC", "CFLAGS", "LCC_FLAGS")
 NO_TOOL = 7  # exit code of lcc when a tool is missing
-TRIES = 20  # to load an entry that others may remove
 # StringStringEntryProto { key: "location", value: <path> }, which only external tensors hold
 LOCATION = re.compile(rb"\x0a\x08location\x12([\x80-\xff]?[\x00-\x7f])")
 

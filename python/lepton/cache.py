@@ -15,6 +15,7 @@ import time
 
 MAX_DEFAULT = "2G"
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+TRIES = 20  # to have an entry that others may remove
 FRESH = 60  # seconds since its last use in which an entry stays
 LEFT = 24 * 3600  # seconds after which a folder that somebody was making or removing is a leftover
 KEY = re.compile(r"[0-9a-f]{32}")
@@ -65,15 +66,17 @@ def entry_sign(entry):
 
 
 def entry_publish(ready, entry):
-    """Renames a new folder into its place, unless another process was first."""
-    if os.path.exists(entry) and not entry_valid(entry):
+    """Renames a new folder into its place, unless another process was first with a whole one."""
+    for _ in range(TRIES):
+        try:
+            os.rename(ready, entry)
+            return
+        except OSError as e:
+            if e.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        if entry_valid(entry):
+            return
         entry_remove(entry)
-    try:
-        os.rename(ready, entry)
-    except OSError as e:
-        other = e.errno in (errno.ENOTEMPTY, errno.EEXIST)
-        if not other or (os.path.exists(entry) and not entry_valid(entry)):
-            raise
 
 
 def entry_remove(entry):
