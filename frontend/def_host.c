@@ -2,7 +2,7 @@
  *
  * Extents found by the call are RUN symbols of the outputs; scratch memory is one more output.
  *
- *   TopK(x f32[N, 100], k)  →  call lcc_topk(x; values f32[N, k], indices i64[N, k], scratch i64[k]) */
+ *   TopK(x f32[N, 100], k)  →  call lcc_topk(x; values f32[N, k], indices i64[N, k], scratch i64[2*k]) */
 #include "frontend/index.h"
 
 #include <string.h>
@@ -57,7 +57,12 @@ bool def_top_k(Definer *d) {
     const Expr *bound = dims_bound(d, x->rank, dim) ? buf_count(ctx, x) : NULL;
     call_out(d, c, "values", 0, define_type(d, 0), x->rank, dim, bound);
     call_out(d, c, "indices", 1, T_I64, x->rank, dim, bound);
-    call_out(d, c, "scratch", -1, T_I64, 1, &k, bound ? x->dim[axis] : NULL);
+    /* twice k; twice the row where k is a quarter of it */
+    const Expr *twice = expr_mul(ctx, x->dim[axis], expr_i(ctx, 2)), *scratch;
+    scratch = expr_min(ctx, expr_mul(ctx, k, expr_i(ctx, 8)), twice);
+    if (expr_proves(ctx, expr_lt(ctx, expr_mul(ctx, k, expr_i(ctx, 4)), x->dim[axis])))
+        scratch = expr_mul(ctx, k, expr_i(ctx, 2));
+    call_out(d, c, "scratch", -1, T_I64, 1, &scratch, bound ? twice : NULL);
     return true;
 }
 

@@ -127,6 +127,144 @@ static void lcc_shape_around(lcc_order *o, const lcc_arg *x, int64_t axis) {
     }
 }
 
+/* lcc:piece lcc_merge */
+/* a[0..m) and a[m..n), each in order, into b. Two of one length from both ends, without branches. */
+static inline void lcc_merge(const uint64_t *a, uint64_t *b, int64_t m, int64_t n) {
+    const uint64_t *p = a, *q = a + m, *pe = q, *qe = a + n;
+    uint64_t *e = b + n;
+    int64_t both = n == 2 * m ? m : 0;
+    uint64_t x, y, c;
+    for (; both > 0; both--) {
+        x = *p, y = *q;
+        c = x < y;
+        *b++ = y ^ ((x ^ y) & (0 - c));
+        p += c, q += 1 - c;
+        x = pe[-1], y = qe[-1];
+        c = y < x;
+        *--e = y ^ ((x ^ y) & (0 - c));
+        pe -= c, qe -= 1 - c;
+    }
+    while (p < pe && q < qe) {
+        x = *p, y = *q;
+        c = x < y;
+        *b++ = y ^ ((x ^ y) & (0 - c));
+        p += c, q += 1 - c;
+    }
+    while (p < pe)
+        *b++ = *p++;
+    while (q < qe)
+        *b++ = *q++;
+}
+
+/* lcc:piece lcc_sort_two */
+static inline void lcc_sort_two(uint64_t *a, uint64_t *b) {
+    uint64_t x = *a, y = *b, c = x < y, d = (x ^ y) & (0 - c);
+    *a = y ^ d;
+    *b = x ^ d;
+}
+
+/* lcc:piece lcc_sort_keys needs lcc_merge lcc_sort_two */
+/* Sorts a[0..n), all different; b is as long. Runs of four, merged. */
+static void lcc_sort_keys(uint64_t *a, uint64_t *b, int64_t n) {
+    uint64_t *from = a, *to = b, *swap;
+    int64_t run, i, j;
+    for (i = 0; i + 3 < n; i += 4) {
+        lcc_sort_two(a + i, a + i + 1);
+        lcc_sort_two(a + i + 2, a + i + 3);
+        lcc_sort_two(a + i, a + i + 2);
+        lcc_sort_two(a + i + 1, a + i + 3);
+        lcc_sort_two(a + i + 1, a + i + 2);
+    }
+    for (; i < n; i++)
+        for (j = i; j % 4 > 0; j--)
+            lcc_sort_two(a + j - 1, a + j);
+    for (run = 4; run < n; run *= 2) {
+        for (i = 0; i < n; i += 2 * run)
+            lcc_merge(from + i, to + i, run < n - i ? run : n - i,
+                      2 * run < n - i ? 2 * run : n - i);
+        swap = from;
+        from = to;
+        to = swap;
+    }
+    for (i = 0; from != a && i < n; i++)
+        a[i] = from[i];
+}
+
+/* lcc:piece lcc_key_f32 needs memcpy */
+static inline int64_t lcc_key_f32(const float *x) {
+    uint32_t w, m;
+    memcpy(&w, x, 4);
+    m = w & 0x7fffffffu;
+    return m > 0x7f800000u ? 0x7fffffff : w == m ? (int64_t)m : -(int64_t)m; /* NaN: the largest */
+}
+
+/* lcc:piece lcc_row_keys needs lcc_order lcc_key lcc_key_f32 */
+/* The keys of a row, from small to large as its elements come, as differences from the first of them. at: instead of
+ * the elements in turn those in this order; NULL. The largest. */
+static uint64_t lcc_row_keys(const lcc_order *o, const int64_t *at, uint64_t *key) {
+    const float *x = (const float *)o->x->data;
+    int64_t first = INT64_MAX, last = INT64_MIN, v, i, j;
+    int small = lcc_size(o->x->type) < 8, f32 = o->x->type == 1;
+    for (i = 0; i < o->n; i++) {
+        j = o->base + (at ? at[i] : i) * o->step;
+        v = f32 ? lcc_key_f32(x + j) : lcc_key(o->x, j);
+        v = small && v == INT64_MAX ? 0x7fffffff : v; /* NaN */
+        first = v < first ? v : first;
+        last = v > last ? v : last;
+        key[i] = (uint64_t)v;
+    }
+    for (i = 0; i < o->n; i++)
+        key[i] = o->down ? (uint64_t)last - key[i] : key[i] - (uint64_t)first;
+    return o->n ? (uint64_t)last - (uint64_t)first : 0;
+}
+
+/* lcc:piece lcc_sort_digits needs memset */
+/* Sorts a[0..n) by `digits` bytes from bit `shift` on, equal ones as they stand; b is as long. */
+static void lcc_sort_digits(uint64_t *a, uint64_t *b, int64_t n, int shift, int digits) {
+    uint64_t *from = a, *to = b, *swap;
+    int64_t count[256], at, next, i;
+    for (; digits > 0; digits--, shift += 8) {
+        memset(count, 0, sizeof count);
+        for (i = 0; i < n; i++)
+            count[from[i] >> shift & 255]++;
+        for (i = 0, at = 0; i < 256; i++, at = next) {
+            next = at + count[i];
+            count[i] = at;
+        }
+        for (i = 0; i < n; i++)
+            to[count[from[i] >> shift & 255]++] = from[i];
+        swap = from;
+        from = to;
+        to = swap;
+    }
+    for (i = 0; from != a && i < n; i++)
+        a[i] = from[i];
+}
+
+/* lcc:piece lcc_order_row needs lcc_row_keys lcc_sort_keys lcc_sort_digits */
+/* order: the elements of a row (of `at`, as above) as they come, equal ones as they stand; b is as long. 0: their
+ * keys and places do not fit into 64 bits together. */
+static int lcc_order_row(const lcc_order *o, const int64_t *at, uint64_t *order, uint64_t *b) {
+    uint64_t most = lcc_row_keys(o, at, order), mask = 0;
+    int64_t i;
+    int bits = 0, digits = 0;
+    for (; mask + 1 < (uint64_t)o->n; bits++)
+        mask = 2 * mask + 1;
+    if (bits && most >> (64 - bits))
+        return 0;
+    for (; most; most >>= 8)
+        digits++;
+    for (i = 0; i < o->n; i++)
+        order[i] = order[i] << bits | (uint64_t)i;
+    if (2 * digits < bits) /* fewer rounds */
+        lcc_sort_digits(order, b, o->n, bits, digits);
+    else
+        lcc_sort_keys(order, b, o->n);
+    for (i = 0; i < o->n; i++)
+        order[i] = at ? (uint64_t)at[order[i] & mask] : order[i] & mask;
+    return 1;
+}
+
 /* lcc:piece lcc_top_key needs lcc_order lcc_key */
 /* Element i of a row of at most 32 bits, and its place: what comes before has the greater key. */
 static inline uint64_t lcc_top_key(const lcc_order *o, int64_t i) {
@@ -150,8 +288,8 @@ static inline void lcc_sift_top(uint64_t *at, int64_t n, int64_t i) {
     at[i] = moved;
 }
 
-/* lcc:piece lcc_top_row needs lcc_top_key lcc_sift_top memcpy */
-/* The first k of a row, in order. Most elements are refused by a comparison with the last of them. */
+/* lcc:piece lcc_top_row needs lcc_top_key lcc_sift_top lcc_sort_keys */
+/* The first k of a row, in order; top has room for twice as many. Most elements are refused by a comparison with the last of them. */
 static void lcc_top_row(const lcc_order *o, uint64_t *top, int64_t k) {
     const float *x = o->x->type == 1 && o->down ? (const float *)o->x->data + o->base : 0;
     int64_t i, last;
@@ -175,14 +313,11 @@ static void lcc_top_row(const lcc_order *o, uint64_t *top, int64_t k) {
             lcc_sift_top(top, k, 0);
         }
     }
-    for (i = k; i-- > 1;) {
-        key = top[0];
-        top[0] = top[i];
-        top[i] = key;
-        lcc_sift_top(top, i, 0);
-    }
     for (i = 0; i < k; i++)
-        top[i] = 0xffffffffu - (uint32_t)top[i];
+        top[i] = ~top[i];
+    lcc_sort_keys(top, top + k, k);
+    for (i = 0; i < k; i++)
+        top[i] = (uint32_t)top[i];
 }
 
 /* lcc:piece lcc_best_row needs lcc_before_row lcc_sort */
@@ -201,25 +336,29 @@ static void lcc_best_row(const lcc_order *o, int64_t *best, int64_t k) {
     lcc_sort(best, k, lcc_before_row, o);
 }
 
-/* lcc:piece lcc_topk needs lcc_top_row lcc_best_row lcc_shape_around lcc_size memcpy */
-/* in: x. attr: axis, largest. out: values and i64 indices, both with k at the axis; i64 scratch [k]. */
+/* lcc:piece lcc_topk needs lcc_order_row lcc_top_row lcc_best_row lcc_shape_around lcc_size memcpy */
+/* in: x. attr: axis, largest. out: values and i64 indices, both with k at the axis; i64 scratch [2k], or of the
+ * whole row twice where k is a quarter of it or more. */
 static int lcc_topk(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int64_t *attr,
                     const double *fattr) {
     lcc_order o;
     int64_t *best = (int64_t *)out[2].data, *index = (int64_t *)out[1].data;
     int64_t k = out[0].dims[attr[0]], row, i, to;
     size_t size = lcc_size(in->type);
+    int whole, done;
     (void)nin, (void)nout, (void)fattr;
     lcc_shape_around(&o, in, attr[0]);
     if (k < 0 || k > o.n)
         return LCC_EINDEX;
     o.step = o.inner;
     o.down = attr[1] != 0;
+    whole = out[2].count >= 2 * o.n;
     for (row = 0; k > 0 && row < o.outer * o.inner; row++) {
         o.base = row / o.inner * o.n * o.inner + row % o.inner;
-        if (size <= 4 && o.n <= 0xffffffff)
-            lcc_top_row(&o, (uint64_t *)out[2].data, k);
-        else
+        done = whole && lcc_order_row(&o, NULL, (uint64_t *)best, (uint64_t *)best + o.n);
+        if (!done && size <= 4 && o.n <= 0xffffffff)
+            lcc_top_row(&o, (uint64_t *)best, k);
+        else if (!done)
             lcc_best_row(&o, best, k);
         for (i = 0; i < k; i++) {
             to = (row / o.inner * k + i) * o.inner + row % o.inner;
@@ -269,44 +408,73 @@ static int lcc_before_slice(const lcc_order *o, int64_t i, int64_t j) {
     return c ? c < 0 : i < j;
 }
 
-/* lcc:piece lcc_unique needs lcc_before_slice lcc_shape_around lcc_sort lcc_size memcpy */
+/* lcc:piece lcc_order_slices needs lcc_order_row lcc_before_slice lcc_sort */
+/* order: the slices as they come, equal ones as they stand; b and c are as long. */
+static void lcc_order_slices(lcc_order *o, int64_t *order, int64_t *b, int64_t *c) {
+    int64_t width = o->outer * o->inner, e, i;
+    int sorted = o->x->type != 8 && width <= 16;
+    o->step = o->inner;
+    for (e = width;
+         sorted && e-- > 0;) { /* by the last element first: what follows keeps its order */
+        o->base = e / o->inner * o->n * o->inner + e % o->inner;
+        for (i = 0; e + 1 < width && i < o->n; i++)
+            c[i] = order[i];
+        sorted = lcc_order_row(o, e + 1 < width ? c : NULL, (uint64_t *)order, (uint64_t *)b);
+    }
+    for (i = 0; !sorted && i < o->n; i++)
+        order[i] = i;
+    if (!sorted)
+        lcc_sort(order, o->n, lcc_before_slice, o);
+}
+
+/* lcc:piece lcc_distinct needs lcc_compare_slice */
+/* Of slices in order: the number of each one's group in `inverse`, of each group its first slice in `order` and
+ * how many they are in `count`. How many groups. */
+static int64_t lcc_distinct(const lcc_order *o, int64_t *order, int64_t *inverse, int64_t *count) {
+    int64_t m = 0, i;
+    for (i = 0; i < o->n; i++) {
+        if (i == 0 || lcc_compare_slice(o, order[m - 1], order[i])) {
+            order[m] = order[i];
+            count[m++] = 0;
+        }
+        inverse[order[i]] = m - 1;
+        count[m - 1]++;
+    }
+    return m;
+}
+
+/* lcc:piece lcc_unique needs lcc_order_slices lcc_distinct lcc_shape_around lcc_size memcpy */
 /* in: x. attr: axis (-1: flat), sorted. out: y, i64 first index, inverse, count; i64 scratch [2n]. */
 static int lcc_unique(const lcc_arg *in, int nin, lcc_arg *out, int nout, const int64_t *attr,
                       const double *fattr) {
     lcc_order o;
-    int64_t *order = (int64_t *)out[4].data, *id, *first = (int64_t *)out[1].data;
-    int64_t *inverse = (int64_t *)out[2].data, *count = (int64_t *)out[3].data, m = 0, i, j, p;
+    int64_t *group = (int64_t *)out[4].data, *many, *first = (int64_t *)out[1].data;
+    int64_t *inverse = (int64_t *)out[2].data, *count = (int64_t *)out[3].data, m, i, j, p;
     size_t size = lcc_size(in->type), width;
     (void)nin, (void)nout, (void)fattr;
     lcc_shape_around(&o, in, attr[0]);
-    id = order + o.n;
+    many = group + o.n;
+    o.down = 0;
     width = (size_t)o.inner * size;
-    for (i = 0; i < o.n; i++)
-        order[i] = i;
-    lcc_sort(order, o.n, lcc_before_slice, &o);
-    for (i = 0, j = 0; i < o.n; i++) { /* inverse: the first of the equal ones, for now */
-        if (i > 0 && lcc_compare_slice(&o, order[j], order[i]))
-            j = i;
-        inverse[order[i]] = order[j];
-    }
-    for (i = 0; i < o.n; i++)
-        m += inverse[i] == i;
+    lcc_order_slices(&o, group, many, inverse);
+    m = lcc_distinct(&o, group, inverse, many);
     for (i = 0; i < 4; i++)
         if (i != 2)
             out[i].dims[i == 0 && attr[0] > 0 ? attr[0] : 0] = m;
     if (out[0].count < o.outer * m * o.inner || out[1].count < m || out[3].count < m)
         return LCC_ECAPACITY;
-    for (i = 0, m = 0; i < o.n; i++) {
-        j = attr[1] ? order[i] : i;
-        if (inverse[j] == j) {
-            first[m] = j;
-            count[m] = 0;
-            id[j] = m++;
-        }
+    for (i = 0; attr[1] && i < m; i++) {
+        first[i] = group[i];
+        count[i] = many[i];
     }
-    for (i = 0; i < o.n; i++) {
-        inverse[i] = id[inverse[i]];
-        count[inverse[i]]++;
+    for (i = 0, p = 0; !attr[1] && i < o.n; i++) { /* as they stand in x */
+        j = inverse[i];
+        if (group[j] == i) {
+            first[p] = i;
+            count[p] = many[j];
+            group[j] = -1 - p++;
+        }
+        inverse[i] = -1 - group[j];
     }
     for (p = 0; p < o.outer; p++)
         for (i = 0; i < m; i++)
