@@ -101,6 +101,13 @@ void chain_pad(Lower *lo, Kernel *k, Def *dot, Def *score);
 /* Fills what Roles says of a chain; false when k is none. */
 bool chain_roles(Ctx *ctx, const Kernel *k, Roles *r);
 
+enum {
+    WAYS_MIN = 4,
+    CHAINS =
+        4, /* vectors of partial sums beside each other, so that none waits for the one before */
+};
+/* kernel_line.c: a reduction over a line of the caller's is over one axis. */
+void kernel_line(Lower *lo, Def *d);
 /* kernel_ways.c: partial sums for sums of products that have no lanes. */
 void kernel_ways(Lower *lo, Kernel *k);
 

@@ -8,7 +8,6 @@
 #include "lower/kernel_class.h"
 #include "lower/uses.h"
 
-#define WAYS_MIN 4
 #define SUM_MIN 4       /* vectors of a sum without lanes that pay for adding up its parts */
 #define PRODUCERS_MAX 3 /* maps between a convolution and its reader */
 
@@ -146,7 +145,7 @@ static int extreme_axis(Ctx *ctx, const Def *d) {
 /* Partial maxima, the last of them of elements that are the end of the row, some for the second time. */
 static void part_extreme(Ctx *ctx, Def *d, int axis, int64_t n, int64_t lanes) {
     Sym *k = d->axis[axis].var;
-    int64_t ways = lanes;
+    int64_t ways = d->buf->type == T_F32 && n >= 2 * CHAINS * lanes ? CHAINS * lanes : lanes;
     while (ways > n)
         ways /= 2;
     if (ways < WAYS_MIN)
@@ -185,6 +184,7 @@ void kernel_ways(Lower *lo, Kernel *k) {
         return;
     for (int i = 0; i < k->defs.len; i++) {
         Def *d = k->defs.at[i];
+        kernel_line(lo, d);
         int extreme = extreme_axis(ctx, d);
         if (extreme >= 0 && expr_is_int(d->axis[extreme].var->extent, &n) &&
             d->axis[extreme].ways <= 1)

@@ -54,13 +54,13 @@ static bool parts_right(int64_t D, int shift, int64_t bound, float h, float l) {
     return true;
 }
 
-/* Let u = 2^-24, and x and d be scaled by powers of two to [1, 2): X*2^-23 and D*2^-23. d = 1 has no use for parts, so
- * 1/d is in (1/2, 1), where floats are u apart; h is the last one not above it and l the float next to the rest
+/* Let u = 2^-24, and x and d be scaled by powers of two to [1, 2): X*2^-23 and D*2^-23. d = 1 has no use for parts,
+ * so 1/d is in (1/2, 1), where floats are u apart; h is the last one not above it and l the float next to the rest
  * (or one or two floats off), 0 < l <= u. s = x*h + RN(x*l) differs from Q = x/d by
  *     RN(x*l): at most half a unit of a float below 2^-23:                      2^-48
  *     l: half a unit and up to two units of a float below u, times x < 2:       2^-48 + 2*2^-47
- * in all less than NEAR/2 * 2^-47 = B. FMA rounds s once, so that it gives RN(Q) unless a midpoint M of two floats has
- * |Q - M| <= B. Q is no midpoint itself: M*d has more than 24 bits.
+ * in all less than NEAR/2 * 2^-47 = B. FMA rounds s once, so that it gives RN(Q) unless a midpoint M of two floats
+ * has |Q - M| <= B. Q is no midpoint itself: M*d has more than 24 bits.
  *     x > d: M = (2k+1)*2^-24, (Q - M)*d = (X*2^24 - (2k+1)*D)*2^-47, so |X*2^24 - (2k+1)*D| < 2*B*2^47 = NEAR
  *     x < d: M = (2k+1)*2^-25, (Q - M)*d = (X*2^25 - (2k+1)*D)*2^-48, so |X*2^25 - (2k+1)*D| < 2*NEAR
  * which few X satisfy: each is tried. Powers of two scale everything exactly as long as nothing is below the normal

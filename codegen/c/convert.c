@@ -1,7 +1,8 @@
 /* codegen/c/convert.c — conversions of vectors, as helpers.
  *
  * Between types that hold every value, and where integers wrap, the compiler converts. Floats to integers
- * saturate: lanes out of range are zeroed before and get their bound after (f32 to 8 or 16 bits on x86: bounded before).
+ * saturate: lanes out of range are zeroed before and get their bound after; f32 to 8 or 16 bits on x86 is bounded
+ * before.
  *
  *   i8(x) for x f32x16 →  over = x >= 127, under = x < -128, none = x != x;
  *                         r = (int)(x & ~(over | under | none)) | (over & 127) | (under & -128) */
