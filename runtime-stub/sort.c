@@ -289,7 +289,8 @@ static inline void lcc_sift_top(uint64_t *at, int64_t n, int64_t i) {
 }
 
 /* lcc:piece lcc_top_row needs lcc_top_key lcc_sift_top lcc_sort_keys */
-/* The first k of a row, in order; top has room for twice as many. Most elements are refused by a comparison with the last of them. */
+/* The first k of a row, in order; top has room for twice as many. Most elements are refused by a comparison with
+ * the last of them. */
 static void lcc_top_row(const lcc_order *o, uint64_t *top, int64_t k) {
     const float *x = o->x->type == 1 && o->down ? (const float *)o->x->data + o->base : 0;
     int64_t i, last;
