@@ -147,8 +147,8 @@ static void choose_lanes(Ctx *ctx, const Kernel *k, Roles *r, const Loads *loads
     r->lanes_contiguous = packed == NULL;
 }
 
-/* The axis along which the loads that go across the lanes lie side by side, all of them one; -1 when there is no such
- * axis or another load goes neither along. *across: one of them; NULL when all go along the lanes. */
+/* The axis along which the loads that go across the lanes lie side by side, all of them one; -1 when there is no
+ * such axis or another load goes neither along. *across: one of them; NULL when all go along the lanes. */
 static int across_axis(Ctx *ctx, const Def *d, const Loads *loads, int inner, const Expr **across) {
     int64_t stride;
     *across = NULL;

@@ -199,8 +199,8 @@ static inline int64_t lcc_key_f32(const float *x) {
 }
 
 /* lcc:piece lcc_row_keys needs lcc_order lcc_key lcc_key_f32 */
-/* The keys of a row, from small to large as its elements come, as differences from the first of them. at: instead of
- * the elements in turn those in this order; NULL. The largest. */
+/* The keys of a row, from small to large as its elements come, as differences from the first of them. at: instead
+ * of the elements in turn those in this order; NULL. The largest. */
 static uint64_t lcc_row_keys(const lcc_order *o, const int64_t *at, uint64_t *key) {
     const float *x = (const float *)o->x->data;
     int64_t first = INT64_MAX, last = INT64_MIN, v, i, j;
