@@ -142,14 +142,18 @@ Str vec_op(Printer *p, const Expr *e) {
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
+/* A bit mask with every lane on. */
+static Str all_lanes(Printer *p, int lanes) {
+    return lanes == 64 ? str(p->ctx, "~(uint64_t)0") : str_f(p->ctx, "0x%llx", (1ull << lanes) - 1);
+}
+
 Str vec_splat(Printer *p, Dtype t, int lanes) {
     Str name = vec_name(p, "splat", t, lanes), type = vector_type(p, t, lanes);
     if (paste_has(p->paste, name))
         return name;
     Text body = text_new(p->ctx);
     if (t == T_BOOL && has_bit_masks(p)) {
-        text_f(&body, "    return x ? (%s)%s : 0;\n", type,
-               lanes == 64 ? "~(uint64_t)0" : str_f(p->ctx, "0x%llx", (1ull << lanes) - 1));
+        text_f(&body, "    return x ? (%s)%s : 0;\n", type, all_lanes(p, lanes));
     } else {
         text_f(&body, "    return (%s){", type);
         for (int i = 0; i < lanes; i++)
@@ -199,44 +203,40 @@ Str vec_ramp(Printer *p, Dtype t, int lanes) {
     return name;
 }
 
-Str vec_first(Printer *p, int lanes) {
-    Str name = vec_name(p, "first", T_BOOL, lanes), type = vector_type(p, T_BOOL, lanes);
+/* lcc_NAME_bNxL(n): lane i is on where `i OP k`, k being `of_n` as text. With bit masks `bits` says the same. */
+static Str mask_of_places(Printer *p, const char *what, int lanes, const char *bits,
+                          const char *of_n, const char *op) {
+    Str name = vec_name(p, what, T_BOOL, lanes), type = vector_type(p, T_BOOL, lanes);
     if (paste_has(p->paste, name))
         return name;
     Text body = text_new(p->ctx);
     if (has_bit_masks(p)) {
-        text_f(&body, "    if (n >= %d)\n        return (%s)%s;\n", lanes, type,
-               lanes == 64 ? "~(uint64_t)0" : str_f(p->ctx, "0x%llx", (1ull << lanes) - 1));
-        text_f(&body, "    return n > 0 ? (%s)(((uint64_t)1 << n) - 1) : 0;\n", type);
+        text_s(&body, bits);
     } else {
-        text_f(&body,
-               "    const int32_t k = n < 0 ? 0 : n > %d ? %d : (int32_t)n;\n    return (%s)((%s){",
-               lanes, lanes, type, type);
+        text_f(&body, "    const int32_t k = %s;\n    return (%s)((%s){", of_n, type, type);
         for (int i = 0; i < lanes; i++)
             text_f(&body, "%s%d", i ? ", " : "", i);
-        text_s(&body, "} < k);\n");
+        text_f(&body, "} %s k);\n", op);
     }
     helper_add(p, name, type, "int64_t n", &body);
     return name;
 }
 
+Str vec_first(Printer *p, int lanes) {
+    Str type = vector_type(p, T_BOOL, lanes);
+    Str bits = str_f(p->ctx,
+                     "    if (n >= %d)\n        return (%s)%s;\n"
+                     "    return n > 0 ? (%s)(((uint64_t)1 << n) - 1) : 0;\n",
+                     lanes, type, all_lanes(p, lanes), type);
+    Str of_n = str_f(p->ctx, "n < 0 ? 0 : n > %d ? %d : (int32_t)n", lanes, lanes);
+    return mask_of_places(p, "first", lanes, bits, of_n, "<");
+}
+
 Str vec_only(Printer *p, int lanes) {
-    Str name = vec_name(p, "only", T_BOOL, lanes), type = vector_type(p, T_BOOL, lanes);
-    if (paste_has(p->paste, name))
-        return name;
-    Text body = text_new(p->ctx);
-    if (has_bit_masks(p)) {
-        text_f(&body, "    return (%s)(n >= 0 && n < %d ? (uint64_t)1 << n : 0);\n", type, lanes);
-    } else {
-        text_f(&body,
-               "    const int32_t k = n >= 0 && n < %d ? (int32_t)n : -1;\n    return (%s)((%s){",
-               lanes, type, type);
-        for (int i = 0; i < lanes; i++)
-            text_f(&body, "%s%d", i ? ", " : "", i);
-        text_s(&body, "} == k);\n");
-    }
-    helper_add(p, name, type, "int64_t n", &body);
-    return name;
+    Str bits = str_f(p->ctx, "    return (%s)(n >= 0 && n < %d ? (uint64_t)1 << n : 0);\n",
+                     vector_type(p, T_BOOL, lanes), lanes);
+    Str of_n = str_f(p->ctx, "n >= 0 && n < %d ? (int32_t)n : -1", lanes);
+    return mask_of_places(p, "only", lanes, bits, of_n, "==");
 }
 
 /* ---- masks ----------------------------------------------------------------------------------- */
