@@ -178,8 +178,8 @@ static bool check_dims(Args *a, const Program *p, const int64_t *dims) {
     for (int i = 0; i < p->dims.len; i++) {
         const Sym *s = p->dims.at[i];
         if (dims[i] < 0)
-            return diag_error(a->ctx, EXIT_USAGE, NULL, "the dim %s is not known: give --dim %s=N",
-                              s->name, s->name);
+            return diag_error(a->ctx, EXIT_USAGE, NULL,
+                              "the dim %s is not known: give --dim %s=1, say", s->name, s->name);
         if (dims[i] < s->min || dims[i] > s->max || (s->mult > 1 && dims[i] % s->mult))
             return diag_error(
                 a->ctx, EXIT_USAGE, NULL,
@@ -288,8 +288,8 @@ static bool input_make(Args *a, const Program *p, const int64_t *dims, int i, co
     for (int k = 0; k < port->buf->rank; k++)
         if (!extent_value(a->ctx, p, dims, port->buf->dim[k], &shape[k]))
             return diag_error(a->ctx, EXIT_USAGE, NULL,
-                              "axis %d of input %s is %s: give --dim %s=N (or --shape %s=…)", k,
-                              port->name, expr_str(a->ctx, port->buf->dim[k]),
+                              "axis %d of input %s is %s: give --dim %s=1, say (or --shape %s=…)",
+                              k, port->name, expr_str(a->ctx, port->buf->dim[k]),
                               expr_str(a->ctx, port->buf->dim[k]), port->name);
     *out = tensor_make(a->ctx, type_dtype(port->buf->type), port->buf->rank, shape);
     return given->fill ? fill_tensor(a, port, i, given->fill, out)

@@ -42,6 +42,10 @@ bool parse_dim(Args *a, const char *text) {
     if (!ok || *at || b.min < 0 || b.max < b.min || b.mult < 1)
         return diag_error(ctx, EXIT_USAGE, NULL, "--dim %s: expected NAME=N or NAME=LO..HI%%M",
                           text);
+    if (b.max / b.mult * b.mult < b.min)
+        return diag_error(ctx, EXIT_USAGE, NULL,
+                          "--dim %s: no multiple of %lld is from %lld to %lld", text,
+                          (long long)b.mult, (long long)b.min, (long long)b.max);
     b.name = str_n(ctx, text, (size_t)(eq - text));
     vec_push(ctx, &a->define.dims, b);
     return true;

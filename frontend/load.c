@@ -63,7 +63,10 @@ static bool not_this(Ctx *ctx, const Loc *loc, const unsigned char *at, size_t n
     const char *guess = file_guess(at, n);
     if (guess)
         return diag_error(ctx, EXIT_MALFORMED, loc, "not %s: it looks like %s", what, guess);
-    return diag_error(ctx, EXIT_MALFORMED, loc, "not %s: %s", what, why);
+    diag_error(ctx, EXIT_MALFORMED, loc, "not %s: %s", what, why);
+    if (strstr(why, "past the end"))
+        diag_note(ctx, "the file has %zu bytes: was it copied or downloaded to its end?", n);
+    return false;
 }
 
 void *file_unpack(Ctx *ctx, const char *path, unsigned char *at, size_t n,

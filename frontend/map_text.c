@@ -351,6 +351,15 @@ static bool row_fits(const Definer *d, const char *args) {
     return i >= d->node->nin || d->op->kind == OPKIND_REDUCE;
 }
 
+/* Inputs that the row asks for, so many at least. */
+static int row_least(const char *args) {
+    Arg a;
+    int n = 0;
+    while (arg_next(&args, &a))
+        n += !a.attr && !a.condition && !a.variadic && !a.optional;
+    return n;
+}
+
 const OnnxOp *map_row(Definer *d) {
     int n;
     const OnnxOp *all = onnx_op_table(&n), *op = d->op;
@@ -358,7 +367,13 @@ const OnnxOp *map_row(Definer *d) {
          op++)
         if (row_fits(d, op->args))
             return op;
-    define_error(d, EXIT_UNSUPPORTED, "these input types or attributes are not defined for the op");
+    int least = row_least(d->op->args);
+    if (d->node->nin < least)
+        define_error(d, EXIT_MALFORMED, "the op takes %d inputs, %d given", least, d->node->nin);
+    else
+        define_error(d, EXIT_UNSUPPORTED,
+                     "%s is not defined for inputs of these types, or for one of its attributes",
+                     d->op->name);
     return NULL;
 }
 

@@ -13,8 +13,22 @@ typedef struct Schema {
 
 static const Schema SCHEMAS[] = {
 #define SCHEMA(domain, op, versions, attrs) {domain, op, versions, attrs},
+#define ATTR_WORDS(op, attr, words)
 #include "frontend/schema.def"
 #undef SCHEMA
+#undef ATTR_WORDS
+};
+
+typedef struct AttrWords {
+    const char *op, *attr, *words;
+} AttrWords;
+
+static const AttrWords ATTR_WORD_LISTS[] = {
+#define SCHEMA(domain, op, versions, attrs)
+#define ATTR_WORDS(op, attr, words) {op, attr, words},
+#include "frontend/schema.def"
+#undef SCHEMA
+#undef ATTR_WORDS
 };
 
 static int schema_compare(const void *a, const void *b) {
@@ -91,6 +105,25 @@ static bool check_required(Ctx *ctx, const Schema *s, const Node *n) {
     return ok;
 }
 
+/* Is the value of a string attribute one of its words? True where it may be anything. */
+static bool check_word(Ctx *ctx, const Node *n, const Attr *a) {
+    const AttrWords *row = ATTR_WORD_LISTS, *end = row + sizeof ATTR_WORD_LISTS / sizeof *row;
+    while (row < end && (strcmp(row->attr, a->name) != 0 ||
+                         (strcmp(row->op, "*") != 0 && strcmp(row->op, n->op) != 0)))
+        row++;
+    if (row == end)
+        return true;
+    size_t len = (size_t)a->s.len;
+    for (const char *p = row->words; *p; p += strspn(p, " ")) {
+        size_t word = strcspn(p, " ");
+        if (word == len && !memcmp(p, a->s.at, len))
+            return true;
+        p += word;
+    }
+    return diag_error(ctx, EXIT_MALFORMED, &n->loc, "attribute '%s' is '%s'; it may be one of: %s",
+                      a->name, str_n(ctx, a->s.at, len), row->words);
+}
+
 bool schema_check(Ctx *ctx, const Node *n) {
     const Schema *s = schema_find(n->domain, n->op);
     if (!s)
@@ -105,6 +138,8 @@ bool schema_check(Ctx *ctx, const Node *n) {
         else if (a->kind != attr_kind(*kind))
             ok = diag_error(ctx, EXIT_MALFORMED, &n->loc, "attribute '%s' is of the wrong kind",
                             a->name);
+        else if (a->kind == ATTR_STRING)
+            ok &= check_word(ctx, n, a);
     }
     return ok;
 }

@@ -153,6 +153,7 @@ def usage(c):
             (["m.onnx", "--emit=so", "-o", "-"], ["standard output"]),
             (["m.onnx", "--dim", "N"], ["--dim N: expected NAME=N"]),
             (["m.onnx", "--dim", "N=5..2"], ["--dim N=5..2"]),
+            (["m.onnx", "--dim", "N=3..5%8"], ["no multiple of 8 is from 3 to 5"]),
             (["m.onnx", "--dim", "N=-1"], ["--dim N=-1"]),
             (["m.onnx", "--dim", "N=99999999999999999999"], ["--dim"]),
             (["m.onnx", "--shape", "x=2y3"], ["--shape x=2y3"]),
@@ -550,6 +551,22 @@ def model_errors(c):
     conv = h.make_node("Conv", ["x", "w"], ["y"], name="conv1", kernel_shape=[7, 7])
     c.write("conv.onnx", model([conv], [info("x", [1, 3, 8, 8])], [info("y", None)], [w]))
     c.says(["conv.onnx"], MALFORMED, "conv.onnx: error: node 0 'conv1' (Conv-11): ")
+    for name, attrs, text in (("same_upper", {"auto_pad": "same_upper"}, "one of: NOTSET SAME_LOWER SAME_UPPER VALID"),
+                              ("empty", {"auto_pad": ""}, "attribute 'auto_pad' is ''")):
+        conv = h.make_node("Conv", ["x", "w"], ["y"], name="conv1", **attrs)
+        c.write(f"{name}.onnx", model([conv], [info("x", [1, 3, 8, 8])], [info("y", None)], [w]))
+        c.says([f"{name}.onnx"], MALFORMED, f"{name}.onnx: error: node 0 'conv1' (Conv-11): attribute", text)
+    c.write("pad.onnx", model([h.make_node("Pad", ["x", "p"], ["y"], mode="mirror", name="pad1")], [info("x", [2, 5])],
+                              [info("y", None)], [numpy_helper.from_array(np.zeros(4, np.int64), "p")]))
+    c.says(["pad.onnx"], MALFORMED, "node 0 'pad1' (Pad-18): attribute 'mode' is 'mirror'", "constant edge reflect wrap")
+    c.write("one.onnx", model([h.make_node("Add", ["x"], ["y"], name="add1")], [info("x", [2])], [info("y", [2])]))
+    c.says(["one.onnx"], MALFORMED, "node 0 'add1' (Add-14): the op takes 2 inputs, 1 given", "note: inputs: x f32[2]")
+    c.write("mixed.onnx", model([h.make_node("Add", ["x", "z"], ["y"], name="add1")],
+                                [info("x", [2]), info("z", [2], T.INT64)], [info("y", [2])]))
+    c.says(["mixed.onnx"], UNSUPPORTED, "Add is not defined for inputs of these types", "x f32[2], z i64[2]")
+    whole = add_model().SerializeToString()
+    c.write("half.onnx", whole[:len(whole) // 2])
+    c.says(["half.onnx"], MALFORMED, "not an ONNX model: a length runs past the end", f"note: the file has {len(whole) // 2} bytes")
     c.write("near.onnx", model([h.make_node("Relv", ["x"], ["y"])], [info("x", [2])], [info("y", [2])]))
     c.says(["near.onnx"], UNSUPPORTED, "op Relv", "did you mean Relu?")
     c.write("huge.onnx", model([h.make_node("Relu", ["x"], ["y"])], [info("x", [1 << 31, 1 << 31, 4])],

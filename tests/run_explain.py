@@ -151,7 +151,7 @@ def tune(c):
     c.write("mine", "my notes\n")
     c.says(["m.onnx", *fixed, "--tune=mine", "-o", "m.c"], USAGE, "mine is no tune file")
     c.ok("a file that is no tune file is left alone", c.read("mine") == b"my notes\n")
-    c.says(["m.onnx", "--target=avx2", "--tune=u", "-o", "m.c"], USAGE, "give --dim N=N")
+    c.says(["m.onnx", "--target=avx2", "--tune=u", "-o", "m.c"], USAGE, "give --dim N=1")
     c.says(["m.onnx", *fixed, "--tune=u", "--cc=nosuchcc", "-o", "m.c"], TOOLCHAIN, "--tune found no C compiler")
     c.ok("nothing is left behind", set(c.files()) == {"m.onnx", "m.c", "m.h", "t", "mine"} | ({"m_weights.o"} & set(c.files())), c.files())
 
