@@ -5,9 +5,10 @@ usage: bench/run.sh slowest [-k TEXT,…] [--top=20] [--by=share|lost] [--least=
 
 Without models: every net and model of cases.txt. A kernel's roof is the longer of its FLOP at the probed FMA peak and
 its bytes at the probed read rate of the level they fit in (all weights and the arena decide between L3 and DRAM; work
-and traffic are what lcc writes above each function). `share` is roof / time, wall time, the least of the runs; calls
-of one function are added up. Kernels below --least of their network's time are left out; `lost` is the part of the
-network's time that the roof would save. Free extents are bound to the inputs'.
+and traffic are what lcc writes above each function; four integer MAC, two of dot2, take as long as an FMA). `share` is
+roof / time, wall time, the least of the runs; calls of one function are added up. Kernels below --least of their
+network's time are left out; `lost` is the part of the network's time that the roof would save. Free extents are bound
+to the inputs'.
 """
 import argparse
 import ctypes
@@ -25,7 +26,8 @@ from probe import Probe
 from sides import Lepton, lepton
 
 KERNEL = re.compile(r"^/\* (k\d+_\w+)\b")
-RULE = re.compile(r"^ \* rule (\w+)(?:, ([\d.e+-]+) FLOP)?(?:, reads ([\d.e+-]+) bytes)?(?:, writes ([\d.e+-]+))?")
+RULE = re.compile(r"^ \* rule (\w+)(?:, ([\d.e+-]+) FLOP)?(?:, ([\d.e+-]+) integer MAC)?"
+                  r"(?:, reads ([\d.e+-]+) bytes)?(?:, writes ([\d.e+-]+))?")
 
 
 class Call(ctypes.Structure):
@@ -51,7 +53,9 @@ def work_of(path, target, threads, shapes, folder):
             name = m.group(1) if m else name
             m = RULE.match(line)
             if m and name:
-                found[name] = (m.group(1), *(float(x or 0) for x in m.groups()[1:]))
+                flop, macs, reads, writes = (float(x or 0) for x in m.groups()[1:])
+                group = 2 if "dot2" in m.group(1) else 4  # an instruction for integers takes as long as an FMA
+                found[name] = (m.group(1), flop + 2 * macs / group, reads, writes)
     return found
 
 

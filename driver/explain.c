@@ -23,9 +23,9 @@ static double byte_rate(const Machine *m, const Func *f) {
 
 /* Least cycles that arithmetic and traffic allow; -1: not known. */
 static double roof_cycles(const Machine *m, const Func *f) {
-    double flop = f->flop / flop_rate(m);
+    double flop = func_work(f, m) / flop_rate(m);
     double moved = (f->bytes_in + f->bytes_out) / byte_rate(m, f);
-    return f->flop < 0 || f->bytes_in < 0 || f->bytes_out < 0 ? -1 : flop > moved ? flop : moved;
+    return flop < 0 || f->bytes_in < 0 || f->bytes_out < 0 ? -1 : flop > moved ? flop : moved;
 }
 
 /* The cost model's figure where the rule has one, never less than the roof. */
@@ -162,7 +162,10 @@ static void explain_roof(Text *t, const Compiled *c, const Func *f, const SchedC
     double roof = roof_cycles(m, f), predicted = predicted_cycles(m, f, choice);
     text_s(t, "work       ");
     figure(t, f->flop);
-    text_s(t, " FLOP, reads ");
+    text_s(t, " FLOP, ");
+    if (f->macs > 0)
+        text_f(t, "%.3g integer MAC, ", f->macs);
+    text_s(t, "reads ");
     figure(t, f->bytes_in);
     text_s(t, " bytes, writes ");
     figure(t, f->bytes_out);
@@ -172,7 +175,7 @@ static void explain_roof(Text *t, const Compiled *c, const Func *f, const SchedC
         return;
     }
     text_f(t, "predicted  %.3g cycles; roof %.3g by %s (%g FLOP, %g bytes a cycle)", predicted,
-           roof, f->flop / flop_rate(m) >= roof ? "arithmetic" : "traffic", flop_rate(m),
+           roof, func_work(f, m) / flop_rate(m) >= roof ? "arithmetic" : "traffic", flop_rate(m),
            byte_rate(m, f));
     if (predicted > 0)
         text_f(t, ", share %.0f %%", 100 * roof / predicted);
@@ -255,6 +258,7 @@ static void json_kernel(Text *t, const Compiled *c, const Kernel *k) {
     text_f(t, ", \"calls\": %d, \"rule\": \"%s\", \"schedule\": ", f->uses, k->rule ? k->rule : "");
     json_text(t, sched.at);
     json_number(t, "flop", f->flop);
+    json_number(t, "integer_macs", f->macs);
     json_number(t, "bytes_in", f->bytes_in);
     json_number(t, "bytes_out", f->bytes_out);
     json_number(t, "predicted_cycles", predicted_cycles(c->machine, f, choice));

@@ -77,6 +77,7 @@ struct Func {
     bool flat;                        /* after loop_flatten: every index is one storage offset */
     int uses;                         /* how many nodes call it */
     double flop, bytes_in, bytes_out; /* static estimate, -1 unknown */
+    double macs; /* multiply-adds of narrow integers by their instructions; -1 unknown */
 };
 
 /* The main block with runs of Defs replaced by kernels, from kernel_partition to host_plan. */

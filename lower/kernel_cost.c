@@ -1,12 +1,13 @@
-/* lower/kernel_cost.c — what every function costs: floating-point operations and traffic, for comments,
- * the report and the summary. Precondition: kernels and entry are final.
+/* lower/kernel_cost.c — what every function costs: floating-point operations, multiply-adds of narrow integers by their
+ * instructions, and traffic, for comments, the report and the summary. Precondition: kernels and entry are final.
  *
  *   for i < 100 { y[i] = fma(a[i], b, y[i]) }   →   200 FLOP */
 #include "lower/lower.h"
 
 typedef struct Flop {
     Ctx *ctx;
-    Map *done; /* Func → double * */
+    void (*node)(void *data, const Expr *e); /* what counts */
+    Map *done;                               /* Func → double * */
     double sum;
 } Flop;
 
@@ -35,11 +36,17 @@ static void expr_flop(void *data, const Expr *e) {
     }
 }
 
+static void expr_macs(void *data, const Expr *e) {
+    Flop *f = data;
+    f->sum +=
+        e->op == OP_DOT4 || e->op == OP_DOT2 ? (e->op == OP_DOT4 ? 4 : 2) * type_lanes(e->type) : 0;
+}
+
 /* Of an expression; NULL: none. */
 static double flop_expr(Flop *f, const Expr *e) {
-    Flop one = {f->ctx, f->done, 0};
+    Flop one = {f->ctx, f->node, f->done, 0};
     if (e)
-        expr_walk(f->ctx, e, expr_flop, &one);
+        expr_walk(f->ctx, e, f->node, &one);
     return one.sum;
 }
 
@@ -103,14 +110,22 @@ static double bytes_of(int n, Buf *const *b) {
     return sum;
 }
 
+double func_work(const Func *f, const Machine *m) {
+    int group = machine_group(m);
+    return f->flop < 0 || f->macs < 0 ? -1 : f->flop + (group ? 2 * f->macs / group : 0);
+}
+
 bool kernel_cost(Lower *lo) {
     const Module *m = lo->module;
-    Flop f = {lo->ctx, map_new(lo->ctx), 0};
+    Flop f = {lo->ctx, expr_flop, map_new(lo->ctx), 0},
+         macs = {lo->ctx, expr_macs, map_new(lo->ctx), 0};
     m->entry->flop = flop_func(&f, m->entry);
+    m->entry->macs = flop_func(&macs, m->entry);
     for (int i = 0; i < m->kernels.len; i++) {
         Func *fn = m->kernels.at[i]->func;
         const Kernel *k = m->kernels.at[i];
         fn->flop = flop_func(&f, fn);
+        fn->macs = flop_func(&macs, fn);
         fn->bytes_in = bytes_of(k->ins.len, k->ins.at);
         fn->bytes_out = bytes_of(k->outs.len, k->outs.at);
     }

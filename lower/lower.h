@@ -198,7 +198,9 @@ bool func_in_place(Ctx *ctx, const Func *f, const Buf *x, const Buf *y);
 const Expr *load_other(Ctx *ctx, const Expr *e, void *data);
 /* memory_check.c: an internal error when two buffers may overlap while both are needed. */
 void memory_check(Ctx *ctx, const Module *m);
-bool kernel_cost(Lower *lo); /* flop, bytes_in, bytes_out of every Func */
+bool kernel_cost(Lower *lo); /* flop, macs, bytes_in, bytes_out of every Func */
+/* Its work in FLOP, an instruction for integers as much as an FMA of as many lanes; -1 unknown. */
+double func_work(const Func *f, const Machine *m);
 /* e over DIM symbols alone, BIND symbols replaced by their values; NULL when it depends on data (loads, RUN
  * symbols) or would be too long to write out. */
 const Expr *expr_over_dims(Ctx *ctx, const Expr *e);

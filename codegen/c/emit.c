@@ -36,6 +36,8 @@ static void comment_kernel(Emit *em, const Func *f, Str name) {
            k && k->rule ? safe_text(em->ctx, k->rule, 60) : "");
     if (f->flop > 0)
         text_f(t, ", %.3g FLOP", f->flop);
+    if (f->macs > 0)
+        text_f(t, ", %.3g integer MAC", f->macs);
     if (f->bytes_in > 0)
         text_f(t, ", reads %.3g bytes, writes %.3g", f->bytes_in, f->bytes_out);
     if (f->uses > 1)

@@ -424,7 +424,7 @@ static int region_chunks(const Emit *em, const Func *f) {
     enum { LEAST = 8, MOST = 64 };
     double lanes = em->mach->vec > 4 ? em->mach->vec / 4 : 1, us = MOST;
     if (f->flop >= 0 && f->bytes_in >= 0 && f->bytes_out >= 0)
-        us = (f->flop / (lanes * 4) + (f->bytes_in + f->bytes_out) / 16) / 1000;
+        us = (func_work(f, em->mach) / (lanes * 4) + (f->bytes_in + f->bytes_out) / 16) / 1000;
     return us < LEAST ? LEAST : us > MOST ? MOST : (int)us;
 }
 
