@@ -53,11 +53,12 @@ static bool is_safe(const Place *p, const Expr *e) {
     const char *known = map_get(p->safe, e);
     if (known)
         return known == WORDS[1];
-    bool safe = e->op != OP_LOAD;
-    for (const Place *o = p; o && !safe; o = o->outer)
-        safe = map_get(o->sure, e) != NULL;
+    bool sure = false, safe = e->op != OP_LOAD;
+    for (const Place *o = p; o && !sure; o = o->outer)
+        sure = map_get(o->sure, e) != NULL;
     for (int i = 0; i < e->nkid && safe; i++)
         safe = is_safe(p, e->kid[i]);
+    safe |= sure;
     map_put(p->safe, e, (void *)(uintptr_t)WORDS[safe]);
     return safe;
 }
