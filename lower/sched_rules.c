@@ -21,8 +21,8 @@
  * rows), pieces (a map whose lanes lie side by side once `partition` has cut their axis), cut (one whose m and n
  * are a transposition once it has cut the axis `cut`, one of `outer`), dear (a map of functions like exp), PART (a
  * map's lanes lie side by side within parts of this many; 0: all of them do), L (lanes of a map by the widest type
- * it computes with; 0: it has no vectors), LF (the same along `flat` and n fused, where whole vectors do not fill n;
- * 0: no), LT (lanes and rows of a block that is transposed), and for a candidate tile
+ * it computes with; 0: it has no vectors), LF (the same along `flat` and n fused, where whole vectors do not fill
+ * n; 0: no), LT (lanes and rows of a block that is transposed), and for a candidate tile
  * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
  * of the axis `high` at a time) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
