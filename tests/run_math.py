@@ -52,6 +52,8 @@ BOUNDS = {"Exp": (np.exp, 1.0, -149), "Tanh": (np.tanh, 1.0, -149), "Erf": (erf,
 # Where `full` found the largest errors: part of every run.
 WORST = {"Log": [0.7071, 1.4142, 1e-40, 0.0, 1.0], "Exp": [70.37191009521484, -5.160946846008301], "Tanh": [7.964386940002441], "Erf": [0.3751140534877777], "Sigmoid": [-16.6932]}
 
+REMAINDERS = ["Mod", "Mod fmod"]
+
 
 def model_make(op, size=SIZE):
     ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [size]) for n in "xy"]
@@ -148,7 +150,33 @@ def check_all(op, folder):
             f"{' '.join(name for name, _, _ in made)}; reference within {reference:.2g} ULP")
 
 
+def check_mod(fmod):
+    """Remainders are exact: random bits, numbers of one size, multiples and their neighbours, subnormal numbers."""
+    rng = np.random.default_rng(5)
+    bits = rng.integers(0, 1 << 32, (2, SIZE), np.uint64).astype(np.uint32).view(np.float32)
+    with np.errstate(all="ignore"):
+        near = (bits[1].astype(np.float64) * rng.integers(1, 1 << 28, SIZE)).astype(np.float32)
+    whole = rng.integers(-99, 99, (2, SIZE)).astype(np.float32)
+    tiny = rng.integers(0, 1 << 24, (2, SIZE)).astype(np.uint32).view(np.float32)
+    pairs = [bits, rng.standard_normal((2, SIZE)).astype(np.float32), (near, bits[1]),
+             (np.nextafter(near, np.float32(0)), bits[1]), whole, tiny]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [SIZE]) for n in "aby"]
+    graph = helper.make_graph([helper.make_node("Mod", ["a", "b"], ["y"], fmod=fmod)], "g", ports[:2], ports[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    for target in TARGETS:
+        m = lepton.compile(model, target=target)
+        for a, b in pairs:
+            y = m.run([a, b])[0]
+            with np.errstate(all="ignore"):
+                want = (np.fmod if fmod else np.mod)(a, b)
+            differ = (y.view(np.uint32) != want.view(np.uint32)) & ~(np.isnan(y) & np.isnan(want))
+            assert not differ.any(), f"{a[differ][0]!r} modulo {b[differ][0]!r} is {y[differ][0]!r} on {target}"
+    return f"exact on {len(pairs) * SIZE} pairs"
+
+
 def try_op(op, mode):
+    if op in REMAINDERS:
+        return check_mod(REMAINDERS.index(op))
     if mode != "full":
         return check(op, {"quick": 4, "normal": 64}[mode])
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +189,7 @@ def main():
     p.add_argument("-k", metavar="TEXT", default="", help="only functions whose name holds this")
     args = p.parse_args()
     passed = failed = 0
-    for op in (op for op in BOUNDS if args.k.lower() in op.lower()):
+    for op in (op for op in [*BOUNDS, *REMAINDERS] if args.k.lower() in op.lower()):
         started = time.monotonic()
         try:
             print(f"{op}: {try_op(op, args.mode)}, {time.monotonic() - started:.0f} s", flush=True)

@@ -338,6 +338,14 @@ static const struct {
                 {OP_ERF, "erf", formula_erf},
                 {OP_SIGMOID, "sigmoid", formula_sigmoid}};
 
+/* Beside vectors a scalar is what a row has one of: compilers take a call that depends on nothing else out of a loop,
+ * but not what is inlined with its branches. */
+void math_scalar(Printer *p, Str name, const Text *body) {
+    const char *how = p->mach->vec > 0 ? "__attribute__((const, noinline))" : "inline";
+    paste_add(p->paste, name,
+              str_f(p->ctx, "static %s float %s(float a) {\n%s}", how, name, body->at));
+}
+
 Str math_function(Printer *p, Op op, int lanes) {
     size_t f = 0;
     while (f < sizeof FORMULAS / sizeof *FORMULAS && FORMULAS[f].op != op)
@@ -351,13 +359,10 @@ Str math_function(Printer *p, Op op, int lanes) {
     Text params = text_new(p->ctx);
     if (lanes > 1)
         vec_param(p, &params, &m.body, T_F32, lanes, "a");
-    else
-        text_s(&params, "float a");
     math_line(&m, "return", FORMULAS[f].formula(&m, math_variable(&m, T_F32, "a")));
     if (lanes > 1)
         helper_add_long(p, name, vector_type(p, T_F32, lanes), str(p->ctx, params.at), &m.body);
     else
-        paste_add(p->paste, name,
-                  str_f(p->ctx, "static inline float %s(%s) {\n%s}", name, params.at, m.body.at));
+        math_scalar(p, name, &m.body);
     return name;
 }

@@ -30,6 +30,9 @@ void math_line(Math *m, const char *start, const Expr *e);
 /* `const T name = e;` and the name from then on. */
 const Expr *math_let(Math *m, const char *name, const Expr *e);
 
+/* Writes the scalar function `name` of `a` once. */
+void math_scalar(Printer *p, Str name, const Text *body);
+
 /* math_wide.c: the name of a function computed in f64; NULL when there is none. */
 Str math_wide(Printer *p, Op op, int lanes);
 

@@ -284,6 +284,13 @@ static E core_cosh(Math *m, E x) {
     return math_with(m, OP_MUL, add(m, up, math_op2(m, OP_DIV, real(m, 1), up)), 0.5);
 }
 
+/* x - trunc(x / z) * z, exact while the quotient is below 2^28: then it is never rounded up to an integer. */
+static E core_rem(Math *m, E x) {
+    E z = math_variable(m, T_F64, "z");
+    E q = math_let(m, "q", math_op1(m, OP_TRUNC, math_op2(m, OP_DIV, x, z)));
+    return sub(m, x, mul(m, q, z));
+}
+
 /* ---- what cores leave: on f32 ------------------------------------------------------------------------- */
 
 static E mend_log1p(Math *m, E a, E y) {
@@ -309,6 +316,21 @@ static E mend_atanh(Math *m, E a, E y) {
     return choose(m, OP_LT, t, one, y, end);
 }
 
+static E mend_rem(Math *m, E a, E y) {
+    E sign = int_op(m, OP_BAND, math_bits(m, T_I32, a), INT32_MIN);
+    return math_bits(m, T_F32, math_op2(m, OP_BOR, math_bits(m, T_I32, y), sign));
+}
+
+/* The same with the sign of b. */
+static E mend_mod(Math *m, E a, E y) {
+    E b = math_variable(m, T_F32, "b"), zero = math_number(m, T_F32, 0);
+    E r = math_let(m, "r", mend_rem(m, a, y));
+    E sign = int_op(m, OP_BAND, math_bits(m, T_I32, b), INT32_MIN);
+    E other = math_op2(m, OP_BXOR, math_bits(m, T_I32, r), math_bits(m, T_I32, b));
+    E up = choose(m, OP_LT, other, integer(m, T_I32, 0), add(m, r, b), r);
+    return choose(m, OP_EQ, r, zero, math_bits(m, T_F32, sign), up);
+}
+
 /* ---- functions ------------------------------------------------------------------------------------------ */
 
 typedef struct Wide {
@@ -332,6 +354,8 @@ static const Wide WIDE[] = {
     {OP_ATANH, "atanh", core_atanh, mend_atanh},
     {OP_LOG1P, "log1p", core_log1p, mend_log1p},
     {OP_EXPM1, "expm1", core_expm1, NULL},
+    {OP_REM, "rem", core_rem, mend_rem}, /* of vectors only */
+    {OP_MOD, "mod", core_rem, mend_mod},
 };
 
 static const Wide *find_wide(Op op) {
@@ -342,15 +366,24 @@ static const Wide *find_wide(Op op) {
     return NULL;
 }
 
+static bool is_angle(Op op) {
+    return op == OP_SIN || op == OP_COS || op == OP_TAN;
+}
+
+static bool is_remainder(Op op) {
+    return op == OP_REM || op == OP_MOD;
+}
+
 static Str core_function(Printer *p, const Wide *w, int lanes) {
     Str name = str_f(p->ctx, lanes > 1 ? "lcc_%s_f64x%d" : "lcc_%s_wide", w->name, lanes);
     if (paste_has(p->paste, name))
         return name;
     Math m = math_new(p, lanes);
+    Str type = math_ctype(&m, T_F64);
     math_line(&m, "return", w->core(&m, math_variable(&m, T_F64, "x")));
     if (lanes > 1)
-        helper_add(p, name, vector_type(p, T_F64, lanes),
-                   str_f(p->ctx, "%s x", vector_type(p, T_F64, lanes)), &m.body);
+        helper_add(p, name, type,
+                   str_f(p->ctx, is_remainder(w->op) ? "%s x, %s z" : "%s x", type, type), &m.body);
     else
         paste_add(p->paste, name,
                   str_f(p->ctx, "static inline double %s(double x) {\n%s}", name, m.body.at));
@@ -407,10 +440,6 @@ static Str far_function(Printer *p, Op op, Str name) {
 
 /* ---- scalars and vectors ------------------------------------------------------------------------------ */
 
-static bool is_angle(Op op) {
-    return op == OP_SIN || op == OP_COS || op == OP_TAN;
-}
-
 static void scalar_function(Printer *p, const Wide *w, Str name) {
     Math m = math_new(p, 1);
     Str core = core_function(p, w, 1);
@@ -423,23 +452,27 @@ static void scalar_function(Printer *p, const Wide *w, Str name) {
     if (w->mend)
         math_line(&m, "return",
                   w->mend(&m, math_variable(&m, T_F32, "a"), math_variable(&m, T_F32, "y")));
-    paste_add(p->paste, name,
-              str_f(p->ctx, "static inline float %s(float a) {\n%s}", name, m.body.at));
+    math_scalar(p, name, &m.body);
 }
 
-/* Part i of `a` in doubles. */
-static Str widened_part(Printer *p, int lanes, int part, int i) {
+/* Part i of a variable in doubles. */
+static Str widened_part(Printer *p, Str var, int lanes, int part, int i) {
     if (lanes == part)
-        return str_f(p->ctx, "__builtin_convertvector(a, %s)", vector_type(p, T_F64, part));
+        return str_f(p->ctx, "__builtin_convertvector(%s, %s)", var, vector_type(p, T_F64, part));
     if (has_neon(p))
-        return str_f(p->ctx, "vcvt_f64_f32(vget_%s_f32(a))", i ? "high" : "low");
+        return str_f(p->ctx, "vcvt_f64_f32(vget_%s_f32(%s))", i ? "high" : "low", var);
     if (lanes == 4)
-        return str(p->ctx, i ? "_mm_cvtps_pd(_mm_movehl_ps(a, a))" : "_mm_cvtps_pd(a)");
+        return str_f(p->ctx, i ? "_mm_cvtps_pd(_mm_movehl_ps(%s, %s))" : "_mm_cvtps_pd(%s)", var,
+                     var);
     if (lanes == 8)
-        return str(p->ctx, i ? "_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1))"
-                             : "_mm256_cvtps_pd(_mm256_castps256_ps128(a))");
-    return str(p->ctx, i ? "_mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))"
-                         : "_mm512_cvtps_pd(_mm512_castps512_ps256(a))");
+        return str_f(p->ctx,
+                     i ? "_mm256_cvtps_pd(_mm256_extractf128_ps(%s, 1))"
+                       : "_mm256_cvtps_pd(_mm256_castps256_ps128(%s))",
+                     var);
+    return str_f(p->ctx,
+                 i ? "_mm512_cvtps_pd(_mm512_extractf32x8_ps(%s, 1))"
+                   : "_mm512_cvtps_pd(_mm512_castps512_ps256(%s))",
+                 var);
 }
 
 static const char *joined(Printer *p, int lanes) {
@@ -457,31 +490,36 @@ static const char *joined(Printer *p, int lanes) {
 /* `y`: the core's values, rounded. */
 static void by_parts(Math *m, const Wide *w) {
     Printer *p = m->p;
-    Str type = vector_type(p, T_F32, m->lanes), wide;
-    int part = m->lanes * 8 > p->mach->vec ? m->lanes / 2 : m->lanes;
-    Str core = core_function(p, w, part);
-    wide = vector_type(p, T_F64, part);
-    if (part == m->lanes) {
-        text_f(&m->body, "    const %s y0 = %s(%s);\n", wide, core, widened_part(p, part, part, 0));
-        text_f(&m->body, "    %s y = __builtin_convertvector(y0, %s);\n", type, type);
-        return;
+    int part = m->lanes * 8 > p->mach->vec ? m->lanes / 2 : m->lanes, n = m->lanes / part;
+    Str type = vector_type(p, T_F32, m->lanes), core = core_function(p, w, part);
+    for (int i = 0; i < n; i++) {
+        Str args = widened_part(p, "a", m->lanes, part, i);
+        if (is_remainder(w->op))
+            args = str_f(p->ctx, "%s, %s", args, widened_part(p, "b", m->lanes, part, i));
+        text_f(&m->body, "    const %s y%d = %s(%s);\n", vector_type(p, T_F64, part), i, core,
+               args);
     }
-    need_intrinsics(p);
-    for (int i = 0; i < 2; i++)
-        text_f(&m->body, "    const %s y%d = %s(%s);\n", wide, i, core,
-               widened_part(p, m->lanes, part, i));
-    text_f(&m->body, "    %s y = %s;\n", type, joined(p, m->lanes));
+    if (n > 1)
+        need_intrinsics(p);
+    text_f(&m->body, "    %s y = %s;\n", type,
+           n > 1 ? joined(p, m->lanes) : str_f(p->ctx, "__builtin_convertvector(y0, %s)", type));
 }
 
 /* Vectors of more than a register: by halves. */
-static void by_halves(Math *m, Str half) {
+static void by_halves(Math *m, Str half, bool two) {
+    Printer *p = m->p;
     int n = m->lanes / 2;
-    Str part = vector_part(m->p, T_F32, m->lanes, n), arg = vec_arg(m->p, T_F32, m->lanes, "a");
-    for (int i = 0; i < 2; i++)
-        text_f(&m->body, "    const %s y%d = %s(%s);\n", vector_type(m->p, T_F32, n), i, half,
-               vec_arg(m->p, T_F32, n, str_f(m->p->ctx, "%s(%s, %d)", part, arg, i * n)));
+    Str part = vector_part(p, T_F32, m->lanes, n), arg[2];
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 2; k++) {
+            Str of = vec_arg(p, T_F32, m->lanes, k ? "b" : "a");
+            arg[k] = vec_arg(p, T_F32, n, str_f(p->ctx, "%s(%s, %d)", part, of, i * n));
+        }
+        text_f(&m->body, "    const %s y%d = %s(%s%s%s);\n", vector_type(p, T_F32, n), i, half,
+               arg[0], two ? ", " : "", two ? arg[1] : "");
+    }
     text_f(&m->body, "    %s y;\n    for (int i = 0; i < %d; i++) {\n        y[i] = y0[i];\n",
-           vector_type(m->p, T_F32, m->lanes), n);
+           vector_type(p, T_F32, m->lanes), n);
     text_f(&m->body, "        y[i + %d] = y1[i];\n    }\n    return y;\n", n);
 }
 
@@ -504,30 +542,52 @@ static Str any_helper(Printer *p, int lanes) {
     return name;
 }
 
+/* Lanes that the core is not right for, all others of the vector too: by the scalar function. */
+static void mend_lanes(Math *m, const Wide *w, E a) {
+    Printer *p = m->p;
+    Type truth = TYPE_VEC(T_BOOL, m->lanes);
+    E size = math_op1(m, OP_ABS, a), far = NULL;
+    Str one = math_wide(p, w->op, 1);
+    if (is_remainder(w->op)) { /* quotients from 2^27 on; a divisor that is 0 or infinite */
+        E b = math_let(m, "size", math_op1(m, OP_ABS, math_variable(m, T_F32, "b")));
+        E kid[2] = {math_compare(m, OP_LE, math_with(m, OP_MUL, b, 134217728), size),
+                    math_compare(m, OP_LE, math_number(m, T_F32, INFINITY), b)};
+        far = expr_op(p->ctx, OP_OR, truth, 2, kid);
+        one = w->op == OP_REM ? "fmodf" : "lcc_mod_f32";
+        paste_need(p->paste, one);
+    } else {
+        far = math_compare(m, OP_LE, math_number(m, T_F32, FAR), size);
+    }
+    math_line(m, str_f(p->ctx, "const %s far =", vector_type(p, T_BOOL, m->lanes)), far);
+    text_f(&m->body, "    if (%s(far))\n        for (int i = 0; i < %d; i++)\n",
+           any_helper(p, m->lanes), m->lanes);
+    text_f(&m->body, "            y[i] = %s(a[i]%s);\n", one, is_remainder(w->op) ? ", b[i]" : "");
+}
+
 static void vector_function(Printer *p, const Wide *w, Str name, int lanes) {
     Math m = math_new(p, lanes);
     Text params = text_new(p->ctx);
+    bool two = is_remainder(w->op);
     vec_param(p, &params, &m.body, T_F32, lanes, "a");
+    if (two)
+        vec_param(p, &params, &m.body, T_F32, lanes, "b");
     E a = math_variable(&m, T_F32, "a"), y = math_variable(&m, T_F32, "y");
     if (4 * lanes > p->mach->vec) {
-        by_halves(&m, math_wide(p, w->op, lanes / 2));
+        by_halves(&m, math_wide(p, w->op, lanes / 2), two);
     } else {
         by_parts(&m, w);
-        if (is_angle(w->op)) {
-            Str scalar = math_wide(p, w->op, 1), any = any_helper(p, lanes);
-            E far = math_compare(&m, OP_LE, math_number(&m, T_F32, FAR), math_op1(&m, OP_ABS, a));
-            math_line(&m, str_f(p->ctx, "const %s far =", vector_type(p, T_BOOL, lanes)), far);
-            text_f(&m.body, "    if (%s(far))\n        for (int i = 0; i < %d; i++)\n", any, lanes);
-            text_f(&m.body, "            y[i] = %s(a[i]);\n", scalar);
-        }
-        math_line(&m, "return", w->mend ? w->mend(&m, a, y) : y);
+        if (w->mend)
+            math_line(&m, "y =", w->mend(&m, a, y));
+        if (two || is_angle(w->op))
+            mend_lanes(&m, w, a);
+        text_s(&m.body, "    return y;\n");
     }
     helper_add_long(p, name, vector_type(p, T_F32, lanes), params.at, &m.body);
 }
 
 Str math_wide(Printer *p, Op op, int lanes) {
     const Wide *w = find_wide(op);
-    if (!w)
+    if (!w || (lanes == 1 && is_remainder(op)))
         return NULL;
     Str name = str_f(p->ctx, lanes > 1 ? "lcc_%s_f32x%d" : "lcc_%s_f32", w->name, lanes);
     if (paste_has(p->paste, name))
