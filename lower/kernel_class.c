@@ -533,6 +533,31 @@ static void list_cases(Ctx *ctx, Roles *r) {
     }
 }
 
+/* An update whose innermost loop stores side by side what it reads so (rows that move as they are): whether and
+ * where, all elements of such a row have in common. */
+static void choose_update(Ctx *ctx, Roles *r) {
+    const Def *d = r->root;
+    const int last = d->naxis - 1;
+    const Expr *coef, *rest;
+    Loads loads = {.ctx = ctx};
+    if (last < 0 || d->axis[last].kind != AXIS_PAR || def_is_reduction(d) ||
+        (d->when && expr_uses_sym(d->when, d->axis[last].var)) ||
+        !expr_linear(ctx, buf_offset(ctx, d->buf, d->at), 1, &d->axis[last].var, &coef, &rest) ||
+        !expr_is(coef, 1))
+        return;
+    expr_walk(ctx, d->value, collect_load, &loads);
+    for (int i = 0; i < loads.at.len; i++) {
+        const Expr *load = loads.at.at[i];
+        int64_t stride;
+        if (uses_axis(load, d, last) && (!load_stride(ctx, load, d, last, &stride) || stride != 1))
+            return;
+        for (int a = 0; load->u.buf == d->buf && a < load->nkid; a++)
+            if (load->kid[a] != d->at[a])
+                return;
+    }
+    r->n = last;
+}
+
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
     *r = (Roles){
@@ -541,6 +566,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
     if (r->kind == CLASS_SCAN)
         scan_roles(ctx, k, r);
+    if (r->kind == CLASS_UPDATE)
+        choose_update(ctx, r);
     if (r->kind != CLASS_MAP)
         return;
     bool chain = chain_roles(ctx, k, r);

@@ -66,7 +66,7 @@ int map_lanes(const Lower *lo, const Roles *r, bool flat) {
     if (r->n >= 0)
         expr_walk(lo->ctx, d->value, width_node, &w);
     int lanes = mach->vec / w.bytes;
-    if (r->n < 0 || !w.ok || d->when || (w.truths && mach->vec < 32))
+    if (r->n < 0 || !w.ok || (d->when && !d->at) || (w.truths && mach->vec < 32))
         return 0;
     /* without bit masks a truth takes the room of an f32 */
     return w.truths && mach->vec < 64 && lanes > mach->vec / 4 ? mach->vec / 4 : lanes;

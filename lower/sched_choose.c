@@ -192,6 +192,8 @@ static bool choose(Lower *lo, const RuleList *rules, const TuneList *tuned, Kern
     return !record || choose_candidate(lo, rules, k, record);
 }
 
+enum { NAMES_LINE = 400 };
+
 /* --rule names a rule of the target or a word of rule_words.def. */
 static bool rule_known(Lower *lo, const RuleList *rules) {
     Ctx *ctx = lo->ctx;
@@ -207,7 +209,12 @@ static bool rule_known(Lower *lo, const RuleList *rules) {
     for (int i = 0; i < n; i++)
         text_f(&others, " %s", words[i].word);
     diag_error(ctx, EXIT_USAGE, NULL, "--rule=%s: the target has no such rule", ctx->opt->rule);
-    diag_note(ctx, "it has %s", names.at);
+    for (const char *at = names.at, *end; *at; at = end + (*end == ' ')) {
+        size_t line = strlen(at); /* a note is cut when it is longer */
+        for (end = at + (line < NAMES_LINE ? line : NAMES_LINE); *end && *end != ' ' && end > at;)
+            end--;
+        diag_note(ctx, "it has %s", str_n(ctx, at, (size_t)(end - at)));
+    }
     diag_note(ctx, "beside them --rule takes%s", others.at);
     return false;
 }

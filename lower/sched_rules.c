@@ -111,7 +111,7 @@ static int64_t block_lanes(const Matching *mt, int64_t lanes, int64_t n) {
 static void bind_widths(Matching *mt) {
     const Roles *r = &mt->roles;
     const int64_t n = role_extent(mt, r->n), w = mt->lo->machine->vec / 4;
-    int64_t along = r->kind == CLASS_MAP ? lanes_of(mt, false) : 0;
+    int64_t along = r->kind == CLASS_MAP || r->kind == CLASS_UPDATE ? lanes_of(mt, false) : 0;
     int64_t flat = r->kind == CLASS_MAP && r->flat ? lanes_of(mt, true) : 0;
     along = n || along < w ? along : w;
     while (n && along > n && along > 1)

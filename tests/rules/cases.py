@@ -384,6 +384,20 @@ def _map_pieces(net):
     net.out(net.add("Add", x, np.array(3, kind)) if add else x, 3, kind)
 
 
+@case("update_lanes", VECTORS)
+def _update_lanes(net):
+    kind, rows, row = kinds(net), net.size(2, 13), net.size(16, 67)
+    x = net.input([rows, row], 99, dtype=kind)
+    at = net.input([3, 1], rows - 1, dtype=np.int64)
+    add = {"reduction": "add"} if kind in (np.float32, np.int64) and net.chance() else {}
+    if not add:
+        net.data[at] = net.rng.permutation(max(rows, 3))[:3].reshape(3, 1) % rows
+    net.out(net.add("ScatterND", x, at, net.input([3, row], 9, dtype=kind), **add), 2, kind)
+    if net.chance():
+        among = net.add("Cast", net.input([rows], 1), to=TensorProto.BOOL)
+        net.out(net.add("Compress", x, among, axis=0), 2, kind)
+
+
 @case("map_pairs", VECTORS)
 def _map_pairs(net):
     c, h, w = net.size(4, 33), net.size(2, 7), net.size(2, 13)
