@@ -1,7 +1,9 @@
 """ONNX to linked executable, for compile_cost.py --link: seconds and memory of lcc and of the C compiler, apart.
 
 The program is model.c with its weights as an object and a main() that calls the model once on zeros; it is run, so
-that what was measured is known to work. One C compiler at a time: whoever has two cores can compile two models.
+that what was measured is known to work. One C compiler at a time: whoever has two cores can compile two models. All
+files are new in each run: lcc would leave those that are right already as they are. `cc once`: with the option that
+model.c names for large weights, so that the linker does not read them all again for a hash; the goal is without it.
 """
 import json
 import math
@@ -14,6 +16,8 @@ import subprocess
 import tempfile
 import time
 
+ONCE = "-Wl,--build-id=none"
+TOOLS = ("lcc", "cc", "cc once")
 GOAL = 6.0  # seconds, lcc and the C compiler together
 PARAMETER = re.compile(r"(?:const )?(\w+) \*(\w+) /\* \[([\d,]*)\] \*/")
 
@@ -58,6 +62,8 @@ def compiler(summary):
 
 
 def link_once(lcc, path, target, folder):
+    for name in os.listdir(folder):
+        os.remove(os.path.join(folder, name))
     out = os.path.join(folder, "summary")
     made = run_timed([lcc, os.path.abspath(path), f"--target={target}", "--weights=obj", "--json", "-q", "-o", "model.c"],
                      folder, out)
@@ -66,9 +72,11 @@ def link_once(lcc, path, target, folder):
     called = main_write(folder)
     sources = ["main.c", "model.c"] + (["model_weights.o"] if os.path.exists(os.path.join(folder, "model_weights.o")) else [])
     built = run_timed([*compiler(summary), *sources, "-o", "model", "-lm"], folder)
+    os.remove(os.path.join(folder, "model"))
+    once = run_timed([*compiler(summary), *sources, ONCE, "-o", "model", "-lm"], folder)
     if subprocess.run([os.path.join(folder, "model")], check=False).returncode:
         raise RuntimeError("the program fails")
-    return {"lcc": made, "cc": built, "called": called, "kernels": summary["kernels"],
+    return {"lcc": made, "cc": built, "cc once": once, "called": called, "kernels": summary["kernels"],
             "bytes": os.path.getsize(os.path.join(folder, "model"))}, summary
 
 
@@ -130,7 +138,7 @@ def link_row(lcc, path, target, runs, functions):
     tmp = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
     try:
         done = [link_once(lcc, path, target, tmp) for _ in range(runs)]
-        for tool in ("lcc", "cc"):
+        for tool in TOOLS:
             row[tool] = {k: statistics.median(d[0][tool][k] for d in done) for k in ("seconds", "cpu", "peak")}
         row.update({k: done[0][0][k] for k in ("called", "kernels", "bytes")})
         row["seconds"] = statistics.median(d[0]["lcc"]["seconds"] + d[0]["cc"]["seconds"] for d in done)
@@ -149,7 +157,7 @@ def link_print(row):
     if "said" in row:
         print(f"{label} {row['said']}", flush=True)
         return
-    cells = "".join(f"{row[t]['seconds']:8.2f}{row[t]['cpu']:8.2f}{row[t]['peak'] / 1e6:8.0f}" for t in ("lcc", "cc"))
+    cells = "".join(f"{row[t]['seconds']:8.2f}{row[t]['cpu']:8.2f}{row[t]['peak'] / 1e6:8.0f}" for t in TOOLS)
     print(f"{label}{row['kernels']:8}{cells}{row['seconds']:8.2f}{row['bytes'] / 1e6:8.1f}"
           f"{'' if row['called'] else '  (linked, not called)'}{f'  over {GOAL} s' if row['missed'] else ''}", flush=True)
     for seconds, lines, name in row.get("functions", []):
@@ -158,7 +166,8 @@ def link_print(row):
 
 def link_all(lcc, models, targets, runs, functions):
     """Prints the table; the rows."""
-    print(f"{'':24} {'':8}{'':8}{'lcc: s':>8}{'cpu s':>8}{'MB':>8}{'cc: s':>8}{'cpu s':>8}{'MB':>8}{'both s':>8}{'exe MB':>8}")
+    cells = "".join(f"{tool + ': s':>8}{'cpu s':>8}{'MB':>8}" for tool in ("lcc", "cc", "once"))
+    print(f"{'':24} {'':8}{'kernels':>8}{cells}{'both s':>8}{'exe MB':>8}")
     rows = []
     for path in models:
         for target in targets:
