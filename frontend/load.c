@@ -104,7 +104,6 @@ static void info_start(Ctx *ctx, const char *path, OnnxFile *info) {
 }
 
 static Onnx__ModelProto *unpack_model(Ctx *ctx, unsigned char *at, OnnxFile *info) {
-    sha256_hex(at, info->bytes, info->sha256);
     info->by_name = map_new(ctx);
     Onnx__ModelProto *model = file_unpack(ctx, info->path, at, info->bytes,
                                           &onnx__model_proto__descriptor, "an ONNX model");
@@ -117,7 +116,7 @@ static Onnx__ModelProto *unpack_model(Ctx *ctx, unsigned char *at, OnnxFile *inf
 Onnx__ModelProto *onnx_load(Ctx *ctx, const char *path, OnnxFile *info) {
     unsigned char *at;
     info_start(ctx, path, info);
-    if (!file_read(ctx, path, &at, &info->bytes))
+    if (!file_read_hashed(ctx, path, &at, &info->bytes, info->sha256))
         return NULL;
     Onnx__ModelProto *model = unpack_model(ctx, at, info);
     if (model && strcmp(path, "-") != 0)
@@ -129,6 +128,7 @@ Onnx__ModelProto *onnx_load_bytes(Ctx *ctx, const char *name, const void *bytes,
                                   OnnxFile *info) {
     info_start(ctx, name, info);
     info->bytes = n;
+    sha256_hex(bytes, n, info->sha256);
     if (n)
         return unpack_model(ctx, ctx_copy(ctx, bytes, n), info);
     diag_error(ctx, EXIT_MALFORMED, NULL, "the model is empty");

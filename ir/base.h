@@ -100,6 +100,14 @@ bool mul_ok(int64_t a, int64_t b, int64_t *product);
 uint64_t hash_bytes(const void *p, size_t n, uint64_t seed);
 /* SHA-256 of n bytes as 64 lower-case hex digits and a NUL. */
 void sha256_hex(const void *p, size_t n, char hex[65]);
+/* The same while the bytes arrive: `more` says that at p there are `have` of them by now, `end` that n are all. */
+typedef struct Sha256 {
+    uint32_t state[8];
+    size_t done; /* bytes that are in the state, a multiple of 64 */
+} Sha256;
+void sha256_start(Sha256 *s);
+void sha256_more(Sha256 *s, const void *p, size_t have);
+void sha256_end(Sha256 *s, const void *p, size_t n, char hex[65]);
 
 /* ---- diagnostics ----------------------------------------------------------------------------- */
 
@@ -152,6 +160,8 @@ _Noreturn void internal_error(Ctx *ctx, const char *fmt, ...) LCC_PRINTF(2, 3);
 /* All bytes of a regular file, or of standard input when `path` is "-". An empty file, a folder, a
  * FIFO, a device … are errors. */
 bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n);
+/* The same; sha256_hex of the bytes, by a second thread while they are read. */
+bool file_read_hashed(Ctx *ctx, const char *path, unsigned char **at, size_t *n, char *hex);
 /* Bytes that nobody keeps: made whenever they are written or read, as often as that is, on any thread. So
  * `make` allocates nothing, changes nothing but out[0 … len) and room[0 … room), and always makes the same. */
 typedef struct Maker {

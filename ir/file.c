@@ -21,7 +21,8 @@ enum {
     TEMP_TRIES = 100,
     JOIN_ALIGN = 64,
     COMPARE_PART = 1 << 16,
-    SHARE_MIN = 1 << 20 /* bytes from which on a second thread makes and writes */
+    SHARE_MIN = 1 << 20, /* bytes from which on a second thread helps */
+    READ_PART = 1 << 22  /* bytes read before they are hashed */
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -50,7 +51,68 @@ static int64_t read_all(int fd, unsigned char *at, size_t n) {
     return (int64_t)got;
 }
 
-static bool read_regular(Ctx *ctx, const Loc *loc, int fd, size_t size, unsigned char **at) {
+/* A file that one thread reads and another hashes. */
+typedef struct Reading {
+    int fd;
+    unsigned char *at;
+    size_t size;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t more;
+    size_t got;
+    bool end; /* nothing more comes */
+    int err;
+} Reading;
+
+static void *read_parts(void *data) {
+    Reading *r = data;
+    for (size_t at = 0, n = 1; n;) {
+        n = r->size - at < READ_PART ? r->size - at : READ_PART;
+        int64_t got = n ? read_all(r->fd, r->at + at, n) : 0;
+        int err = got < 0 ? errno : 0;
+        n = got > 0 ? (size_t)got : 0;
+        at += n;
+        pthread_mutex_lock(&r->lock);
+        r->got = at;
+        r->end = n == 0;
+        r->err = err;
+        pthread_cond_signal(&r->more);
+        pthread_mutex_unlock(&r->lock);
+    }
+    return NULL;
+}
+
+/* As read_all, with the hash of what it got. */
+static int64_t read_hashed(int fd, unsigned char *at, size_t size, char hex[65]) {
+    Reading r = {.fd = fd,
+                 .at = at,
+                 .size = size,
+                 .lock = PTHREAD_MUTEX_INITIALIZER,
+                 .more = PTHREAD_COND_INITIALIZER};
+    size_t have = 0;
+    pthread_t reader;
+    Sha256 sha;
+    sha256_start(&sha);
+    bool helped = size >= SHARE_MIN && pthread_create(&reader, NULL, read_parts, &r) == 0;
+    if (!helped)
+        read_parts(&r);
+    for (bool end = false; !end;) {
+        pthread_mutex_lock(&r.lock);
+        while (!r.end && r.got == have)
+            pthread_cond_wait(&r.more, &r.lock);
+        have = r.got;
+        end = r.end;
+        pthread_mutex_unlock(&r.lock);
+        sha256_more(&sha, at, have);
+    }
+    if (helped)
+        pthread_join(reader, NULL);
+    sha256_end(&sha, at, have, hex);
+    errno = r.err;
+    return r.err ? -1 : (int64_t)have;
+}
+
+static bool read_regular(Ctx *ctx, const Loc *loc, int fd, size_t size, unsigned char **at,
+                         char *hex) {
     if (size > arena_room(ctx->arena)) {
         diag_error(ctx, EXIT_LIMIT, loc, "the file has %zu bytes, more than the memory limit",
                    size);
@@ -58,7 +120,7 @@ static bool read_regular(Ctx *ctx, const Loc *loc, int fd, size_t size, unsigned
         return false;
     }
     *at = ctx_alloc(ctx, size);
-    int64_t got = read_all(fd, *at, size);
+    int64_t got = hex ? read_hashed(fd, *at, size, hex) : read_all(fd, *at, size);
     if (got < 0)
         return diag_error(ctx, EXIT_IO, loc, "cannot read: %s", strerror(errno));
     if ((size_t)got < size)
@@ -87,7 +149,7 @@ static bool read_stream(Ctx *ctx, const Loc *loc, int fd, unsigned char **at, si
 }
 
 static bool read_open(Ctx *ctx, const Loc *loc, int fd, bool standard, unsigned char **at,
-                      size_t *n) {
+                      size_t *n, char *hex) {
     struct stat st;
     if (fstat(fd, &st) != 0)
         return diag_error(ctx, EXIT_IO, loc, "cannot read: %s", strerror(errno));
@@ -100,22 +162,29 @@ static bool read_open(Ctx *ctx, const Loc *loc, int fd, bool standard, unsigned 
     *n = 0;
     if (S_ISREG(st.st_mode) && !standard) {
         *n = (size_t)st.st_size;
-        if (!read_regular(ctx, loc, fd, *n, at))
+        if (!read_regular(ctx, loc, fd, *n, at, hex))
             return false;
-    } else if (!read_stream(ctx, loc, fd, at, n)) {
+    } else if (read_stream(ctx, loc, fd, at, n)) {
+        if (hex)
+            sha256_hex(*at, *n, hex);
+    } else {
         return false;
     }
     return *n > 0 || diag_error(ctx, EXIT_MALFORMED, loc, "the file is empty");
 }
 
 bool file_read(Ctx *ctx, const char *path, unsigned char **at, size_t *n) {
+    return file_read_hashed(ctx, path, at, n, NULL);
+}
+
+bool file_read_hashed(Ctx *ctx, const char *path, unsigned char **at, size_t *n, char *hex) {
     bool standard = strcmp(path, "-") == 0;
     Loc loc = {.file = standard ? "stdin" : path, .node = -1};
     int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
         return diag_error(ctx, EXIT_IO, &loc, "cannot open: %s",
                           errno == ENXIO ? "it is a socket or a device" : strerror(errno));
-    bool ok = read_open(ctx, &loc, fd, standard, at, n);
+    bool ok = read_open(ctx, &loc, fd, standard, at, n, hex);
     if (!standard)
         close(fd);
     return ok;

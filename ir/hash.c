@@ -147,19 +147,36 @@ static void sha_blocks(uint32_t h[8], const unsigned char *p, size_t blocks) {
 }
 #endif
 
-void sha256_hex(const void *p, size_t n, char hex[65]) {
-    uint32_t h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+void sha256_start(Sha256 *s) {
+    static const uint32_t first[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    memcpy(s->state, first, sizeof first);
+    s->done = 0;
+}
+
+void sha256_more(Sha256 *s, const void *p, size_t have) {
+    size_t blocks = (have - s->done) / 64;
+    sha_blocks(s->state, (const unsigned char *)p + s->done, blocks);
+    s->done += 64 * blocks;
+}
+
+void sha256_end(Sha256 *s, const void *p, size_t n, char hex[65]) {
     unsigned char tail[128] = {0};
     size_t rest = n % 64, blocks = rest < 56 ? 1 : 2;
-    sha_blocks(h, p, n / 64);
+    sha256_more(s, p, n);
     if (rest)
         memcpy(tail, (const unsigned char *)p + (n - rest), rest);
     tail[rest] = 0x80;
     for (int i = 0; i < 8; i++)
         tail[64 * blocks - 1 - (size_t)i] = (unsigned char)((uint64_t)n * 8 >> (8 * i));
-    sha_blocks(h, tail, blocks);
+    sha_blocks(s->state, tail, blocks);
     for (int i = 0; i < 64; i++)
-        hex[i] = "0123456789abcdef"[h[i / 8] >> (28 - 4 * (i % 8)) & 15];
+        hex[i] = "0123456789abcdef"[s->state[i / 8] >> (28 - 4 * (i % 8)) & 15];
     hex[64] = 0;
+}
+
+void sha256_hex(const void *p, size_t n, char hex[65]) {
+    Sha256 s;
+    sha256_start(&s);
+    sha256_end(&s, p, n, hex);
 }
