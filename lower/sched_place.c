@@ -64,6 +64,23 @@ static void sure_load(Region *r, Map *seen, const Expr *e) {
         sure_load(r, seen, e->kid[i]);
 }
 
+/* An index that is loaded itself may be any: all of the dimension is the region, where the loops inside read as often
+ * as that. */
+static bool whole_dim(const Region *r, const Expr *load, int dim, const Expr **lo,
+                      const Expr **hi) {
+    const Expr *extent = load->u.buf->dim[dim];
+    int64_t n, reads = 1, of;
+    if (!expr_uses_buf(load->kid[dim], NULL) || !expr_is_int(extent, &n))
+        return false;
+    for (int i = 0; i < r->inner.len; i++)
+        if (expr_uses_sym(load->kid[dim], r->inner.at[i]) &&
+            (!expr_is_int(r->inner.at[i]->extent, &of) || !mul_ok(reads, of, &reads)))
+            return false;
+    *lo = expr_i(r->ctx, 0);
+    *hi = expr_i(r->ctx, n - 1);
+    return n > 0 && reads >= n;
+}
+
 static void region_load(void *data, const Expr *e) {
     Region *r = data;
     Ctx *ctx = r->ctx;
@@ -71,7 +88,8 @@ static void region_load(void *data, const Expr *e) {
         return;
     for (int i = 0; i < e->nkid; i++) {
         const Expr *lo, *hi;
-        if (!expr_extremes(ctx, e->kid[i], r->inner.len, r->inner.at, &lo, &hi)) {
+        if (!expr_extremes(ctx, e->kid[i], r->inner.len, r->inner.at, &lo, &hi) &&
+            !whole_dim(r, e, i, &lo, &hi)) {
             r->ok = false;
             return;
         }
