@@ -856,6 +856,8 @@ bool layout_choose(Lower *lo) {
         Buf *b = kernel_root(lo->module->kernels.at[i])->buf;
         if (!b->whole)
             set_slots(ctx, b);
+        if (lo->machine->vec > 0)
+            layout_temps(ctx, lo->module->kernels.at[i]);
     }
     for (int i = 0; i < lo->module->kernels.len && lo->machine->vec > 0 && !lo->strict; i++)
         for (int j = 0; j < lo->module->kernels.at[i]->defs.len; j++)

@@ -229,6 +229,8 @@ Stmt *loop_border(Ctx *ctx, Buf *b);
  * elements around dimension d, and `room` more behind each innermost row. */
 void buf_store_in(Ctx *ctx, Buf *b, bool channels_last, const int64_t *before,
                   const int64_t *behind, int64_t room);
+/* layout_temps.c: the order of what the kernel keeps for itself. */
+void layout_temps(Ctx *ctx, const Kernel *k);
 /* Offset in elements of a logical index: b->where, or row-major. */
 const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);
 bool loop_hoist(Ctx *ctx, Func *f);

@@ -404,6 +404,9 @@ static bool place_in(Ctx *ctx, Func *f, const Def *d, Stmt *nests, Stmt *loop, S
     Buf *local =
         stack ? buf_new(ctx, d->buf->name, type_dtype(d->buf->type), SPACE_LOCAL, rank, extent)
               : region_in_arena(ctx, f, d, rank, extent);
+    const int64_t none[RANK_MAX] = {0};
+    if (d->buf->where && rank >= 3 && buf_inner_axis(ctx, d->buf) == 1)
+        buf_store_in(ctx, local, true, none, none, 0);
     Narrow n = {d->buf, local, r.lo};
     body = stmt_join(body, loop->body);
     stmt_map(ctx, body, narrow_load, &n);
