@@ -266,20 +266,26 @@ static bool guard_holds(Matching *mt, Str when, Str *why) {
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
-/* Cycles of one k step of a tile: two multiply-adds, two loads a cycle, and never less than the latency of the
- * chain (4) over what runs side by side. */
-static int64_t tile_cycles(int64_t rows, int64_t vecs) {
-    int64_t twice = rows * vecs; /* half-cycles of arithmetic */
-    int64_t loads = rows + vecs;
-    int64_t c = twice > loads ? twice : loads;
-    return c < 8 ? 8 : c;
+/* Cycles of one k step of a tile, in sixteenths: two multiply-adds or loads of a vector a cycle, 1.8 loads of a
+ * number to all lanes (a tile of 30 x 1 takes 1.32 times as long as one of 14 x 2), and never less than the latency
+ * of the chain (4) over what runs side by side. Where vectors are whole lines, each line of a panel from L2 costs
+ * three eighths of a cycle more, whatever runs beside it: 7 rows of 5 vectors as 5 and 2 take 1.16 times as long as
+ * 7 rows of 2 at once [measured]. */
+enum { CYCLE = 16, SPLAT = 9, LINE_FROM_L2 = 6, LINE_BYTES = 64 };
+
+static int64_t tile_cycles(int64_t rows, int64_t vecs, bool from_l2) {
+    int64_t arithmetic = CYCLE / 2 * rows * vecs, loads = SPLAT * rows + CYCLE / 2 * vecs;
+    int64_t c = arithmetic > loads ? arithmetic : loads;
+    return (c < 4 * CYCLE ? 4 * CYCLE : c) + (from_l2 ? LINE_FROM_L2 * vecs : 0);
 }
 
 /* All of m x n (in vectors) by tiles of rows x vecs and their rests. */
-static int64_t cover_cycles(int64_t m, int64_t nv, int64_t rows, int64_t vecs) {
+static int64_t cover_cycles(int64_t m, int64_t nv, int64_t rows, int64_t vecs, bool from_l2) {
     int64_t mr = m % rows, nr = nv % vecs, mf = m / rows, nf = nv / vecs;
-    return mf * nf * tile_cycles(rows, vecs) + (mr ? nf * tile_cycles(mr, vecs) : 0) +
-           (nr ? mf * tile_cycles(rows, nr) : 0) + (mr && nr ? tile_cycles(mr, nr) : 0);
+    return mf * nf * tile_cycles(rows, vecs, from_l2) +
+           (mr ? nf * tile_cycles(mr, vecs, from_l2) : 0) +
+           (nr ? mf * tile_cycles(rows, nr, from_l2) : 0) +
+           (mr && nr ? tile_cycles(mr, nr, from_l2) : 0);
 }
 
 /* Half-cycles of a tile of high x rows x vecs with its window written out, each value read once from memory: as
@@ -318,25 +324,26 @@ static int64_t cover_window(const Matching *mt, int64_t m, int64_t nv, const int
     return all;
 }
 
-/* A panel (all of k for one tile's lanes) that does not stay in L2 is streamed anew for every row of tiles. */
-static bool panel_stays(const Matching *mt, int64_t lanes) {
+/* Does a panel (all of k for one tile's lanes) stay in a cache of so many bytes? Else it is streamed anew for every
+ * row of tiles. */
+static bool panel_stays(const Matching *mt, int64_t lanes, int64_t cache) {
     int64_t bytes = 4 * lanes;
     for (int i = 0; i < mt->roles.nred; i++)
         if (!mul_ok(bytes, role_extent(mt, mt->roles.red[i]), &bytes))
             return false;
-    return bytes <= mt->lo->machine->l2 / 4 * 3;
+    return bytes <= cache / 4 * 3;
 }
 
-/* Half-cycles of one step of k over m x n in cycles of the whole kernel; -1: some extent is not known. */
-static double whole_cycles(const Matching *mt, int64_t half) {
-    double steps = 0.5;
+/* One step of k over m x n (sixteenths of cycles) in cycles of the whole kernel; -1: some extent is not known. */
+static double whole_cycles(const Matching *mt, int64_t step) {
+    double steps = 1.0 / CYCLE;
     for (int i = 0; i < mt->roles.nred; i++)
         steps *= (double)role_extent(mt, mt->roles.red[i]);
     for (int i = 0; i < mt->roles.nouter; i++)
         steps *= (double)role_extent(mt, mt->roles.outer[i]);
     bool known = steps > 0 && (mt->roles.m < 0 || role_extent(mt, mt->roles.m)) &&
                  (mt->roles.n < 0 || role_extent(mt, mt->roles.n));
-    return known ? steps * (double)half : -1;
+    return known ? steps * (double)step : -1;
 }
 
 /* Puts a tile among the best; of equal ones the larger is better, then the earlier. */
@@ -377,8 +384,9 @@ static bool rank_tiles(Matching *mt, const Rule *rule, RuleTry *t) {
             int64_t score, ok = 1;
             bind(mt, rule->choose[0], rows);
             bind(mt, rule->choose[1], vecs * lanes);
-            int64_t cycles = cover_cycles(m, nv, rows, vecs);
-            bind(mt, "cycles", cycles + (panel_stays(mt, vecs * lanes) ? 0 : cycles / 4));
+            bool from_l2 = mach->vec == LINE_BYTES && !panel_stays(mt, vecs * lanes, mach->l1);
+            int64_t cycles = cover_cycles(m, nv, rows, vecs, from_l2);
+            bind(mt, "cycles", cycles + (panel_stays(mt, vecs * lanes, mach->l2) ? 0 : cycles / 4));
             for (int i = 1; i <= 2 && high; i++)
                 bind(mt, i == 1 ? "high1" : "high2",
                      cover_window(mt, m, nv, (const int64_t[3]){i, rows, vecs}));
