@@ -150,7 +150,8 @@ def depthwise(net, kernels=(3, 5), strides=(1, 1, 2), c=0, least=7):
 @case("window_rows", halo=True)
 def _window_rows(net):
     wide = net.lanes > 8 and net.chance(3)
-    depthwise(net, kernels=(2, 3), strides=(2,) if wide else (1,), c=net.lanes * net.pick(1, 2, 3), least=57 if wide else 7)
+    depthwise(net, kernels=(3,) if wide else (2, 3), strides=(2,) if wide else (1,), c=net.lanes * net.pick(1, 2, 3),
+              least=57 if wide else 7)
 
 
 @case("window_row", halo=True)
@@ -172,11 +173,11 @@ def _tile_packed(net):
 
 @case("tile_rounded", halo=True)
 def _tile_rounded(net):
-    """In groups, depthwise or more, along positions of the caller's own buffer with a border."""
+    """In groups, depthwise or more, along positions of the caller's own buffer with a border, which may not double it."""
     c, m, k = net.pick(1, 2, 3), net.pick(1, 2, 5), net.pick(3, 5)
     groups = net.size(2, 9 if c > 1 else net.lanes - 1)
     stride = net.pick(1, 2) if c > 1 else 1
-    size = [net.size(7, 40), stride * net.size(13, 37)]
+    size = [net.size(7 if k == 3 else 8, 40), stride * net.size(13, 37)]
     y = net.add("Conv", net.input([net.size(1, 2), groups * c, *size]), net.ints([groups * m, c, k, k]), group=groups,
                 pads=[k // 2] * 4, strides=[stride] * 2)
     net.out(epilogue(net, y, [1, groups * m, 1, 1], 1) if net.chance() else y, 4)
