@@ -379,7 +379,8 @@ def _map_pieces(net):
         x = net.add("Concat", *(net.pick([x, *back], [*back, x])), axis=2)
     else:
         rows, columns = net.rng.integers(0, shape[1], 2), net.rng.integers(0, 8, 2)
-        columns[net.rng.integers(2)] += 1
+        side = net.rng.integers(2)
+        columns[0 if form == "wrap" else side] += 1  # what wraps behind only is one form: a remainder
         x = net.add("Pad", x, np.array([0, rows[0], columns[0], 0, rows[1], columns[1]]), mode=form)
     add = kind in (np.float32, np.int64) and net.chance()
     net.out(net.add("Add", x, np.array(3, kind)) if add else x, 3, kind)
