@@ -151,15 +151,16 @@ bool def_dequantize(Definer *d) {
 
 /* ---- DynamicQuantizeLinear ----------------------------------------------------------------------------- */
 
-/* The largest (or smallest) element of x and 0. */
+/* The largest (or smallest) element of x and 0; of one dimension, so that there is a loop to keep it in registers. */
 static Buf *extreme(Definer *d, Buf *x, Op op) {
-    const Expr *at[RANK_MAX];
-    Def *def = define_temp(d, op == OP_MAX ? "max" : "min", T_F32, 0, NULL);
+    const Expr *at[RANK_MAX], *one = expr_i(d->ctx, 1);
+    Def *def = define_temp(d, op == OP_MAX ? "max" : "min", T_F32, 1, &one);
     for (int i = 0; i < x->rank; i++)
         at[i] = eq_red(d, def, "k", x->dim[i]);
     const Expr *e = eq_load(d, T_F32, x, at), *zero = eq_const(d, T_F32, 0);
-    eq_combine(d, def, op, def->naxis ? e : expr_2(d->ctx, op, e, zero), NULL, false);
-    if (def->naxis)
+    bool reduces = def->naxis > 1;
+    eq_combine(d, def, op, reduces ? e : expr_2(d->ctx, op, e, zero), NULL, false);
+    if (reduces)
         def->init = zero;
     define_emit(d, def);
     return def->buf;

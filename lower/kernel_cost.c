@@ -1,5 +1,6 @@
-/* lower/kernel_cost.c — what every function costs: floating-point operations, multiply-adds of narrow integers by their
- * instructions, and traffic, for comments, the report and the summary. Precondition: kernels and entry are final.
+/* lower/kernel_cost.c — what every function costs: floating-point operations, multiply-adds of narrow integers
+ * by their instructions, and traffic, for comments, the report and the summary. Precondition: kernels and entry are
+ * final.
  *
  *   for i < 100 { y[i] = fma(a[i], b, y[i]) }   →   200 FLOP */
 #include "lower/lower.h"

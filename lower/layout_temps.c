@@ -1,6 +1,6 @@
-/* What a kernel keeps for itself lies with its channels innermost where it is computed from what does and its reader
- * goes through it in an order of its own (a mean of pixels that is then flattened): its loops are vectors of channels.
- * On machines with vectors. Precondition: every buffer between kernels has its order.
+/* What a kernel keeps for itself lies with its channels innermost where it is computed from what does and its
+ * reader goes through it in an order of its own (a mean of pixels that is then flattened): its loops are vectors
+ * of channels. On machines with vectors. Precondition: every buffer between kernels has its order.
  *
  *   before  x f32[1,16,12,10] where (n, c, p, q) n*1920 + c + p*160 + q*16
  *           t f32[1,16,6,5] { … } = add(r<2, s<2) x[n, c, p*2 + r, q*2 + s] ; y f32[480] { j } = t[0, j%16, …]
