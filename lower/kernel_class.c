@@ -337,6 +337,28 @@ static void choose_pieces(Ctx *ctx, Roles *r) {
     r->n = r->pieces ? inner : r->n;
 }
 
+/* A map that loads from places which it loads side by side, and whatever else so. */
+static void choose_gather(Ctx *ctx, Roles *r, const Loads *loads) {
+    const Def *d = r->root;
+    int inner = buf_inner_axis(ctx, d->buf);
+    bool gathers = false;
+    if (inner < 0)
+        return;
+    for (int i = 0; i < loads->at.len; i++) {
+        const Expr *load = loads->at.at[i];
+        int64_t stride;
+        bool computed = false;
+        for (int a = 0; a < load->nkid; a++)
+            computed |= expr_uses_sym(load->kid[a], d->axis[inner].var) &&
+                        expr_uses_buf(load->kid[a], NULL);
+        gathers |= computed;
+        if (!computed && uses_axis(load, d, inner) &&
+            (!load_stride(ctx, load, d, inner, &stride) || stride != 1))
+            return;
+    }
+    r->gather = gathers ? inner : -1;
+}
+
 /* Rows: an output axis that a load along the lanes does not use, so that it is read once for all of them; the
  * innermost in storage with room. With `beside` one that only another load does not use: sums side by side still
  * hide each other's latency, and share that load. */
@@ -560,8 +582,14 @@ static void choose_update(Ctx *ctx, Roles *r) {
 
 void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
     Loads loads = {.ctx = ctx};
-    *r = (Roles){
-        .root = kernel_root(k), .m = -1, .n = -1, .k = -1, .ways = -1, .high = -1, .cut = -1};
+    *r = (Roles){.root = kernel_root(k),
+                 .m = -1,
+                 .n = -1,
+                 .k = -1,
+                 .ways = -1,
+                 .high = -1,
+                 .cut = -1,
+                 .gather = -1};
     r->across[0] = r->across[1] = -1;
     r->kind = r->root->scan ? CLASS_SCAN : r->root->at ? CLASS_UPDATE : CLASS_MAP;
     if (r->kind == CLASS_SCAN)
@@ -584,6 +612,8 @@ void kernel_roles(Ctx *ctx, const Kernel *k, Roles *r) {
         choose_pairs(ctx, r, &loads);
     if (!r->acc && r->n < 0 && !r->root->at)
         choose_pieces(ctx, r);
+    if (!r->acc && r->n < 0 && !r->root->at)
+        choose_gather(ctx, r, &loads);
     if (r->acc) {
         r->kind = CLASS_REDUCTION;
         if (def_is_contraction(ctx, r->acc) && r->acc->value->op == OP_MUL) {

@@ -36,6 +36,7 @@ typedef struct Roles {
     bool whole; /* the periods divide the extents */
     bool pairs; /* of a map: its lanes are even and odd ones, each contiguous somewhere */
     int64_t period[CASES_MAX];
+    int gather;  /* of a map: the axis along which it loads from computed places; -1: none */
     bool pieces; /* of a map: lanes lie side by side once their axis is cut (partition) */
     int cut; /* of a map: its rows and lanes are a transposition in each piece of this axis; -1: none */
     int nflat;    /* of a map: so many of the last of `outer` are one axis with the lanes */

@@ -85,6 +85,13 @@ static bool in_bounds(Ctx *ctx, const Expr *load) {
     return r.min >= 0 && expr_is_int(b->size ? b->size : buf_count(ctx, b), &n) && r.max < n;
 }
 
+/* Does the machine load this from a vector of places? */
+static bool can_gather(const Vectoring *v, const Expr *e) {
+    const int bytes = type_bytes(type_dtype(e->type));
+    return v->lo->machine->vec == 64 && v->lanes == 8 && bytes >= 4 && bytes <= 8 &&
+           expr_uses_buf(e->kid[0], NULL);
+}
+
 static const Expr *vector_load(Vectoring *v, const Expr *e) {
     int64_t stride;
     const Expr *at = expr_uses_sym(e->kid[0], v->var) ? ramp(v, e->kid[0], &stride) : e->kid[0];
@@ -92,6 +99,8 @@ static const Expr *vector_load(Vectoring *v, const Expr *e) {
     for (const Place *o = p; o; o = o->outer) /* the widest that loads it in any case */
         p = map_get(o->sure, e) ? o : p;
     const Expr *mask = e->u.buf->space == SPACE_REG || in_bounds(v->ctx, e) ? NULL : p->mask;
+    if (!at && !mask && can_gather(v, e))
+        at = vector_expr(v, e->kid[0]);
     if (!at || (mask && expr_uses_buf(at, NULL))) {
         v->ok = false;
         return e;

@@ -22,7 +22,8 @@
  * are a transposition once it has cut the axis `cut`, one of `outer`), dear (a map of functions like exp), PART (a
  * map's lanes lie side by side within parts of this many; 0: all of them do), L (lanes of a map by the widest type
  * it computes with; 0: it has no vectors), LF (the same along `flat` and n fused, where whole vectors do not fill
- * n; 0: no), LT (lanes and rows of a block that is transposed), and for a candidate tile
+ * n; 0: no), GATHER (elements loaded at once from computed places along `out.gather`; 0: none), LT (lanes and rows
+ * of a block that is transposed), and for a candidate tile
  * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
  * of the axis `high` at a time) beside the two names chosen.
  * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
@@ -106,6 +107,15 @@ static int64_t block_lanes(const Matching *mt, int64_t lanes, int64_t n) {
     return vec < 32 || lanes < least || !fits ? 0 : lanes;
 }
 
+/* Elements that one instruction loads from as many places; 0: the map needs none, or there is none. */
+static int64_t gather_lanes(const Matching *mt) {
+    const Roles *r = &mt->roles;
+    const int bytes = type_bytes(type_dtype(r->root->buf->type));
+    int64_t n = role_extent(mt, r->gather);
+    bool fits = mt->lo->machine->vec == 64 && bytes >= 4 && bytes <= 8 && (n == 0 || n >= 8);
+    return r->gather >= 0 && fits ? 8 : 0;
+}
+
 /* Lanes of a map along its lanes' axis, and along the axes that lie side by side like one where they fill more
  * vectors. */
 static void bind_widths(Matching *mt) {
@@ -160,6 +170,7 @@ static void bind_facts(Matching *mt) {
     bind_flag(mt, "pairs", r->pairs);
     bind_flag(mt, "pieces", r->pieces);
     bind_flag(mt, "cut", r->cut >= 0);
+    bind(mt, "GATHER", gather_lanes(mt));
     bool dear = false;
     expr_walk(mt->ctx, r->root->value, find_dear, &dear);
     bind_flag(mt, "dear", dear);
@@ -430,6 +441,7 @@ static void role_text(const Matching *mt, Text *t, const Def *d, const char *rol
                  {"n", &r->n, r->n >= 0},
                  {"high", &r->high, r->high >= 0},
                  {"cut", &r->cut, r->cut >= 0},
+                 {"gather", &r->gather, r->gather >= 0},
                  {"across", &r->across[1], r->across[1] >= 0},
                  {"outer", r->outer, r->nouter},
                  {"apart", r->outer, r->nouter - r->nflat},

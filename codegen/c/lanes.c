@@ -611,6 +611,22 @@ Str vec_stream(Printer *p, int lanes) {
     return name;
 }
 
+/* Eight elements of four or eight bytes by one instruction. */
+static bool gathered(Printer *p, Text *body, Dtype t, int lanes) {
+    const int bytes = type_bytes(t);
+    if (!has_bit_masks(p) || lanes != 8 || t == T_BOOL || bytes < 4 || bytes > 8)
+        return false;
+    const char *kind = t == T_F32 ? "ps" : t == T_F64 ? "pd" : bytes == 4 ? "epi32" : "epi64";
+    const char *reg = bytes == 4 ? "256" : "512", *of = bytes == 4 ? "si256" : "si512";
+    of = t == T_F32 || t == T_F64 ? kind : of;
+    need_intrinsics(p);
+    text_f(
+        body,
+        "    return (%s)_mm512_mask_i64gather_%s(_mm%s_setzero_%s(), 0xff, (__m512i)at, p, %d);\n",
+        vector_type(p, t, lanes), kind, reg, of, bytes);
+    return true;
+}
+
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
     bool load = how[0] == 'l' || how[0] == 'g',
          linear = how[0] != 'g' && strcmp(how, "scatter") != 0;
@@ -632,7 +648,8 @@ Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked) {
     if (!load)
         vec_param(p, &params, &body, t, lanes, "v");
     Str elem = contiguous ? "p[i]" : linear ? "p[i * step]" : "p[at[i]]";
-    if ((contiguous && masked && masked_access(p, &body, load, t, lanes)) ||
+    if ((how[0] == 'g' && !masked && gathered(p, &body, t, lanes)) ||
+        (contiguous && masked && masked_access(p, &body, load, t, lanes)) ||
         (contiguous && !masked && load && load_truths(p, &body, lanes)) ||
         (contiguous && !masked && !load && store_truths(p, &body, lanes))) {
         helper_add(p, name, load ? type : "void", params.at, &body);

@@ -400,6 +400,22 @@ def _update_lanes(net):
         net.out(net.add("Compress", x, among, axis=0), 2, kind)
 
 
+@case("map_gather", ("avx512",))
+def _map_gather(net):
+    kind = net.pick(np.float32, np.int32, np.int64, np.float64)
+    rows, row, n = net.size(2, 13), net.size(8, 67), net.size(8, 67)
+    x = net.input([rows, row], 99, dtype=kind)
+    if net.chance():
+        at = net.input([n], row - 1, dtype=net.pick(np.int64, np.int32))
+        x = net.add("Gather", x, at, axis=1)
+    else:
+        axis = net.pick(0, 1)
+        at = net.input([rows, row], (rows, row)[axis] - 1, dtype=np.int64)
+        x = net.add("GatherElements", x, at, axis=axis)
+    add = kind in (np.float32, np.int64) and net.chance()
+    net.out(net.add("Add", x, np.array(3, kind)) if add else x, 2, kind)
+
+
 @case("map_pairs", VECTORS)
 def _map_pairs(net):
     c, h, w = net.size(4, 33), net.size(2, 7), net.size(2, 13)
