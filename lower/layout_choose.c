@@ -19,9 +19,11 @@
 #define SYMBOLIC 32.0   /* what an unknown extent counts as there */
 #define REACH_MAX 16    /* elements a halo may have on one side of an unknown extent */
 #define SET_BYTES 4096  /* rows this far apart (or a multiple) share the sets of the L1 cache */
-#define WINDOW_MIN 4    /* rows of a sum over windows that are worth copies of both sides */
-#define LINE 16         /* f32 of a cache line */
-#define ROWS_MIN 8      /* rows of a tile that get in each other's way */
+#define FEW_ACROSS                                                                                 \
+    8 /* operands beside one that lies across [measured: the end of F(2x2) with a residual] */
+#define WINDOW_MIN 4 /* rows of a sum over windows that are worth copies of both sides */
+#define LINE 16      /* f32 of a cache line */
+#define ROWS_MIN 8   /* rows of a tile that get in each other's way */
 
 typedef struct Halo {
     int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
@@ -455,7 +457,7 @@ static void along_node(void *data, const Expr *e) {
     a->no += !last && !beside;
 }
 
-/* A map whose operands all lie side by side along its second dimension, one of them at every position. */
+/* A map whose operands, or nearly all, lie side by side along its second dimension, one of them at every position. */
 static bool map_along_channels(const Layouts *l, const Kernel *k) {
     const Def *d = kernel_root(k);
     Along a = {l, d, 0, 0};
@@ -463,7 +465,7 @@ static bool map_along_channels(const Layouts *l, const Kernel *k) {
         expr_is(d->buf->dim[1], 1))
         return false;
     expr_walk(l->lo->ctx, d->value, along_node, &a);
-    return a.yes > 0 && a.no == 0;
+    return a.yes > 0 && a.no * FEW_ACROSS <= a.yes;
 }
 
 typedef struct Weights {
@@ -590,9 +592,7 @@ static void prefer_channels(Layouts *l, Kernel *k) {
     Roles r;
     kernel_roles(l->lo->ctx, k, &r);
     const Expr *x = group_operand(l->lo->ctx, &r);
-    if (kernel_is_pixels(l->lo, k))
-        return;
-    if (x && prefer_positions(l, k, &r, x))
+    if (kernel_is_pixels(l->lo, k) || (x && prefer_positions(l, k, &r, x)))
         return;
     Buf *out = r.root->buf;
     int64_t channels;
