@@ -4,37 +4,9 @@
  *     [choose A B in tiles [where EXPR] minimizing EXPR]
  *     step ; step ; …
  *
- * In EXPR: m n k (extents of the roles; 0: symbolic or none), W (f32 lanes; 0: no vectors), W2 and W4 (twice
- * and four times that), KV (whole vectors in k, at least 1), regs, fma, f32, strict, min_ram,
- * lanes_contiguous, lanes_const, rows_const, paneled (a copy of the lanes' operand is a Def of its own),
- * has_m, has_n, guarded (the reduction's predicate differs between lanes),
- * dot4, dot2 (a sum of 8-bit products that the machine's instruction can do),
- * octets (such a sum, whether or not), tile_bf16 (a sum of bf16 products for tiles), narrow (8-bit results on a
- * machine for such sums),
- * has_tree (acc's partial sums are its axis `ways`, and the Def `tree` adds them up),
- * apart (a window whose lanes each sum their own values), bordered (some terms are left out at its borders),
- * has_high (its rows' operand is read at two sums, and the innermost of `outer` is the axis of the other one),
- * last (its sum along the rows is the last of `red`), HIGH (that axis' extent), STEP (of the rows in what they
- * read), crowded (what they read lies in a few sets of L1),
- * inner (Defs beside the accumulator and the root), cases (axes of a map that decide cases, each with a
- * period, P0 and P1; whole: they divide the extents), pairs (a map whose even and odd lanes come from different
- * rows), pieces (a map whose lanes lie side by side once `partition` has cut their axis), cut (one whose m and n
- * are a transposition once it has cut the axis `cut`, one of `outer`), dear (a map of functions like exp), PART (a
- * map's lanes lie side by side within parts of this many; 0: all of them do), L (lanes of a map by the widest type
- * it computes with; 0: it has no vectors), LF (the same along `flat` and n fused, where whole vectors do not fill
- * n; 0: no), GATHER (elements loaded at once from computed places along `out.gather`; 0: none), LT (lanes and rows
- * of a block that is transposed), and for a candidate tile
- * cycles (estimate for one step of k over m x n), high1 and high2 (for a window written out for one or two
- * of the axis `high` at a time) beside the two names chosen.
- * In steps: `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`,
- * `acc.n` … name a role's axis, `out.outer` and `acc.red` all axes of that kind,
- * `out.case0` and `out.case1` those that decide cases and `out.plain` the others of `out.outer`, `acc.rest`
- * those of `acc.red` that are not k, `out.high` the axis of has_high, `out.flat` those
- * of `out.outer` that lie side by side with n like one axis, `out.apart` the others.
- * In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`,
- * `sums`, `wides`, `panels` or `leads` is repeated for each Def of that list, the last first (`.last`, `.terms`:
- * its last axis and the one before, `out.around`: the innermost of `outer`). Chosen names and W are numbers.
- * In a scan group `tiles` are the maps of its sums and `dots` those; `dot` is that of a tile, `lanes` its constant.
+ * In EXPR: the facts of rule_facts.def; for a candidate tile also cycles (estimate for one step of k over m x n),
+ * high1 and high2 (of a window written out for one or two of the axis `high` at a time) and the names chosen.
+ * In steps: the names at `---- steps`, chosen names and W.
  * The first rule whose class, guard and steps fit wins. */
 #include "lower/sched_rules.h"
 
@@ -47,7 +19,13 @@ typedef struct Binding {
 } Binding;
 
 enum {
-    BINDINGS_MAX = 64,
+#define NUMBER(name, value, says) +1
+#define FLAG(name, value, says) +1
+    BINDINGS_MAX =
+#include "lower/rule_facts.def"
+        +8, /* widths of a map, estimates and chosen names of a tile */
+#undef NUMBER
+#undef FLAG
     CROWD_BYTES = 512 /* values at multiples of it share a few sets of the L1 cache */
 };
 
@@ -138,66 +116,41 @@ static void find_dear(void *data, const Expr *e) {
     *(bool *)data |= (wide || e->op == OP_POW) && type_is_float(type_dtype(e->type));
 }
 
-static void bind_facts(Matching *mt) {
+/* What several facts are made of. */
+typedef struct Facts {
+    const Roles *r;
+    const Lower *lo;
+    const Machine *mach;
+    int64_t terms; /* of the sum; 0: not known */
+    bool dear, octets;
+} Facts;
+
+static Facts facts_of(const Matching *mt) {
     const Roles *r = &mt->roles;
-    const Machine *mach = mt->lo->machine;
-    int64_t k = r->nred > 0;
+    Facts f = {.r = r, .lo = mt->lo, .mach = mt->lo->machine, .terms = r->nred > 0};
     for (int i = 0; i < r->nred; i++)
-        if (!mul_ok(k, role_extent(mt, r->red[i]), &k))
-            k = 0;
-    bind(mt, "m", role_extent(mt, r->m));
-    bind(mt, "n", role_extent(mt, r->n));
-    bind(mt, "k", k);
-    bind(mt, "W", mach->vec / 4);
-    bind(mt, "W2", mach->vec / 2);
-    bind(mt, "W4", mach->vec);
-    bind(mt, "KV", mach->vec > 0 && k >= mach->vec / 4 ? k / (mach->vec / 4) : 1);
-    bind(mt, "regs", mach->nreg);
-    bind_flag(mt, "fma", mach->fma);
-    bind_flag(mt, "strict", mt->lo->strict);
-    bind_flag(mt, "min_ram", mt->lo->min_ram);
-    bind_flag(mt, "f32", r->root->buf->type == T_F32 && (!r->acc || r->acc->buf->type == T_F32));
-    bind_flag(mt, "lanes_contiguous", r->lanes_contiguous);
-    bind_flag(mt, "lanes_const", r->lanes_load && r->lanes_load->u.buf->space == SPACE_CONST);
-    bind_flag(mt, "has_m", r->m >= 0);
-    bind(mt, "inner", mt->k->defs.len - 1 - (r->acc != NULL));
-    bind_flag(mt, "rows_const", r->rows_load && r->rows_load->u.buf->space == SPACE_CONST);
-    bind_flag(mt, "paneled", r->kind == CLASS_CONTRACTION && r->panels.len == 1);
-    bind_flag(mt, "has_n", r->n >= 0);
-    bind(mt, "PART", r->part);
-    bind(mt, "cases", r->ncases);
-    bind_flag(mt, "whole", r->whole);
-    bind_flag(mt, "pairs", r->pairs);
-    bind_flag(mt, "pieces", r->pieces);
-    bind_flag(mt, "cut", r->cut >= 0);
-    bind(mt, "GATHER", gather_lanes(mt));
-    bool dear = false;
-    expr_walk(mt->ctx, r->root->value, find_dear, &dear);
-    bind_flag(mt, "dear", dear);
-    bind(mt, "P0", r->period[0]);
-    bind(mt, "P1", r->period[1]);
-    bind_widths(mt);
-    bind_flag(mt, "has_tree", r->tree != NULL);
-    bind_flag(mt, "apart", r->apart);
-    bind_flag(mt, "has_high",
-              r->high >= 0 && r->across[1] >= 0 && r->nouter > 0 &&
-                  r->outer[r->nouter - 1] == r->high);
-    bind_flag(mt, "bordered", r->acc && r->acc->when);
-    bind_flag(mt, "crowded", r->pitch % (CROWD_BYTES / 4) == 0);
-    bind(mt, "STEP", r->step[1]);
-    bind(mt, "HIGH", role_extent(mt, r->high));
-    bind_flag(mt, "last", r->nred > 0 && r->across[1] == r->red[r->nred - 1]);
-    bool octets = r->acc && r->acc->buf->type == T_I32;
+        if (!mul_ok(f.terms, role_extent(mt, r->red[i]), &f.terms))
+            f.terms = 0;
+    expr_walk(mt->ctx, r->root->value, find_dear, &f.dear);
+    f.octets = r->acc && r->acc->buf->type == T_I32;
+    return f;
+}
+
+/* Is the sum one of 8-bit products, on a machine with instructions for such? */
+static bool sums_octets(const Facts *f) {
     Narrow8 product;
-    bool narrow = mach->instr[0] && octets && narrow_match(r->acc, &product);
-    bind_flag(mt, "octets", narrow);
-    bind_flag(mt, "dot4", (r->groups & 4) && octets && machine_has(mach, "dot4"));
-    bind_flag(mt, "dot2", (r->groups & 2) && octets && machine_has(mach, "dot2"));
-    bind_flag(mt, "tile_bf16", r->k >= 0 && !octets && machine_has(mach, "tile_bf16"));
-    bind_flag(mt, "narrow", mach->instr[0] != 0 && type_bytes(type_dtype(r->root->buf->type)) == 1);
-    bind_flag(mt, "guarded",
-              r->n >= 0 && r->acc && r->acc->when &&
-                  expr_uses_sym(r->acc->when, r->acc->axis[r->n].var));
+    return f->mach->instr[0] && f->octets && narrow_match(f->r->acc, &product);
+}
+
+static void bind_facts(Matching *mt) {
+    const Facts f = facts_of(mt);
+    const Roles *r = f.r;
+    bind_widths(mt);
+#define NUMBER(name, value, says) bind(mt, name, value);
+#define FLAG(name, value, says) bind_flag(mt, name, value);
+#include "lower/rule_facts.def"
+#undef NUMBER
+#undef FLAG
 }
 
 /* ---- expressions over the bindings --------------------------------------------------------------------- */
@@ -266,7 +219,8 @@ static bool guard_holds(Matching *mt, Str when, Str *why) {
         size_t n = part_length(at), last = n;
         while (last && (at[last - 1] == ' ' || at[last - 1] == '\n'))
             last--;
-        Str text = str_n(mt->ctx, at + strspn(at, " "), last - strspn(at, " "));
+        size_t gap = strspn(at, " \n");
+        Str text = str_n(mt->ctx, at + gap, last - gap);
         *why = str_f(mt->ctx, "not %s", text);
         if (!condition_holds(mt, text))
             return false;
@@ -413,7 +367,16 @@ static bool rank_tiles(Matching *mt, const Rule *rule, RuleTry *t) {
     return t->ntile > 0;
 }
 
-/* ---- steps ----------------------------------------------------------------------------------- */
+/* ---- steps -----------------------------------------------------------------------------------
+ *
+ * `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`, `acc.n` … name a
+ * role's axis, `out.outer` and `acc.red` all axes of that kind, `out.case0` and `out.case1` those that decide cases,
+ * `out.plain` the others of `out.outer`, `acc.rest` those of `acc.red` that are not k, `out.high` the axis of
+ * has_high, `out.flat` those of `out.outer` that lie side by side with n like one axis, `out.apart` the others.
+ * In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`, `sums`, `wides`, `panels` or `leads` is
+ * repeated for each Def of that list, the last first (`.last`, `.terms`: its last axis and the one before;
+ * `out.around`: the innermost of `outer`). In a scan group `tiles` are the maps of its sums and `dots` those, `dot`
+ * is that of a tile, `lanes` its constant. */
 
 /* All RED axes of a Def. */
 static void red_text(Text *t, const Def *d) {
