@@ -369,14 +369,14 @@ static bool rank_tiles(Matching *mt, const Rule *rule, RuleTry *t) {
 
 /* ---- steps -----------------------------------------------------------------------------------
  *
- * `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`, `acc.n` … name a
- * role's axis, `out.outer` and `acc.red` all axes of that kind, `out.case0` and `out.case1` those that decide cases,
- * `out.plain` the others of `out.outer`, `acc.rest` those of `acc.red` that are not k, `out.high` the axis of
- * has_high, `out.flat` those of `out.outer` that lie side by side with n like one axis, `out.apart` the others.
- * In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`, `sums`, `wides`, `panels` or `leads` is
- * repeated for each Def of that list, the last first (`.last`, `.terms`: its last axis and the one before;
- * `out.around`: the innermost of `outer`). In a scan group `tiles` are the maps of its sums and `dots` those, `dot`
- * is that of a tile, `lanes` its constant. */
+ * `out` and `acc` are the root and the accumulating Def, `lanes` and `rows` its operands; `out.m`, `acc.n`
+ * … name a role's axis, `out.outer` and `acc.red` all axes of that kind, `out.case0` and `out.case1` those
+ * that decide cases, `out.plain` the others of `out.outer`, `acc.rest` those of `acc.red` that are not k,
+ * `out.high` the axis of has_high, `out.flat` those of `out.outer` that lie side by side with n like one
+ * axis, `out.apart` the others. In a chain `mid`, `first` and `dot` are Defs too, and a step with `stats`,
+ * `sums`, `wides`, `panels` or `leads` is repeated for each Def of that list, the last first (`.last`,
+ * `.terms`: its last axis and the one before; `out.around`: the innermost of `outer`). In a scan group
+ * `tiles` are the maps of its sums and `dots` those, `dot` is that of a tile, `lanes` its constant. */
 
 /* All RED axes of a Def. */
 static void red_text(Text *t, const Def *d) {
