@@ -151,7 +151,8 @@ bool def_dequantize(Definer *d) {
 
 /* ---- DynamicQuantizeLinear ----------------------------------------------------------------------------- */
 
-/* The largest (or smallest) element of x and 0; of one dimension, so that there is a loop to keep it in registers. */
+/* The largest (or smallest) element of x and 0; of one dimension, so that there is a loop to keep it in
+ * registers. */
 static Buf *extreme(Definer *d, Buf *x, Op op) {
     const Expr *at[RANK_MAX], *one = expr_i(d->ctx, 1);
     Def *def = define_temp(d, op == OP_MAX ? "max" : "min", T_F32, 1, &one);

@@ -64,8 +64,8 @@ static void sure_load(Region *r, Map *seen, const Expr *e) {
         sure_load(r, seen, e->kid[i]);
 }
 
-/* An index that is loaded itself may be any: all of the dimension is the region, where the loops inside read as often
- * as that. */
+/* An index that is loaded itself may be any: all of the dimension is the region, where the loops inside read as
+ * often as that. */
 static bool whole_dim(const Region *r, const Expr *load, int dim, const Expr **lo,
                       const Expr **hi) {
     const Expr *extent = load->u.buf->dim[dim];

@@ -338,8 +338,8 @@ static const struct {
                 {OP_ERF, "erf", formula_erf},
                 {OP_SIGMOID, "sigmoid", formula_sigmoid}};
 
-/* Beside vectors a scalar is what a row has one of: compilers take a call that depends on nothing else out of loops,
- * but not what is inlined with its branches. */
+/* Beside vectors a scalar is what a row has one of: compilers take a call that depends on nothing else out of
+ * loops, but not what is inlined with its branches. */
 void math_scalar(Printer *p, Str name, const Text *body) {
     const char *how = p->mach->vec > 0 ? "__attribute__((const, noinline))" : "inline";
     paste_add(p->paste, name,
