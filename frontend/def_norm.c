@@ -158,20 +158,23 @@ bool def_hardmax(Definer *d) {
     if (!norm_begin_axis(d, &n, x, axis, true))
         return false;
     Buf *max = norm_reduce(d, &n, "max", OP_MAX, "x", NULL);
-    Def *first = define_temp(d, "first", T_I64, n.rank, n.dim);
+    int64_t most = 0;
+    for (int i = 0; i < n.rank; i++)
+        most = n.red[i] ? expr_range(ctx, x->dim[i]).max : most;
+    Def *first = define_temp(d, "first", most <= INT32_MAX ? T_I32 : T_I64, n.rank, n.dim);
     for (int i = 0; i < n.rank; i++) {
         at[i] = n.red[i] ? eq_red(d, first, "k", x->dim[i]) : def_var(ctx, first, i);
         k = n.red[i] ? at[i] : k;
     }
     const Expr *here = expr_eq(ctx, norm_load(d, &n, x, at), norm_load(d, &n, max, at));
-    eq_combine(d, first, OP_MIN, k, here, false);
+    eq_combine(d, first, OP_MIN, expr_cast(ctx, type_dtype(first->buf->type), k), here, false);
     define_emit(d, first);
     Def *y = define_out(d, 0, type_dtype(x->type), x->rank, x->dim);
     eq_vars(d, y, v);
     k = expr_i(ctx, 0);
     for (int i = 0; i < n.rank; i++)
         k = n.red[i] ? v[i] : k;
-    here = expr_eq(ctx, norm_load(d, &n, first->buf, v), k);
+    here = expr_eq(ctx, expr_cast(ctx, T_I64, norm_load(d, &n, first->buf, v)), k);
     eq_emit(d, y, expr_select(ctx, here, eq_const(d, n.wide, 1), eq_const(d, n.wide, 0)));
     return true;
 }

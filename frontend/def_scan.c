@@ -2,6 +2,7 @@
  *
  *   NonZero(x f32[N])  →  p[t] = (t == 0 ? 0 : p[t - 1]) + (x[t] != 0) ; M := p[N - 1]
  *                         y[a, p[t] - 1] = t  where x[t] != 0 */
+#include "frontend/equation.h"
 #include "frontend/index.h"
 #include "frontend/reduce.h"
 
@@ -122,7 +123,10 @@ static bool arg_extreme(Definer *d, Op op) {
     one_axis_index(d, x, axis, keep, best, k, index);
     best->combine = (uint8_t)op;
     view_emit(d, best, x, index);
-    Def *def = define_out(d, 0, T_I64, rank, dim);
+    /* i32 where that holds it: twice as many lanes */
+    bool narrow = expr_range(ctx, x->dim[axis]).max <= INT32_MAX;
+    Def *def =
+        narrow ? define_temp(d, "place", T_I32, rank, dim) : define_out(d, 0, T_I64, rank, dim);
     index_vars(d, def, at);
     k = def_axis(ctx, def, str(ctx, "k"), AXIS_RED, x->dim[axis]);
     one_axis_index(d, x, axis, keep, def, k, index);
@@ -131,8 +135,13 @@ static bool arg_extreme(Definer *d, Op op) {
     if (kind == 'F')
         def->when = expr_or(ctx, def->when, expr_1(ctx, OP_ISNAN, e));
     def->combine = last ? OP_MAX : OP_MIN;
-    def->value = k;
+    def->value = narrow ? expr_cast(ctx, T_I32, k) : k;
     define_emit(d, def);
+    if (!narrow)
+        return true;
+    Def *out = define_out(d, 0, T_I64, rank, dim);
+    index_vars(d, out, at);
+    eq_emit(d, out, expr_cast(ctx, T_I64, buf_load(ctx, def->buf, at)));
     return true;
 }
 

@@ -68,12 +68,14 @@ static bool is_plain(const Expr *e) {
     return plain;
 }
 
-/* Partial sums that divide n, several vectors of them if they can; 0: none. What is dear goes by whole vectors. */
+/* Partial sums that divide n, several vectors of them if they can; 0: none. What is dear goes by whole vectors, and
+ * maxima can do so in any case (kernel_ways). */
 static int64_t ways_of(const Lower *lo, const Def *d, int64_t n) {
     int64_t lanes = lo->machine->vec / 4, ways = CHAINS * lanes;
     while (ways >= WAYS_MIN && (n % ways || n < 2 * ways))
         ways /= 2;
-    return ways >= lanes || (ways >= WAYS_MIN && is_plain(d->value)) ? ways : 0;
+    bool half = d->combine == OP_ADD && ways >= WAYS_MIN && 2 * ways >= lanes;
+    return ways >= lanes || (half && is_plain(d->value)) ? ways : 0;
 }
 
 typedef struct Straight {

@@ -142,6 +142,18 @@ static int extreme_axis(Ctx *ctx, const Def *d) {
     return b.rows && !b.columns && !b.others ? last : -1;
 }
 
+/* The first or last place along what lies side by side where something holds; -1: it is none. */
+static int place_axis(Ctx *ctx, const Def *d) {
+    int last = d->naxis - 1;
+    if (d->at || !d->when || (d->combine != OP_MAX && d->combine != OP_MIN) ||
+        d->buf->type != T_I32 || last < d->buf->rank || d->value->op != OP_CAST ||
+        d->value->kid[0] != expr_sym(ctx, d->axis[last].var))
+        return -1;
+    Beside b = {.d = d, .ctx = ctx, .axis = d->axis[last].var};
+    expr_walk(ctx, d->when, count_beside, &b);
+    return b.rows && !b.columns && !b.others ? last : -1;
+}
+
 /* Partial maxima, the last of them of elements that are the end of the row, some for the second time. */
 static void part_extreme(Ctx *ctx, Def *d, int axis, int64_t n, int64_t lanes) {
     Sym *k = d->axis[axis].var;
@@ -155,6 +167,7 @@ static void part_extreme(Ctx *ctx, Def *d, int axis, int64_t n, int64_t lanes) {
         const Expr *in = expr_mod(ctx, v, w), *start = expr_sub(ctx, v, in);
         const Expr *at = expr_add(ctx, expr_min(ctx, start, expr_i(ctx, n - ways)), in);
         d->value = expr_subst(ctx, d->value, 1, &k, &at);
+        d->when = d->when ? expr_subst(ctx, d->when, 1, &k, &at) : NULL;
         k->extent = expr_i(ctx, (n + ways - 1) / ways * ways);
     }
     d->axis[axis].ways = (uint8_t)ways;
@@ -189,6 +202,9 @@ void kernel_ways(Lower *lo, Kernel *k) {
         if (extreme >= 0 && expr_is_int(d->axis[extreme].var->extent, &n) &&
             d->axis[extreme].ways <= 1)
             part_extreme(ctx, d, extreme, n, extreme_lanes(d, lanes));
+        int place = place_axis(ctx, d);
+        if (place >= 0 && expr_is_int(d->axis[place].var->extent, &n) && d->axis[place].ways <= 1)
+            part_extreme(ctx, d, place, n, lanes);
         int sum = sum_axis(ctx, d);
         if (sum >= 0 && expr_is_int(d->axis[sum].var->extent, &n) && n >= SUM_MIN * lanes)
             d->axis[sum].ways = (uint8_t)lanes;

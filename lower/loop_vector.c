@@ -296,7 +296,8 @@ static bool is_tree(Tree *t, const Expr *e, int i, int half) {
 static const Expr *vector_tree(Ctx *ctx, const Expr *e, void *data) {
     const Lower *lo = data;
     const int most = lo->machine->vec / 4;
-    if ((e->op != OP_ADD && e->op != OP_MAX && e->op != OP_MIN) || e->type != T_F32)
+    if ((e->op != OP_ADD && e->op != OP_MAX && e->op != OP_MIN) ||
+        (e->type != T_F32 && (e->type != T_I32 || e->op == OP_ADD)))
         return e;
     const Expr *first = e;
     Tree t = {.ctx = ctx, .op = (Op)e->op, .leaves = 1};
@@ -322,7 +323,7 @@ static const Expr *vector_tree(Ctx *ctx, const Expr *e, void *data) {
             part[i] = expr_op(ctx, t.op, part[i]->type, 2, kid);
         }
     Op reduce = t.op == OP_ADD ? OP_VADD : t.op == OP_MAX ? OP_VMAX : OP_VMIN;
-    return expr_op(ctx, reduce, T_F32, 1, part);
+    return expr_op(ctx, reduce, e->type, 1, part);
 }
 
 /* ---- all ------------------------------------------------------------------------------------------- */

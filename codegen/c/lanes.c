@@ -392,7 +392,7 @@ Str vec_reduce(Printer *p, Op op, Dtype t, int lanes) {
     if (t == T_BOOL)
         internal_error(p->ctx, "no %s of truths", op_text(op));
     int half = lanes / 2;
-    if (half >= 4 && op != OP_VADD && type_is_float(t)) { /* halves as vectors */
+    if (half >= 4 && op != OP_VADD && (type_is_float(t) || t == T_I32)) { /* halves as vectors */
         Str part = vector_part(p, t, lanes, half), x = vec_arg(p, t, lanes, "a");
         Str low = str_f(p->ctx, "%s(%s, 0)", part, x),
             high = str_f(p->ctx, "%s(%s, %d)", part, x, half);
