@@ -6,6 +6,7 @@ usage: LCC=build/lcc tests/run_driver.py [quick|full]
 Quick leaves out what needs a C compiler more than a few times. Last line: N passed, N failed."""
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -315,6 +316,45 @@ def weights(c):
     c.says(["big.onnx"], LIMIT, "weights are too many for text in C", "--weights=string")
     c.says(["big.onnx", "-o", "-", "--target=avx2", "-q"], OK)
     c.says(["m.onnx", "--weights=file", "--emit=so", "-o", "m.so"], USAGE, "--weights=file")
+
+
+@test()
+def large_weights(c):
+    """Made while they are written; as an object in sections of 4 MB and more."""
+    rng, k, n = np.random.default_rng(2), 1088, 1024
+    inits = [numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32) / 32, name)
+             for name, shape in (("v", (k, n)), ("w", (n, k)))]
+    nodes = [h.make_node("MatMul", ["x", "v"], ["t"]), h.make_node("MatMul", ["t", "w"], ["y"])]
+    c.write("m.onnx", model(nodes, [info("x", [4, k])], [info("y", [4, k])], inits))
+    options = ["m.onnx", "--target=sse2", "--rule=strassen", "-q"]
+    c.says([*options, "--weights=file", "-o", "f.c"], OK)
+    c.says([*options, "--weights=obj", "-o", "o.c"], OK)
+    data, whole = c.read("f_weights.bin"), c.read("o_weights.o")
+    c.ok("quarters' sums", len(data) >= 7 * k * n * 4 / 2, len(data))
+    c.ok("the object holds the file's bytes", whole[1024:1024 + len(data)] == data)
+    c.ok("in two sections", all(name in c.read("o.c") for name in (b"o_weights[]", b"o_weights_1[]")))
+    before = os.stat(c.path("o_weights.o")).st_mtime_ns
+    c.says([*options, "--weights=obj", "-o", "o.c"], OK)
+    c.ok("an equal file is not touched", os.stat(c.path("o_weights.o")).st_mtime_ns == before)
+    with open(c.path("o_weights.o"), "r+b") as f:
+        f.seek(len(whole) // 2)
+        f.write(b"damaged")
+    c.says([*options, "--weights=obj", "-o", "o.c"], OK)
+    c.ok("one that differs is written again", c.read("o_weights.o") == whole)
+    c.ok("nothing is left behind", not [f for f in c.files() if ".tmp" in f], c.files())
+    if not GCC or platform.machine() != "x86_64":
+        return
+    c.write("use.c", f'#include "o.h"\n#include <stdio.h>\nstatic float x[4 * {k}], y[4 * {k}];\n'
+            "static _Alignas(64) char arena[O_ARENA_BYTES + 1];\n"
+            f"int main(void) {{ for (int i = 0; i < 4 * {k}; i++) x[i] = i % 7;\n"
+            f"  if (o_run(x, y, arena)) return 1; fwrite(y, 4, 4 * {k}, stdout); return 0; }}\n")
+    flags = "-O1 -std=c11 -Wl,--gc-sections use.c o.c o_weights.o -o use -lm".split()
+    p = subprocess.run([GCC, *flags], cwd=c.cwd, capture_output=True)
+    if c.ok("it links", p.returncode == 0, p.stderr):
+        y = np.frombuffer(subprocess.run(["./use"], cwd=c.cwd, capture_output=True).stdout, np.float32)
+        x = (np.arange(4 * k) % 7).reshape(4, k)
+        want = x @ numpy_helper.to_array(inits[0]).astype(np.float64) @ numpy_helper.to_array(inits[1])
+        c.ok("and runs", y.size == want.size and np.abs(y.reshape(4, k) - want).max() < 1e-4 * np.abs(want).max())
 
 
 @test()
