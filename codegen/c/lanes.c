@@ -593,6 +593,21 @@ Str vec_lookup(Printer *p, int lanes, int period) {
     return name;
 }
 
+Str vec_one(Printer *p, Dtype t, int lanes) {
+    Str name = vec_name(p, "mone", t, lanes);
+    if (t != T_F32 || !has_bit_masks(p) || !register_bits(p, 4 * lanes))
+        return NULL;
+    if (paste_has(p->paste, name))
+        return name;
+    Text body = text_new(p->ctx), params = text_new(p->ctx);
+    Str select = vec_select(p, t, lanes), splat = vec_splat(p, t, lanes);
+    text_s(&params, "const float *p");
+    vec_param(p, &params, &body, T_BOOL, lanes, "m");
+    text_f(&body, "    return %s(m, %s(m ? *p : 0.0f), %s(0.0f));\n", select, splat, splat);
+    helper_add(p, name, vector_type(p, t, lanes), str(p->ctx, params.at), &body);
+    return name;
+}
+
 Str vec_stream(Printer *p, int lanes) {
     const char *bits = register_bits(p, 4 * lanes);
     Str name = vec_name(p, "stream", T_F32, lanes);

@@ -192,6 +192,15 @@ static void print_vector_load(Printer *p, const Expr *e) {
         return;
     }
     if (type_lanes(index->type) == 1) { /* a masked load of one element for all lanes */
+        Str one = vec_one(p, type_dtype(e->u.buf->type), type_lanes(e->type));
+        if (one) {
+            call_open(p, one);
+            print_address(p, e->u.buf, index);
+            text_s(p->t, ", ");
+            print_kid(p, e->kid[0]);
+            text_c(p->t, ')');
+            return;
+        }
         const Expr *wide[2] = {index, expr_i(p->ctx, 0)};
         index = expr_op(p->ctx, OP_RAMP, TYPE_VEC(T_I64, type_lanes(e->type)), 2, wide);
     }

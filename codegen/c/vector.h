@@ -48,6 +48,8 @@ Str vec_every_second(Printer *p, int lanes);
 Str vec_every_nth(Printer *p, Dtype t, int lanes, int step);
 /* access: "load" "store" of bool; "loads" "stores": strided; "gather" "scatter"; with mask. */
 Str vec_access(Printer *p, const char *how, Dtype t, int lanes, bool masked);
+/* One element for the lanes of a mask, 0 for the others: (p, mask). NULL: by a gather. */
+Str vec_one(Printer *p, Dtype t, int lanes);
 /* A whole contiguous vector of f32 past the caches where it is aligned, by instruction; NULL: no such. */
 Str vec_stream(Printer *p, int lanes);
 /* vector.c: the instruction on variables a and b, which gives b when either is NaN; NULL when there is none. */
