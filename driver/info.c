@@ -177,11 +177,11 @@ int verb_info(Args *a) {
         diag_error(a->ctx, EXIT_USAGE, NULL, "info takes one model");
         return EXIT_USAGE;
     }
-    bool ok = compile_target(a, &c, NULL) && compile_import(a, a->words.at[0], &c) &&
-              compile_define(a, &c) && compile_lower(a, &c) &&
-              compile_emit(a, &c, a->opt.output ? a->opt.output : a->words.at[0],
-                           c.machine->vec || module_weights(c.module) <= PLAIN_TEXT_MAX ? "auto"
-                                                                                        : "string");
+    bool ok =
+        compile_target(a, &c, NULL) && compile_import(a, a->words.at[0], &c) &&
+        compile_define(a, &c) && compile_lower(a, &c) &&
+        compile_emit(a, &c, a->opt.output ? a->opt.output : a->words.at[0],
+                     c.machine->vec || module_weights(c.module) <= PLAIN_TEXT_MAX ? "auto" : "obj");
     if (ok && a->json)
         info_json(a, &c);
     else if (ok)

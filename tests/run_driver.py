@@ -315,6 +315,8 @@ def weights(c):
     c.write("big.onnx", dense_model(1024, 512))
     c.says(["big.onnx"], LIMIT, "weights are too many for text in C", "--weights=string")
     c.says(["big.onnx", "-o", "-", "--target=avx2", "-q"], OK)
+    p = c.lcc("info", "big.onnx")
+    c.ok("info of it", p.returncode == OK and b"(obj)" in p.stdout, (p.returncode, p.stdout, p.stderr))
     c.says(["m.onnx", "--weights=file", "--emit=so", "-o", "m.so"], USAGE, "--weights=file")
 
 
