@@ -102,6 +102,40 @@ static void loop_open(Printer *p, Text *t, Dtype type, int lanes) {
 
 /* ---- any op by its scalar spelling ----------------------------------------------------------- */
 
+/* Quotients of i32 by doubles: exact, since a quotient that is no integer is at least 1/|b| from the next one,
+ * 2^-31 of it, and doubles round by 2^-53. MIN/-1 is out of range, which the conversion makes MIN. */
+static bool divide_i32(Printer *p, Text *body, int lanes) {
+    bool wide = has_bit_masks(p) && lanes >= 8;
+    const int half = wide ? 8 : 4, n = lanes / half;
+    if (!has_avx(p) || lanes < 4 || n > 2)
+        return false;
+    const char *mm = wide ? "_mm512" : "_mm256", *bits = wide ? "512" : "256";
+    need_intrinsics(p);
+    for (int i = 0; i < n; i++) {
+        for (const char *v = "ab"; *v; v++) {
+            text_f(body, "    const __m%sd %c%d = %s_cvtepi32_pd(", bits, *v, i, mm);
+            if (n == 1)
+                text_f(body, "(__m%si)%c);\n", wide ? "256" : "128", *v);
+            else if (wide)
+                text_f(body, "_mm512_extracti64x4_epi64((__m512i)%c, %d));\n", *v, i);
+            else
+                text_f(body, "_mm256_extracti128_si256((__m256i)%c, %d));\n", *v, i);
+        }
+        text_f(body, "    const __m%si q%d = %s_cvttpd_epi32(%s_div_pd(a%d, b%d));\n",
+               wide ? "256" : "128", i, mm, mm, i, i);
+    }
+    Str type = vector_type(p, T_I32, lanes);
+    if (n == 1)
+        text_f(body, "    return (%s)q0 & (b != 0);\n", type);
+    else if (wide)
+        text_f(body,
+               "    return (%s)_mm512_inserti64x4(_mm512_castsi256_si512(q0), q1, 1) & (b != 0);\n",
+               type);
+    else
+        text_f(body, "    return (%s)_mm256_set_m128i(q1, q0) & (b != 0);\n", type);
+    return true;
+}
+
 Str vec_op(Printer *p, const Expr *e) {
     static const char *const var[] = {"a", "b", "c"};
     Dtype of = type_dtype(e->kid[0]->type), to = type_dtype(e->type);
@@ -129,6 +163,10 @@ Str vec_op(Printer *p, const Expr *e) {
         kid[i] = expr_sym(p->ctx, s);
         map_put(lane.names, s, (void *)(uintptr_t)lane_of(p, var[i], t));
         vec_param(p, &params, &body, t, lanes, var[i]);
+    }
+    if (e->op == OP_DIV && of == T_I32 && divide_i32(p, &body, lanes)) {
+        helper_add(p, name, vector_type(p, to, lanes), params.at, &body);
+        return name;
     }
     print_expr(&lane, expr_op(p->ctx, (Op)e->op, (Type)to, e->nkid, kid), P_ASSIGN);
     loop_open(p, &body, to, lanes);
