@@ -202,6 +202,9 @@ void kernel_ways(Lower *lo, Kernel *k) {
         if (extreme >= 0 && expr_is_int(d->axis[extreme].var->extent, &n) &&
             d->axis[extreme].ways <= 1)
             part_extreme(ctx, d, extreme, n, extreme_lanes(d, lanes));
+        else if (extreme >= 0 && d->axis[extreme].ways <= 1 && d->buf->type == T_F32 &&
+                 !expr_is_int(d->axis[extreme].var->extent, &n))
+            d->axis[extreme].ways = (uint8_t)lanes; /* the rest is left out by a predicate */
         int place = place_axis(ctx, d);
         if (place >= 0 && expr_is_int(d->axis[place].var->extent, &n) && d->axis[place].ways <= 1)
             part_extreme(ctx, d, place, n, lanes);
