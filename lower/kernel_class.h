@@ -68,6 +68,8 @@ typedef struct Cuts {
     int64_t at[CUTS_MAX]; /* ascending */
     int n;
     bool many; /* there are more */
+    bool
+        surely; /* given: also where a condition begins to hold whatever else it depends on, or not to */
 } Cuts;
 void expr_cuts(Ctx *ctx, const Expr *e, Sym *var, int64_t n, Cuts *c); /* adds those of e */
 /* e on part i, from one cut to the next, counted from 0 by the new axis. */

@@ -80,7 +80,10 @@ static bool choose_builtin(Lower *lo, Kernel *k) {
     Str why = NULL;
     bool naive = lo->o0 || lo->rule == RULE_NAIVE;
     bool plain = naive || lo->rule == RULE_NESTED;
-    Sched *lanes = plain ? NULL : schedule_lanes(lo, k);
+    Sched *lanes = plain ? NULL : schedule_lanes(lo, k, true);
+    if (lanes && try_schedule(ctx, k, lanes, str(ctx, "nested_lanes"), &why))
+        return true;
+    lanes = plain ? NULL : schedule_lanes(lo, k, false);
     if (lanes && try_schedule(ctx, k, lanes, str(ctx, "nested_lanes"), &why))
         return true;
     if (!naive && !k->defs.at[0]->scan &&

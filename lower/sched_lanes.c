@@ -17,6 +17,7 @@ typedef struct Laning {
     const Def *root;
     int lane;   /* the root's axis that becomes lanes; -1: none */
     int *depth; /* of each inner Def: how many of the root's loops enclose it */
+    bool cut;   /* what terms are left out at the borders parts its lanes' loop */
     Text *t;
 } Laning;
 
@@ -254,6 +255,8 @@ static void all_steps(Laning *l, int lanes) {
     for (int i = n - 1; i >= 0; i--)
         if (!placed[i] && l->depth[i] >= 1)
             place(l, i, reg[i]);
+    if (lanes && l->cut)
+        text_f(l->t, " ; partition %s.%s_o", l->root->name, l->root->axis[l->lane].var->name);
     for (int i = 0; i < n; i++)
         if (axis[i] >= 0)
             vectorize(l, i, axis[i], own[i], reg[i]);
@@ -279,11 +282,18 @@ static void scan_steps(Laning *l) {
     }
 }
 
-Sched *schedule_lanes(Lower *lo, const Kernel *k) {
+static bool has_border(const Kernel *k) {
+    for (int i = 0; i < k->defs.len; i++)
+        if (def_is_reduction(k->defs.at[i]) && k->defs.at[i]->when)
+            return true;
+    return false;
+}
+
+Sched *schedule_lanes(Lower *lo, const Kernel *k, bool cut) {
     Text t = text_new(lo->ctx);
-    Laning l = {lo, lo->ctx, k, kernel_root(k), -1, ctx_newn(lo->ctx, int, k->defs.len), &t};
+    Laning l = {lo, lo->ctx, k, kernel_root(k), -1, ctx_newn(lo->ctx, int, k->defs.len), cut, &t};
     bool scan = k->defs.at[0]->scan;
-    if (lo->machine->vec == 0)
+    if (lo->machine->vec == 0 || (cut && (scan || !has_border(k))))
         return NULL;
     for (int i = 0; i + 1 < k->defs.len && !scan; i++)
         l.depth[i] = kernel_attach(lo->ctx, k, k->defs.at[i]);

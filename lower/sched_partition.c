@@ -14,6 +14,8 @@ typedef struct Bend {
     Ctx *ctx;
     Sym *var;
     int64_t at; /* the first place found so far; var's extent: none */
+    bool
+        surely; /* conditions on what lies in a range, too: where they begin to hold for all of it, or for none */
 } Bend;
 
 static int64_t floor_div(int64_t a, int64_t b) {
@@ -41,6 +43,20 @@ static void bend_sign(Bend *b, int64_t c, int64_t r) {
         bend_at(b, floor_div(r, -c) + 1);
 }
 
+/* The same where r is not one number: where no r, and where every one, changes the sign. */
+static void bend_signs(Bend *b, const Expr *e) {
+    const Expr *coef, *rest;
+    int64_t c;
+    if (!expr_linear(b->ctx, e, 1, &b->var, &coef, &rest) || !expr_is_int(coef, &c) || !c ||
+        c <= -FAR || c >= FAR)
+        return;
+    Range r = expr_range(b->ctx, rest);
+    if (r.min <= -FAR || r.max >= FAR)
+        return;
+    bend_sign(b, c, r.min);
+    bend_sign(b, c, r.max);
+}
+
 /* x against y: the larger or smaller one is x as long as can be, the linear one. */
 static void bend_best(Bend *b, const Expr *e) {
     int64_t c, r;
@@ -63,6 +79,8 @@ static void bend_node(void *data, const Expr *e) {
     case OP_LT:
         if (along(b, expr_sub(b->ctx, e->kid[e->op == OP_LE], e->kid[e->op != OP_LE]), &c, &r))
             bend_sign(b, c, r);
+        else if (b->surely)
+            bend_signs(b, expr_sub(b->ctx, e->kid[e->op == OP_LE], e->kid[e->op != OP_LE]));
         return;
     case OP_MIN:
     case OP_MAX:
@@ -106,7 +124,7 @@ static void cuts_add(Cuts *c, int64_t at) {
 
 static void cut_range(Ctx *ctx, Cuts *c, const Expr *e, Sym *var, int64_t from, int64_t to) {
     Sym *piece = sym_axis(ctx, var->name, expr_i(ctx, to - from));
-    Bend b = {ctx, piece, to - from};
+    Bend b = {ctx, piece, to - from, c->surely};
     expr_walk(ctx, piece_of(ctx, e, var, from, piece), bend_node, &b);
     if (b.at == to - from)
         return;
@@ -156,23 +174,35 @@ static void partition_one(Ctx *ctx, Stmt *s, int64_t n, const Cuts *c) {
     stmt_join(s, next);
 }
 
-bool sched_partition(Ctx *ctx, Func *f, const Step *step, Str *why) {
-    LoopList loops = loops_find(ctx, f, &step->loop[0]);
-    Cuts *cuts = ctx_newn(ctx, Cuts, loops.len);
+/* Fills cuts for each loop; how many there are, -1: some loop cannot be cut. */
+static int find_cuts(Ctx *ctx, const LoopList *loops, Cuts *cuts, bool surely, Str *why) {
     int found = 0;
-    for (int i = 0; i < loops.len; i++) {
-        Stmt *s = loops.at[i];
+    for (int i = 0; i < loops->len; i++) {
+        Stmt *s = loops->at[i];
         Cutting c = {ctx, s->var, 0, &cuts[i]};
+        cuts[i] = (Cuts){.surely = surely};
         if (!expr_is_int(s->a, &c.n))
-            return step_fails(ctx, why, "%s has no constant extent", s->label);
+            return step_fails(ctx, why, "%s has no constant extent", s->label) - 1;
         if (s->run != RUN_SERIAL || nests_slide(s->body))
-            return step_fails(ctx, why, "%s is more than a plain loop already", s->label);
+            return step_fails(ctx, why, "%s is more than a plain loop already", s->label) - 1;
         stmt_walk(s->body, cut_stmt, &c);
         if (cuts[i].many)
             return step_fails(ctx, why, "%s would be cut in more than %d places", s->label,
-                              CUTS_MAX);
+                              CUTS_MAX) -
+                   1;
         found += cuts[i].n;
     }
+    return found;
+}
+
+bool sched_partition(Ctx *ctx, Func *f, const Step *step, Str *why) {
+    LoopList loops = loops_find(ctx, f, &step->loop[0]);
+    Cuts *cuts = ctx_newn(ctx, Cuts, loops.len);
+    int found = find_cuts(ctx, &loops, cuts, false, why);
+    if (!found)
+        found = find_cuts(ctx, &loops, cuts, true, why);
+    if (found < 0)
+        return false;
     if (!found)
         return step_fails(ctx, why, "no index in %s takes another form at a place that is known",
                           step->loop[0].axis);

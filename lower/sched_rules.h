@@ -42,7 +42,7 @@ const TuneLine *tune_find(const TuneList *list, Str key);
 /* Says how many lines fitted no kernel. */
 void tune_unused(Lower *lo, const TuneList *list);
 /* sched_lanes.c: as `nested`, with vectors along what is contiguous; NULL when there is nothing of the kind. */
-Sched *schedule_lanes(Lower *lo, const Kernel *k);
+Sched *schedule_lanes(Lower *lo, const Kernel *k, bool cut);
 /* sched_parallel.c: with --threads, marks the outer loops of nests that are worth it. */
 void schedule_parallel(Lower *lo, Kernel *k);
 bool parallel_pays(const Lower *lo, const Kernel *k); /* is some nest worth it? */
