@@ -9,22 +9,24 @@
 
 #include <string.h>
 
-/* Written with its attribute: "always_inline", or "noinline" for what is long (an exp inlined into every
- * element of a register tile costs three times the code, twice the compiler's time, and is no faster) or calls
- * libm lane by lane anyway. */
+/* Written with its attributes: always_inline, or noinline for what calls libm lane by lane anyway. */
 static void helper_write(Printer *p, const char *attribute, Str name, Str ret, Str params,
                          const Text *body) {
     paste_add(p->paste, name,
-              str_f(p->ctx, "static%s __attribute__((%s)) %s\n%s(%s) {\n%s}",
-                    attribute[0] == 'a' ? " inline" : "", attribute, ret, name, params, body->at));
+              str_f(p->ctx, "static %s %s\n%s(%s) {\n%s}", attribute, ret, name, params, body->at));
 }
 
 void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body) {
-    helper_write(p, "always_inline", name, ret, params, body);
+    helper_write(p, "inline __attribute__((always_inline))", name, ret, params, body);
 }
 
+/* An exp inlined into every element of a register tile costs three times the code, twice the compiler's time,
+ * and is no faster; gcc inlines what is long where it is called once, which is up to a fifth faster. */
 void helper_add_long(Printer *p, Str name, Str ret, Str params, const Text *body) {
-    helper_write(p, "noinline", name, ret, params, body);
+    paste_add(p->paste, str(p->ctx, "LCC_LONG"),
+              str(p->ctx, "#if defined(__clang__)\n#define LCC_LONG __attribute__((noinline))\n"
+                          "#else\n#define LCC_LONG\n#endif"));
+    helper_write(p, "LCC_LONG", name, ret, params, body);
 }
 
 static bool is_wide(const Printer *p, Dtype t, int lanes) {
@@ -173,8 +175,11 @@ Str vec_op(Printer *p, const Expr *e) {
     set_lane(p, &body, to, lanes, value.at);
     text_s(&body, "    return r;\n");
     bool costly = (e->op >= OP_EXP && e->op <= OP_EXPM1) || e->op == OP_POW || e->op == OP_ATAN2;
-    helper_write(p, costly ? "noinline" : "always_inline", name, vector_type(p, to, lanes),
-                 params.at, &body);
+    if (costly)
+        helper_write(p, "__attribute__((noinline))", name, vector_type(p, to, lanes), params.at,
+                     &body);
+    else
+        helper_add(p, name, vector_type(p, to, lanes), params.at, &body);
     return name;
 }
 

@@ -22,7 +22,7 @@ void need_intrinsics(Printer *p);
 /* Writes a helper once: `ret name(params) { body }`. */
 void helper_add(Printer *p, Str name, Str ret, Str params, const Text *body);
 void helper_add_long(Printer *p, Str name, Str ret, Str params,
-                     const Text *body); /* never inlined */
+                     const Text *body); /* inlined where it is called once, at most */
 /* A vector parameter of a helper. Vectors wider than a register go by reference, since compilers warn of what
  * they would do to the call otherwise: body then starts by reading it. */
 void vec_param(Printer *p, Text *params, Text *body, Dtype t, int lanes, const char *var);
