@@ -457,7 +457,7 @@ static void along_node(void *data, const Expr *e) {
     a->no += !last && !beside;
 }
 
-/* A map whose operands, or nearly all, lie side by side along its second dimension, one of them at every position. */
+/* A map whose operands, or nearly all, lie side by side along its second dimension, one of them at every place. */
 static bool map_along_channels(const Layouts *l, const Kernel *k) {
     const Def *d = kernel_root(k);
     Along a = {l, d, 0, 0};
