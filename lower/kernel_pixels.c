@@ -11,12 +11,18 @@
 #include <string.h>
 
 enum {
-    POSITIONS = 2,   /* the first dimension that is one of them */
-    PIXELS_MIN = 4,  /* fewer are no lanes */
-    PANEL_ROWS = 32, /* outputs that are worth a copy of their pixels */
-    PIXELS_MANY =
-        64 /* enough for weights that come from memory [measured: 512 to 2048 channels of 7x7] */
+    POSITIONS = 2,  /* the first dimension that is one of them */
+    PIXELS_MIN = 4, /* fewer are no lanes */
+    PAGE = 4096,
+    PAGES = 64,         /* that are found at once */
+    PANEL_ROWS = 72,    /* outputs that are worth a copy of their pixels [measured] */
+    PANEL_ROWS_FAR = 32 /* the same where the pixels of each channel are more than a page */
 };
+/* Cycles an element, measured: of a result in another order; of an operand in panels, from rows within a page and
+ * from longer ones. */
+#define ORDER_CYCLES 1.2
+#define PANEL_CYCLES 0.25
+#define PANEL_FAR_CYCLES 0.5
 
 /* ---- which kernels ----------------------------------------------------------------------------- */
 
@@ -69,6 +75,31 @@ static const Expr *operand(const Def *acc, bool constant) {
     return NULL;
 }
 
+static bool is_forced(const Lower *lo) {
+    const char *only = lo->ctx->opt ? lo->ctx->opt->rule : NULL;
+    return only && !strcmp(only, "tile_pixels");
+}
+
+static bool has_panel(const Lower *lo, int64_t pixels, int64_t rows, int64_t terms) {
+    bool far = terms > PAGES && pixels * 4 > PAGE;
+    return is_forced(lo) || (!lo->min_ram && rows >= (far ? PANEL_ROWS_FAR : PANEL_ROWS));
+}
+
+/* Vectors that fill no register and the panel cost less than a copy of the result in another order? */
+static bool pixels_pay(const Lower *lo, int64_t pixels, int64_t rows, int64_t terms) {
+    const int64_t lanes = lo->machine->vec / 4;
+    int64_t rest = pixels % lanes, idle = -rest;
+    for (int64_t v = lanes / 2; v >= PIXELS_MIN; rest %= v, v /= 2)
+        idle += rest >= v ? lanes : 0;
+    idle += rest * lanes;
+    double copied = !has_panel(lo, pixels, rows, terms) ? 0
+                    : pixels * 4 > PAGE                 ? PANEL_FAR_CYCLES
+                                                        : PANEL_CYCLES;
+    double each = (double)terms * (double)idle / (double)(2 * lanes * pixels);
+    return lo->min_ram || is_forced(lo) ||
+           each + copied * (double)terms / (double)rows < ORDER_CYCLES;
+}
+
 bool kernel_is_pixels(Lower *lo, const Kernel *k) {
     Ctx *ctx = lo->ctx;
     const char *only = ctx->opt ? ctx->opt->rule : NULL;
@@ -76,11 +107,11 @@ bool kernel_is_pixels(Lower *lo, const Kernel *k) {
     int loads, rank = root->buf->rank;
     int64_t dim[RANK_MAX], terms, pixels = 1;
     if (k->defs.len != 2 || rank <= POSITIONS + 1 || acc->buf->rank != rank || lo->o0 ||
-        lo->strict || !lo->machine->fma || lo->machine->vec == 0 ||
-        (only && strcmp(only, "tile_pixels") != 0) || root->buf->space != SPACE_OUTPUT ||
-        root->buf->ndef != 1 || !in_order(root->buf) || root->buf->type != T_F32 ||
-        !buf_dims(root->buf, dim) || acc->combine != OP_ADD || acc->buf->type != T_F32 ||
-        acc->naxis != rank + 1 || acc->value->op != OP_MUL || kernel_attach(ctx, k, acc) != rank)
+        lo->strict || !lo->machine->fma || lo->machine->vec == 0 || (only && !is_forced(lo)) ||
+        root->buf->space != SPACE_OUTPUT || root->buf->ndef != 1 || !in_order(root->buf) ||
+        root->buf->type != T_F32 || !buf_dims(root->buf, dim) || acc->combine != OP_ADD ||
+        acc->buf->type != T_F32 || acc->naxis != rank + 1 || acc->value->op != OP_MUL ||
+        kernel_attach(ctx, k, acc) != rank)
         return false;
     const Expr *x = operand(acc, false), *w = operand(acc, true);
     for (int i = POSITIONS; i < rank; i++)
@@ -88,9 +119,9 @@ bool kernel_is_pixels(Lower *lo, const Kernel *k) {
             return false;
     return x && w && x->u.buf->space == SPACE_INPUT && at_positions(acc, x) && x->type == T_F32 &&
            !expr_uses_sym(x, acc->axis[1].var) && pixels >= PIXELS_MIN &&
-           expr_is_int(acc->axis[rank].var->extent, &terms) && terms <= dim[1] &&
-           (pixels >= PIXELS_MANY || terms * dim[1] * 4 <= 2 * lo->machine->l2) &&
-           reads_positions(ctx, acc, &loads) && loads == 1 && reads_positions(ctx, root, &loads);
+           expr_is_int(acc->axis[rank].var->extent, &terms) &&
+           pixels_pay(lo, pixels, dim[1], terms) && reads_positions(ctx, acc, &loads) &&
+           loads == 1 && reads_positions(ctx, root, &loads);
 }
 
 /* ---- the twin ------------------------------------------------------------------------------------ */
@@ -169,13 +200,14 @@ static Def *panel_of(Ctx *ctx, Def *acc) {
 Kernel *pixels_twin(Lower *lo, Kernel *k, Map **caller) {
     Ctx *ctx = lo->ctx;
     Flat f = {.ctx = ctx, .flat = map_new(ctx), .caller = map_new(ctx)};
-    int64_t rows;
+    int64_t pixels, rows, terms;
     if (!kernel_is_pixels(lo, k))
         return NULL;
     Kernel *twin = ctx_new(ctx, Kernel);
     Def *acc = flat_def(&f, k->defs.at[0]), *root = flat_def(&f, k->defs.at[1]);
-    bool many = expr_is_int(root->buf->dim[1], &rows) && rows >= PANEL_ROWS;
-    if (many && !lo->min_ram)
+    if (expr_is_int(root->buf->dim[1], &rows) && expr_is_int(root->buf->dim[POSITIONS], &pixels) &&
+        expr_is_int(acc->axis[POSITIONS + 1].var->extent, &terms) &&
+        has_panel(lo, pixels, rows, terms))
         vec_push(ctx, &twin->defs, panel_of(ctx, acc));
     vec_push(ctx, &twin->defs, acc);
     vec_push(ctx, &twin->defs, root);

@@ -185,8 +185,8 @@ def _tile_rounded(net):
 
 @case("tile_pixels")
 def _tile_pixels(net):
-    """1x1 between buffers of the caller, what is added too; with 32 channels out or more, and no fewer than in."""
-    c, m = net.size(2, 31), net.size(32)
+    """1x1 between buffers of the caller, what is added too."""
+    c, m = net.size(2), net.size(4)
     shape = [net.size(1, 2), c, *(net.size(3, 23) for _ in range(net.pick(2, 2, 3)))]
     y = net.add("Conv", net.input(shape), net.ints([m, c] + [1] * (len(shape) - 2)), *[net.ints([m])] * net.pick(0, 1))
     if net.chance():
