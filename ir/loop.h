@@ -29,7 +29,7 @@ typedef enum StmtOp {
 
 /* How a FOR runs. Only SERIAL and PARALLEL are left after loop_lower. */
 typedef enum Run { RUN_SERIAL, RUN_PARALLEL, RUN_UNROLL, RUN_VECTOR } Run;
-/* What to do when a split does not divide; resolved by loop_tails. */
+/* What to do when a split does not divide; the step that splits resolves it. */
 typedef enum Tail { TAIL_NONE, TAIL_PEEL, TAIL_MASK, TAIL_SHIFT, TAIL_ROUNDUP, TAIL_GUARD } Tail;
 
 struct Stmt {

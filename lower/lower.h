@@ -36,7 +36,7 @@ typedef struct Target {
     const Machine *machines; /* ends with name == NULL */
     const char *rules;       /* text of rules.sched */
     bool (*emit)(Ctx *ctx, const Module *m, const Machine *mach, struct Out *out);
-    /* Can the backend spell this op on this (possibly vector) type? Else loop_expand rewrites it. */
+    /* Can the backend spell this op on this (possibly vector) type? Else its loop stays one of elements. */
     bool (*spells)(const Machine *mach, Op op, Type t);
     const char *instrs; /* text of instrs.lcc; NULL: none */
 } Target;
@@ -211,7 +211,6 @@ Func *loop_build(Ctx *ctx, Kernel *k);
 /* After the schedule: tails, vectors, unrolling, flat indices, lets, expansion of what the target can't
  * spell. */
 bool loop_lower(Lower *lo, Func *f);
-bool loop_tails(Ctx *ctx, Func *f);
 /* sched_parallel.c: parallel loops into which later steps put what iterations share run in turn. */
 bool loop_unshare(Ctx *ctx, Func *f);
 bool loop_vector(Lower *lo, Func *f);
@@ -233,9 +232,7 @@ void buf_store_in(Ctx *ctx, Buf *b, bool channels_last, const int64_t *before,
 void layout_temps(Ctx *ctx, const Kernel *k);
 /* Offset in elements of a logical index: b->where, or row-major. */
 const Expr *buf_offset(Ctx *ctx, const Buf *b, const Expr *const *index);
-bool loop_hoist(Ctx *ctx, Func *f);
 bool loop_let(Ctx *ctx, Func *f);
-bool loop_expand(Lower *lo, Func *f);
 
 /* ---- how schedules were chosen (opt->explain) ---------------------------------------------------------- */
 

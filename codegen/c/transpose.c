@@ -10,20 +10,24 @@
 
 /* ---- the helper --------------------------------------------------------------------------------- */
 
-/* to[i] and to[i + 1] = low and high halves of pairs (pick) of from[a], from[b] */
-static void unpack(Text *t, const char *bits, const char *pick, int to, int step, char from, int a,
-                   int b, char into) {
-    bool pd = pick[1] == 'd';
+/* One shuffle of registers `from`<a> and `from`<b>. */
+typedef struct Shuffle {
+    char from;
+    int a, b;
+} Shuffle;
+
+/* into<to> and into<to + 1> = low and high halves of the two, by lanes or by pairs of lanes. */
+static void unpack(Text *t, const char *bits, bool pairs, Shuffle s, char into, int to) {
     for (int high = 0; high < 2; high++) {
-        text_f(t, "    const __m%s %c%d = ", bits, into, to + high * step);
-        if (pd)
+        text_f(t, "    const __m%s %c%d = ", bits, into, to + high);
+        if (pairs)
             text_f(t,
                    "_mm%s_castpd_ps(_mm%s_unpack%s_pd(_mm%s_castps_pd(%c%d), "
                    "_mm%s_castps_pd(%c%d)));\n",
-                   bits, bits, high ? "hi" : "lo", bits, from, a, bits, from, b);
+                   bits, bits, high ? "hi" : "lo", bits, s.from, s.a, bits, s.from, s.b);
         else
-            text_f(t, "_mm%s_unpack%s_ps(%c%d, %c%d);\n", bits, high ? "hi" : "lo", from, a, from,
-                   b);
+            text_f(t, "_mm%s_unpack%s_ps(%c%d, %c%d);\n", bits, high ? "hi" : "lo", s.from, s.a,
+                   s.from, s.b);
     }
 }
 
@@ -38,16 +42,16 @@ static void quads(Text *t, const char *bits, int lanes, bool some, bool cast) {
         text_f(t, some ? " : _mm%s_setzero_ps();\n" : ";\n", bits);
     }
     for (int i = 0; i < lanes; i += 2)
-        unpack(t, bits, "ps", i, 1, 'r', i, i + 1, 'a');
+        unpack(t, bits, false, (Shuffle){'r', i, i + 1}, 'a', i);
     for (int i = 0; i < lanes; i += 4)
         for (int j = 0; j < 2; j++)
-            unpack(t, bits, "pd", i + 2 * j, 1, 'a', i + j, i + j + 2, 'b');
+            unpack(t, bits, true, (Shuffle){'a', i + j, i + j + 2}, 'b', i + 2 * j);
 }
 
 /* The quarters of two registers: those of even or odd number. */
-static void quarters(Text *t, const char *to, Str cast, int n, char from, int a, int b, bool odd) {
-    text_f(t, "    %s%d%s = %s_mm512_shuffle_f32x4(%c%d, %c%d, %s);\n", to, n,
-           *to == 't' ? "]" : "", cast, from, a, from, b, odd ? "0xdd" : "0x88");
+static void quarters(Text *t, Str to, Str cast, Shuffle s, bool odd) {
+    text_f(t, "    %s = %s_mm512_shuffle_f32x4(%c%d, %c%d, %s);\n", to, cast, s.from, s.a, s.from,
+           s.b, odd ? "0xdd" : "0x88");
 }
 
 /* 8 lanes of 64 bits: pairs of rows, then quarters twice; 4 lanes: pairs, then halves. */
@@ -106,10 +110,10 @@ static void float_block(Text *t, Str cast, int lanes, bool some) {
             text_f(t, "    t[%d] = %s_mm256_permute2f128_ps(b%d, b%d, 0x%d);\n", 4 * high + c, cast,
                    c, 4 + c, high ? 31 : 20);
     for (int i = 0; i < 16 && lanes == 16; i++)
-        quarters(t, "const __m512 c", "", i, 'b', i / 8 * 8 + i % 4, i / 8 * 8 + 4 + i % 4,
-                 i % 8 >= 4);
+        quarters(t, str_f(t->ctx, "const __m512 c%d", i), "",
+                 (Shuffle){'b', i / 8 * 8 + i % 4, i / 8 * 8 + 4 + i % 4}, i % 8 >= 4);
     for (int i = 0; i < 16 && lanes == 16; i++)
-        quarters(t, "t[", cast, i, 'c', i % 8, 8 + i % 8, i >= 8);
+        quarters(t, str_f(t->ctx, "t[%d]", i), cast, (Shuffle){'c', i % 8, 8 + i % 8}, i >= 8);
 }
 
 /* some: of the first n rows only. */
