@@ -19,11 +19,10 @@
 #define SYMBOLIC 32.0   /* what an unknown extent counts as there */
 #define REACH_MAX 16    /* elements a halo may have on one side of an unknown extent */
 #define SET_BYTES 4096  /* rows this far apart (or a multiple) share the sets of the L1 cache */
-#define FEW_ACROSS                                                                                 \
-    8 /* operands beside one that lies across [measured: the end of F(2x2) with a residual] */
-#define WINDOW_MIN 4 /* rows of a sum over windows that are worth copies of both sides */
-#define LINE 16      /* f32 of a cache line */
-#define ROWS_MIN 8   /* rows of a tile that get in each other's way */
+#define FEW_ACROSS 8    /* operands beside one that lies across [measured: F(2x2), residual] */
+#define WINDOW_MIN 4    /* rows of a sum over windows that are worth copies of both sides */
+#define LINE 16         /* f32 of a cache line */
+#define ROWS_MIN 8      /* rows of a tile that get in each other's way */
 
 typedef struct Halo {
     int64_t lo[RANK_MAX], hi[RANK_MAX]; /* elements before and behind each dimension */
